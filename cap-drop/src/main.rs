@@ -1,0 +1,2 @@
+//! cap-drop
+fn main() {}

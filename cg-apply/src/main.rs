@@ -1,0 +1,2 @@
+//! cg-apply
+fn main() {}

@@ -1,0 +1,69 @@
+//! Ids as newtypes, parsed strictly: `-1`, `1x`, `4294967295`, the empty string and an overflow are all refused
+//! (4294967295 is the kernel's "no change" in the set*id calls, so accepting it would silently keep root).
+
+use serde::{Deserialize, Deserializer, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[serde(transparent)]
+        pub struct $name(pub u32);
+
+        impl FromStr for $name {
+            type Err = String;
+            fn from_str(s: &str) -> Result<Self, String> {
+                let digits = !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
+                match s.parse::<u32>() {
+                    Ok(n) if digits && n != u32::MAX => Ok($name(n)),
+                    _ => Err(format!("'{}' is not a {} (0 to 4294967294)", s.escape_debug(), $what)),
+                }
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                match u32::deserialize(d)? {
+                    u32::MAX => Err(serde::de::Error::custom(concat!("4294967295 is not a ", $what))),
+                    n => Ok($name(n)),
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+id!(
+    /// A user id.
+    Uid,
+    "user id"
+);
+id!(
+    /// A group id.
+    Gid,
+    "group id"
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_numbers_below_the_no_change_value() {
+        for bad in ["", "-1", "+1", "1x", " 1", "1 ", "4294967295", "99999999999", "0x1", "root"] {
+            assert!(bad.parse::<Uid>().is_err(), "{bad:?}");
+            assert!(bad.parse::<Gid>().is_err(), "{bad:?}");
+        }
+        assert_eq!("4294967294".parse(), Ok(Uid(4294967294)));
+        assert_eq!("0".parse(), Ok(Gid(0)));
+        assert!(serde_json::from_str::<Uid>("4294967295").is_err());
+        assert!(serde_json::from_str::<Uid>("-1").is_err());
+    }
+}

@@ -1,0 +1,540 @@
+//! The landing: the last link's final act, in one process with nothing between.
+//!
+//! User, groups, capabilities, secure bits, no_new_privs, the LSM label and the filter do not all survive a further
+//! exec, so cap-drop and seccomp-load only resolve and check; what they resolved travels here as [`Landing`], and
+//! whichever link is last calls [`land`].
+
+use crate::bytes::Bytes;
+use crate::error::{Cannot, Class, EXIT_CANNOT_RUN, EXIT_NOT_FOUND, Error, Result};
+use crate::meet::{self, Message};
+use crate::next::cstring;
+use crate::state::State;
+use crate::sys::process::{exec_path, prctl};
+use crate::sys::seccomp::Instruction;
+use crate::sys::{self, caps};
+use crate::{proc, report};
+use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::convert::Infallible;
+use std::ffi::{CString, OsString};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+
+/// What the last link will do, all names resolved.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Landing {
+    /// The command, when it does not stand behind the last `--`: what `runner` read from config.json.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<Command>,
+    /// Working directory, inside the root the landing finds itself in. Left out: where it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<Bytes>,
+    /// User, groups, umask.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<Ids>,
+    /// The five capability sets, as masks by number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capabilities: Option<CapSets>,
+    /// Secure bits, the whole mask.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub securebits: Option<u32>,
+    /// Set no_new_privs.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub no_new_privs: bool,
+    /// Flags for seccomp(2); the program is the fd `filter` of the state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filter_flags: Option<u64>,
+    /// Where the listener fd of a notifying filter goes (`listenerPath`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listener: Option<String>,
+    /// Limits set last: (RLIMIT_* number, soft, hard).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rlimits: Vec<(u32, u64, u64)>,
+    /// Name of a new session keyring.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_keyring: Option<String>,
+    /// Label of the command, for `attr/apparmor/exec`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub apparmor: Option<String>,
+    /// Label of the command, for `attr/exec`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub selinux: Option<String>,
+    /// Signal the command gets when its supervisor dies; a change of credentials clears it, so it is set again here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub death_signal: Option<i32>,
+    /// Start a new session (always with a terminal).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub new_session: bool,
+}
+
+/// A command and its environment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    /// argv.
+    pub args: Vec<Bytes>,
+    /// Environment, `KEY=VALUE`.
+    pub env: Vec<Bytes>,
+}
+
+/// Who the command is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ids {
+    /// User id; None leaves it.
+    pub uid: Option<u32>,
+    /// Group id; None leaves it.
+    pub gid: Option<u32>,
+    /// Supplementary groups, exactly these; None leaves them.
+    pub groups: Option<Vec<u32>>,
+    /// File mode creation mask; None leaves it.
+    pub umask: Option<u32>,
+}
+
+/// The five sets as masks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CapSets {
+    /// What can ever be gained again by exec.
+    pub bounding: u64,
+    /// In force.
+    pub effective: u64,
+    /// May be put in force.
+    pub permitted: u64,
+    /// Kept over an exec by file capabilities.
+    pub inheritable: u64,
+    /// Kept over an exec.
+    pub ambient: u64,
+}
+
+/// Does all of it and becomes the command. Comes back only with the reason why not.
+pub fn land(tool: &str, state: &State, argv: &[OsString]) -> Error {
+    match try_land(tool, state, argv) {
+        Ok(never) => match never {},
+        Err(error) => error,
+    }
+}
+
+fn try_land(tool: &str, state: &State, argv: &[OsString]) -> Result<Infallible> {
+    let landing = &state.landing;
+    all_layers_done(state)?;
+    let (argv, env) = command(landing, argv)?;
+    let program = argv[0].clone();
+
+    // The filter's program is read while there is still an fd table to read it through.
+    let filter = read_filter(state)?;
+
+    // The gate: nothing below happens before somebody says start.
+    if let Some(socket) = state.fds.meet {
+        meet::send(sys::fd::borrow(socket).cannot("tell the runner", "fcntl")?, &Message::Ready, None)?;
+    }
+    if let Some(gate) = state.fds.gate {
+        let gate = sys::fd::borrow(gate).cannot("wait for start", "fcntl(gate)")?;
+        report::errors_to(meet::wait_at_gate(gate)?.into_raw_fd());
+    }
+
+    // A private procfs for the labels, while mounting is still permitted.
+    let labels = label_files(landing)?;
+    if let Some(terminal) = state.fds.terminal {
+        take_terminal(terminal, landing)?;
+    } else if landing.new_session {
+        rustix::process::setsid().cannot("start a new session", "setsid")?;
+    }
+    if let Some(name) = &landing.session_keyring {
+        sys::process::join_session_keyring(&cstring(name))
+            .cannot("make a session keyring", format_args!("keyctl(JOIN_SESSION_KEYRING, {name})"))?;
+    }
+
+    // No fd crosses but those that were asked for: not a leaked directory (CVE-2024-21626), not a link, not the state.
+    let label_fds: Vec<RawFd> = labels.iter().map(|(fd, _)| fd.as_raw_fd()).collect();
+    close_others(state, &label_fds)?;
+    keep_fds(&state.fds.keep)?;
+
+    for (fd, label) in labels {
+        write_label(fd.as_fd(), label)?;
+        drop(fd);
+    }
+    // Without no_new_privs, loading wants CAP_SYS_ADMIN, so it comes before the capabilities go.
+    let nnp_now = prctl(libc::PR_GET_NO_NEW_PRIVS, 0, 0) == Ok(1);
+    if let Some(filter) = filter.as_ref().filter(|_| !landing.no_new_privs && !nnp_now) {
+        load_filter(landing, filter)?;
+    }
+
+    let early_cwd = enter_cwd(landing);
+    credentials(landing)?;
+    if let Some(signal) = landing.death_signal {
+        rearm_death_signal(signal, state)?;
+    }
+    // Root may enter what the user may not, and the other way round on network file systems.
+    early_cwd.or_else(|_| enter_cwd(landing))?;
+    cwd_is_inside()?;
+
+    report::status(&json!({"tool": tool, "event": "exec", "program": program.to_string_lossy()}));
+    for (resource, soft, hard) in &landing.rlimits {
+        set_rlimit(*resource, *soft, *hard)?;
+    }
+    // Rust's start-up ignores SIGPIPE, and an ignored signal stays ignored over exec: a pipeline in the container
+    // would never end.
+    default_sigpipe()?;
+    if let Some(filter) = filter.as_ref().filter(|_| landing.no_new_privs || nnp_now) {
+        load_filter(landing, filter)?;
+    }
+    Err(exec_search(&program, &argv, &env))
+}
+
+/// Every layer of the plan has a receipt, and the receipt says the kernel agreed.
+fn all_layers_done(state: &State) -> Result<()> {
+    let doing = "start the command";
+    if let Some(layer) = state.current() {
+        return Err(Error::new(Class::Internal, doing, format_args!("the layer of {} has no receipt", layer.tool)));
+    }
+    for (layer, receipt) in state.layers.iter().zip(&state.receipts) {
+        if layer.tool != receipt.tool || !receipt.verified {
+            let tool = layer.tool;
+            return Err(Error::new(Class::Internal, doing, format_args!("the layer of {tool} was not proven")));
+        }
+    }
+    Ok(())
+}
+
+fn command(landing: &Landing, argv: &[OsString]) -> Result<(Vec<CString>, Vec<CString>)> {
+    let (argv, env) = match &landing.command {
+        Some(command) => (
+            command.args.iter().map(Bytes::to_cstring).collect::<Vec<_>>(),
+            command.env.iter().map(Bytes::to_cstring).collect(),
+        ),
+        None => (argv.iter().map(cstring).collect(), crate::next::environment()),
+    };
+    if argv.is_empty() {
+        return Err(Error::usage("start the command", "there is none: nothing stands behind the last --"));
+    }
+    Ok((argv, env))
+}
+
+fn read_filter(state: &State) -> Result<Option<Vec<Instruction>>> {
+    let Some(fd) = state.fds.filter else { return Ok(None) };
+    let doing = "read the compiled filter";
+    let fd = sys::fd::borrow(fd).cannot(doing, format_args!("fcntl({fd})"))?;
+    let size = rustix::fs::fstat(fd).cannot(doing, "fstat")?.st_size as usize;
+    let mut raw = vec![0; size];
+    let read = rustix::io::pread(fd, &mut raw, 0).cannot(doing, "pread")?;
+    if read != size || size == 0 || size % 8 != 0 {
+        return Err(Error::new(Class::Internal, doing, format_args!("{read} of {size} bytes, not whole instructions")));
+    }
+    let word = |b: &[u8]| u16::from_ne_bytes([b[0], b[1]]);
+    let program = raw.chunks_exact(8).map(|b| Instruction {
+        code: word(b),
+        jt: b[2],
+        jf: b[3],
+        k: u32::from_ne_bytes([b[4], b[5], b[6], b[7]]),
+    });
+    Ok(Some(program.collect()))
+}
+
+fn load_filter(landing: &Landing, program: &[Instruction]) -> Result<()> {
+    let flags = landing.filter_flags.unwrap_or(0);
+    let listener = sys::seccomp::load(program, flags)
+        .cannot("load the filter", format_args!("seccomp(SET_MODE_FILTER, {} instructions)", program.len()))?;
+    if let Some(listener) = listener {
+        let path = landing.listener.as_deref().unwrap_or("");
+        return Err(Error::new(Class::Unsupported, "hand over the seccomp listener", format_args!("to '{path}'"))
+            .why(format_args!("fd {} has nobody to go to", listener.as_raw_fd())));
+    }
+    Ok(())
+}
+
+/// AppArmor's own file where the kernel has it, else the one all modules share (kernels before 5.8).
+fn label_files(landing: &Landing) -> Result<Vec<(std::os::fd::OwnedFd, String)>> {
+    use rustix::fs::{Mode, OFlags, openat};
+    let mut files = Vec::new();
+    if landing.apparmor.is_none() && landing.selinux.is_none() {
+        return Ok(files);
+    }
+    let proc = proc::private()?;
+    let open = |path: &str| openat(&proc, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+    if let Some(profile) = &landing.apparmor {
+        let fd = open("self/attr/apparmor/exec").or_else(|_| open("self/attr/exec"));
+        let fd = fd.cannot(format_args!("set the AppArmor profile {profile}"), "open(self/attr/apparmor/exec)")?;
+        files.push((fd, format!("exec {profile}")));
+    }
+    if let Some(label) = &landing.selinux {
+        let fd = open("self/attr/exec").cannot(format_args!("set the label {label}"), "open(self/attr/exec)")?;
+        files.push((fd, label.clone()));
+    }
+    Ok(files)
+}
+
+fn write_label(fd: BorrowedFd<'_>, label: String) -> Result<()> {
+    rustix::io::write(fd, label.as_bytes())
+        .cannot(format_args!("set the label '{label}'"), "write(attr/exec)")
+        .map(drop)
+}
+
+fn take_terminal(fd: RawFd, landing: &Landing) -> Result<()> {
+    let doing = "give the command its terminal";
+    let tty = sys::fd::borrow(fd).cannot(doing, format_args!("fcntl({fd})"))?;
+    rustix::process::setsid().cannot(doing, "setsid")?;
+    sys::process::set_controlling_terminal(tty).cannot(doing, "ioctl(TIOCSCTTY)")?;
+    if let Some(uid) = landing.user.as_ref().and_then(|u| u.uid) {
+        // The terminal belongs to its user, as after a login.
+        rustix::fs::fchown(tty, Some(rustix::fs::Uid::from_raw(uid)), None).cannot(doing, "fchown(terminal)")?;
+    }
+    rustix::stdio::dup2_stdin(tty).cannot(doing, "dup2(0)")?;
+    rustix::stdio::dup2_stdout(tty).cannot(doing, "dup2(1)")?;
+    rustix::stdio::dup2_stderr(tty).cannot(doing, "dup2(2)")
+}
+
+/// Closes every fd from 3 up except the kept ones and those the landing still writes to, which exec closes.
+fn close_others(state: &State, labels: &[RawFd]) -> Result<()> {
+    let mut stay: Vec<RawFd> = state.fds.keep.iter().copied().chain(report::fds()).collect();
+    stay.extend(labels);
+    stay.extend(state.fds.parent);
+    stay.retain(|fd| *fd > 2);
+    stay.sort_unstable();
+    stay.dedup();
+    let doing = "close what the command must not have";
+    let mut from = 3;
+    for fd in &stay {
+        sys::fd::close_range(from, *fd as u32 - 1).cannot(doing, "close_range")?;
+        let borrowed = sys::fd::borrow(*fd).cannot(doing, format_args!("fcntl({fd})"))?;
+        sys::fd::set_cloexec(borrowed, true).cannot(doing, "fcntl(F_SETFD)")?;
+        from = *fd as u32 + 1;
+    }
+    sys::fd::close_range(from, u32::MAX).cannot(doing, "close_range")
+}
+
+fn keep_fds(keep: &[RawFd]) -> Result<()> {
+    for fd in keep {
+        let doing = format!("keep fd {fd} for the command");
+        let borrowed = sys::fd::borrow(*fd).cannot(&doing, format_args!("fcntl({fd})"))?;
+        sys::fd::set_cloexec(borrowed, false).cannot(&doing, "fcntl(F_SETFD)")?;
+    }
+    Ok(())
+}
+
+fn enter_cwd(landing: &Landing) -> Result<()> {
+    let Some(cwd) = &landing.cwd else { return Ok(()) };
+    rustix::process::chdir(cwd.as_path())
+        .cannot(format_args!("make {cwd} the working directory"), format_args!("chdir({cwd})"))
+}
+
+/// A working directory outside the root has no absolute path: the kernel says "(unreachable)" (CVE-2024-21626).
+fn cwd_is_inside() -> Result<()> {
+    let cwd = rustix::process::getcwd(Vec::new()).cannot("prove that the working directory is inside", "getcwd")?;
+    if cwd.as_bytes().starts_with(b"/") {
+        return Ok(());
+    }
+    Err(Error::new(
+        Class::Denied,
+        "start the command",
+        format_args!("its working directory {} is outside the root", cwd.to_string_lossy()),
+    ))
+}
+
+/// Groups, gid, uid, capabilities, secure bits, no_new_privs; then all of it read back.
+fn credentials(landing: &Landing) -> Result<()> {
+    let sets = landing.capabilities;
+    let changes_user = landing.user.as_ref().is_some_and(|u| u.uid.is_some());
+    if let Some(sets) = sets {
+        drop_bounding(sets.bounding)?;
+    }
+    if let Some(user) = &landing.user {
+        // A change from root to another user empties the permitted set unless this bit is on.
+        if changes_user && sets.is_some() {
+            prctl(libc::PR_SET_KEEPCAPS, 1, 0).cannot("keep capabilities over setuid", "prctl(PR_SET_KEEPCAPS)")?;
+        }
+        become_user(user)?;
+    }
+    if let Some(bits) = landing.securebits {
+        // Setting them wants CAP_SETPCAP in force, which setuid may have taken out of the effective set.
+        let held = caps::get().cannot("set the secure bits", "capget")?;
+        caps::set(caps::Sets { effective: held.permitted, ..held }).cannot("set the secure bits", "capset")?;
+        prctl(libc::PR_SET_SECUREBITS, u64::from(bits), 0)
+            .cannot("set the secure bits", format_args!("prctl(PR_SET_SECUREBITS, {bits:#x})"))?;
+    }
+    if let Some(sets) = sets {
+        set_capabilities(sets)?;
+    }
+    if changes_user && sets.is_some() && landing.securebits.is_none() {
+        prctl(libc::PR_SET_KEEPCAPS, 0, 0).cannot("stop keeping capabilities", "prctl(PR_SET_KEEPCAPS)")?;
+    }
+    if landing.no_new_privs {
+        prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).cannot("set no_new_privs", "prctl(PR_SET_NO_NEW_PRIVS)")?;
+    }
+    read_back(landing)
+}
+
+fn drop_bounding(keep: u64) -> Result<()> {
+    let unwanted = caps::bounding() & !keep;
+    for cap in (0..64).filter(|cap| unwanted & 1 << cap != 0) {
+        caps::drop_bounding(cap)
+            .cannot("drop capabilities from the bounding set", format_args!("prctl(PR_CAPBSET_DROP, {cap})"))?;
+    }
+    Ok(())
+}
+
+fn become_user(user: &Ids) -> Result<()> {
+    if let Some(groups) = &user.groups {
+        match sys::process::set_groups(groups) {
+            // In a user namespace that denies setgroups there is nothing to set, if nothing was asked for.
+            Err(Errno::EPERM) if groups.is_empty() && rustix::process::getgroups().is_ok_and(|g| g.is_empty()) => {}
+            Err(Errno::EPERM) if groups.is_empty() && setgroups_denied() => {}
+            other => other.cannot("set the supplementary groups", format_args!("setgroups({groups:?})"))?,
+        }
+    }
+    if let Some(gid) = user.gid {
+        sys::process::set_gids(gid).cannot(format_args!("become group {gid}"), format_args!("setresgid({gid})"))?;
+    }
+    if let Some(uid) = user.uid {
+        sys::process::set_uids(uid).cannot(format_args!("become user {uid}"), format_args!("setresuid({uid})"))?;
+    }
+    if let Some(mask) = user.umask {
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));
+    }
+    Ok(())
+}
+
+fn setgroups_denied() -> bool {
+    proc::read("/proc/self/setgroups").is_ok_and(|text| text.starts_with(b"deny"))
+}
+
+fn set_capabilities(sets: CapSets) -> Result<()> {
+    let doing = "set the capabilities";
+    caps::clear_ambient().cannot(doing, "prctl(PR_CAP_AMBIENT_CLEAR_ALL)")?;
+    caps::set(caps::Sets {
+        effective: sets.effective,
+        permitted: sets.permitted,
+        inheritable: sets.inheritable,
+    })
+    .cannot(doing, "capset")?;
+    for cap in (0..64).filter(|cap| sets.ambient & 1 << cap != 0) {
+        caps::raise_ambient(cap).cannot(doing, format_args!("prctl(PR_CAP_AMBIENT_RAISE, {cap})"))?;
+    }
+    Ok(())
+}
+
+/// What the kernel holds now must be what was asked: a tool that reports success on a full bounding set is worse than
+/// none.
+fn read_back(landing: &Landing) -> Result<()> {
+    if let Some(asked) = landing.capabilities {
+        let held = caps::get().cannot("prove the capabilities", "capget")?;
+        let found = CapSets {
+            bounding: caps::bounding(),
+            effective: held.effective,
+            permitted: held.permitted,
+            inheritable: held.inheritable,
+            ambient: caps::ambient(),
+        };
+        // Bits above the last capability the kernel knows mean nothing to it.
+        let known = u64::MAX >> (63 - caps::last().min(63));
+        if found != mask_all(asked, known) {
+            return Err(Error::readback("the capabilities", hex(asked), hex(found)));
+        }
+    }
+    if let Some(user) = &landing.user {
+        prove_ids(user)?;
+    }
+    if landing.no_new_privs && prctl(libc::PR_GET_NO_NEW_PRIVS, 0, 0) != Ok(1) {
+        return Err(Error::readback("no_new_privs", 1, 0));
+    }
+    if let Some(bits) = landing.securebits {
+        let found = prctl(libc::PR_GET_SECUREBITS, 0, 0).cannot("prove the secure bits", "prctl")?;
+        if found as u32 != bits {
+            return Err(Error::readback("the secure bits", format_args!("{bits:#x}"), format_args!("{found:#x}")));
+        }
+    }
+    Ok(())
+}
+
+fn mask_all(sets: CapSets, mask: u64) -> CapSets {
+    CapSets {
+        bounding: sets.bounding & mask,
+        effective: sets.effective & mask,
+        permitted: sets.permitted & mask,
+        inheritable: sets.inheritable & mask,
+        ambient: sets.ambient & mask,
+    }
+}
+
+fn hex(sets: CapSets) -> String {
+    let CapSets { bounding, effective, permitted, inheritable, ambient } = sets;
+    format!("bounding {bounding:x} effective {effective:x} permitted {permitted:x} inheritable {inheritable:x} ambient {ambient:x}")
+}
+
+fn prove_ids(user: &Ids) -> Result<()> {
+    let uids = nix::unistd::getresuid().cannot("prove the user", "getresuid")?;
+    let gids = nix::unistd::getresgid().cannot("prove the group", "getresgid")?;
+    let all = |a: u32, b: u32, c: u32, asked: Option<u32>| asked.is_none_or(|id| a == id && b == id && c == id);
+    if !all(uids.real.as_raw(), uids.effective.as_raw(), uids.saved.as_raw(), user.uid) {
+        return Err(Error::readback("the user", user.uid.unwrap_or(0), format_args!("{uids:?}")));
+    }
+    if !all(gids.real.as_raw(), gids.effective.as_raw(), gids.saved.as_raw(), user.gid) {
+        return Err(Error::readback("the group", user.gid.unwrap_or(0), format_args!("{gids:?}")));
+    }
+    if let Some(groups) = &user.groups {
+        let found = rustix::process::getgroups().cannot("prove the groups", "getgroups")?;
+        let mut found: Vec<u32> = found.iter().map(|g| g.as_raw()).collect();
+        let mut asked = groups.clone();
+        found.sort_unstable();
+        asked.sort_unstable();
+        if found != asked && !(asked.is_empty() && setgroups_denied()) {
+            return Err(Error::readback("the groups", format_args!("{asked:?}"), format_args!("{found:?}")));
+        }
+    }
+    Ok(())
+}
+
+/// Once more after the change of credentials; a supervisor that died in between is seen on its pidfd.
+fn rearm_death_signal(signal: i32, state: &State) -> Result<()> {
+    let doing = "die with the supervisor";
+    prctl(libc::PR_SET_PDEATHSIG, signal as u64, 0).cannot(doing, "prctl(PR_SET_PDEATHSIG)")?;
+    let Some(parent) = state.fds.parent else { return Ok(()) };
+    let parent = sys::fd::borrow(parent).cannot(doing, format_args!("fcntl({parent})"))?;
+    if crate::supervise::has_ended(parent)? {
+        return Err(Error::new(Class::Conflict, "start the command", "the supervisor is gone"));
+    }
+    Ok(())
+}
+
+fn set_rlimit(resource: u32, soft: u64, hard: u64) -> Result<()> {
+    let doing = format!("set resource limit {resource} to {soft}:{hard}");
+    sys::process::prlimit(0, resource, Some((soft, hard))).cannot(&doing, format_args!("prlimit({resource})"))?;
+    let found = sys::process::prlimit(0, resource, None).cannot(&doing, format_args!("prlimit({resource})"))?;
+    if found != (soft, hard) {
+        let found = format!("{}:{}", found.0, found.1);
+        return Err(Error::readback(format_args!("resource limit {resource}"), format_args!("{soft}:{hard}"), found));
+    }
+    Ok(())
+}
+
+fn default_sigpipe() -> Result<()> {
+    crate::supervise::default_action(nix::sys::signal::Signal::SIGPIPE)
+}
+
+/// execvpe(3) by the command's own PATH, inside the command's own root.
+fn exec_search(program: &CString, argv: &[CString], env: &[CString]) -> Error {
+    let name = program.to_string_lossy().into_owned();
+    let failed = |errno: Errno| {
+        let exit = if errno == Errno::ENOENT { EXIT_NOT_FOUND } else { EXIT_CANNOT_RUN };
+        Error::call(format_args!("run {name}"), format_args!("execve({name})"), errno).exit(exit)
+    };
+    if program.as_bytes().is_empty() {
+        return failed(Errno::ENOENT);
+    }
+    if program.as_bytes().contains(&b'/') {
+        return failed(exec_path(program, argv, env));
+    }
+    let path = env.iter().find_map(|e| e.to_bytes().strip_prefix(b"PATH="));
+    let mut worst = Errno::ENOENT;
+    for dir in path.unwrap_or(b"/usr/local/bin:/usr/bin:/bin").split(|b| *b == b':') {
+        let mut full = if dir.is_empty() { b".".to_vec() } else { dir.to_vec() };
+        full.push(b'/');
+        full.extend_from_slice(program.as_bytes());
+        match exec_path(&cstring(std::ffi::OsStr::from_bytes(&full)), argv, env) {
+            Errno::ENOENT | Errno::ENOTDIR => {}
+            Errno::EACCES => worst = Errno::EACCES,
+            other => return failed(other),
+        }
+    }
+    let shown = String::from_utf8_lossy(path.unwrap_or(b"(unset)")).into_owned();
+    failed(worst).why(format_args!("{name} is not in PATH={shown}"))
+}

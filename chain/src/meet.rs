@@ -1,0 +1,102 @@
+//! The one socket on which `runner` and its chain meet (SOCK_SEQPACKET, a message each way at a time): the pid of the
+//! first process, the terminal, readiness, errors; and the start gate.
+
+use crate::error::{Cannot, Error, Result};
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use serde::{Deserialize, Serialize};
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+/// What the chain says to `runner`, and `runner` to the chain.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Message {
+    /// The first process of the container, as the runner's pid namespace numbers it; with its pidfd.
+    Pid(i32),
+    /// The master of the container's pty comes with this message.
+    Terminal,
+    /// Namespaces and mounts are there, the root is not pivoted yet; waits for [`Message::Go`].
+    Mounted,
+    /// Everything is done but the command; waits at the gate, if there is one.
+    Ready,
+    /// Go on.
+    Go,
+    /// The seccomp notification fd comes with this message.
+    Listener,
+    /// A receipt, for the log.
+    Receipt(Box<crate::state::Receipt>),
+    /// The chain ends here.
+    Error {
+        /// Which tool.
+        tool: String,
+        /// Why.
+        error: Box<Error>,
+    },
+}
+
+/// Sends `message`, with an fd if one goes along.
+pub fn send(socket: BorrowedFd<'_>, message: &Message, fd: Option<BorrowedFd<'_>>) -> Result<()> {
+    let doing = "tell the runner";
+    let text = serde_json::to_vec(message).map_err(|e| Error::new(crate::error::Class::Internal, doing, e))?;
+    let fds: Vec<RawFd> = fd.iter().map(AsRawFd::as_raw_fd).collect();
+    let rights = [ControlMessage::ScmRights(&fds)];
+    let control = if fds.is_empty() { &[][..] } else { &rights[..] };
+    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&text)], control, MsgFlags::MSG_NOSIGNAL, None)
+        .cannot(doing, "sendmsg")
+        .map(drop)
+}
+
+/// Waits for a message; None when the other side is gone.
+pub fn receive(socket: BorrowedFd<'_>) -> Result<Option<(Message, Option<OwnedFd>)>> {
+    let doing = "hear from the other end of the chain";
+    let mut buffer = vec![0; 1 << 16];
+    let mut space = nix::cmsg_space!([RawFd; 1]);
+    let (size, fd) = loop {
+        let mut parts = [IoSliceMut::new(&mut buffer)];
+        match recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC) {
+            Err(nix::errno::Errno::EINTR) => {}
+            Err(nix::errno::Errno::ECONNRESET) => return Ok(None),
+            Err(e) => return Err(Error::call(doing, "recvmsg", e)),
+            Ok(got) => break (got.bytes, first_fd(&got)?),
+        }
+    };
+    if size == 0 {
+        return Ok(None);
+    }
+    let message = crate::json::parse(&buffer[..size], doing)?;
+    Ok(Some((message, fd)))
+}
+
+fn first_fd(got: &nix::sys::socket::RecvMsg<'_, '_, ()>) -> Result<Option<OwnedFd>> {
+    let doing = "hear from the other end of the chain";
+    for control in got.cmsgs().cannot(doing, "recvmsg(control)")? {
+        if let ControlMessageOwned::ScmRights(fds) = control {
+            let Some(fd) = fds.first() else { continue };
+            return crate::sys::fd::adopt(*fd).cannot(doing, "recvmsg(SCM_RIGHTS)").map(Some);
+        }
+    }
+    Ok(None)
+}
+
+/// Sends an error; false when nobody is there to hear it.
+pub(crate) fn send_error(socket: RawFd, tool: &str, error: &Error) -> bool {
+    let message = Message::Error { tool: tool.to_string(), error: Box::new(error.clone()) };
+    crate::sys::fd::borrow(socket).is_ok_and(|fd| send(fd, &message, None).is_ok())
+}
+
+/// The container's side of the start gate: waits until `runner start` connects to `gate` and asks. The connection
+/// stays open until exec closes it, and carries the error if there is one.
+pub fn wait_at_gate(gate: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let doing = "wait for start";
+    loop {
+        let connection = match rustix::net::accept_with(gate, rustix::net::SocketFlags::CLOEXEC) {
+            Ok(fd) => fd,
+            Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNABORTED) => continue,
+            Err(e) => return Err(Error::call(doing, "accept(gate)", e)),
+        };
+        // Whoever connects and says nothing, or goes away again, did not start us.
+        if matches!(receive(std::os::fd::AsFd::as_fd(&connection)), Ok(Some((Message::Go, _)))) {
+            return Ok(connection);
+        }
+    }
+}

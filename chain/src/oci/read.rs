@@ -1,0 +1,63 @@
+//! Reading a config.json: bounded, a regular file, errors with the JSON path.
+
+use super::Config;
+use crate::error::{Cannot, Class, Error, Result};
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
+use std::fmt::Display;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+/// More than any engine writes; what is larger is a mistake or an attack on our memory.
+pub const CONFIG_MAX: u64 = 16 << 20;
+
+/// Reads and parses `path`.
+pub fn read_config(path: &Path) -> Result<Config> {
+    let doing = format!("read {}", path.display());
+    let fd = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
+        .cannot(&doing, format_args!("open({})", path.display()))?;
+    let text = read_bounded(fd, &doing)?;
+    parse_config(&text, &doing)
+}
+
+/// Everything in `fd`, which must be a regular file (or a sealed memfd) of at most [`CONFIG_MAX`] bytes.
+pub fn read_bounded(fd: OwnedFd, doing: &dyn Display) -> Result<Vec<u8>> {
+    let stat = fstat(&fd).cannot(doing, "fstat")?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(Error::usage(doing, "it is not a regular file"));
+    }
+    let size = stat.st_size as u64;
+    if size > CONFIG_MAX {
+        return Err(Error::usage(doing, format_args!("{size} bytes, more than the {CONFIG_MAX} that are read")));
+    }
+    let mut text = Vec::with_capacity(size as usize + 1);
+    std::fs::File::from(fd).take(CONFIG_MAX + 1).read_to_end(&mut text).cannot(doing, "read")?;
+    Ok(text)
+}
+
+/// Parses a config and checks what holds for every tool: the major version, the platform.
+pub fn parse_config(text: &[u8], doing: &dyn Display) -> Result<Config> {
+    let config: Config = crate::json::parse(text, doing)?;
+    let major = config.oci_version.split('.').next().unwrap_or("");
+    if major != "1" {
+        let said = if config.oci_version.is_empty() { "missing" } else { &config.oci_version };
+        return Err(Error::new(
+            Class::Unsupported,
+            doing,
+            format_args!("ociVersion: {said}, and only 1.x is known"),
+        ));
+    }
+    let foreign = [
+        ("vm", &config.vm),
+        ("windows", &config.windows),
+        ("solaris", &config.solaris),
+        ("zos", &config.zos),
+        ("freebsd", &config.freebsd),
+    ];
+    for (name, section) in foreign {
+        if section.is_some() {
+            return Err(Error::new(Class::Unsupported, doing, format_args!("{name}: not for Linux")));
+        }
+    }
+    Ok(config)
+}

@@ -1,0 +1,245 @@
+//! What each tool can be asked, as data: the `spec` of its layer. Names and shapes are the OCI runtime-spec's wherever
+//! it has one; the rest is documented here and in `docs/plan.md`. Unknown members are errors: a plan that asks for
+//! something this build does not know must not run with less.
+
+use crate::bytes::Bytes;
+use crate::ids::{Gid, Uid};
+use crate::oci::{
+    Capabilities, Device, IdMapping, Mount, Namespace, Personality, Resources, Rlimit, Root, Seccomp, TimeOffset,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A layer's `spec`.
+pub trait Spec: Serialize + serde::de::DeserializeOwned {
+    /// Whose it is.
+    const TOOL: crate::name::ToolName;
+}
+
+macro_rules! spec {
+    ($type:ident) => {
+        impl Spec for $type {
+            const TOOL: crate::name::ToolName = crate::name::ToolName::$type;
+        }
+    };
+}
+
+spec!(CgApply);
+spec!(Idmap);
+spec!(NsEnter);
+spec!(RootfsPrep);
+spec!(CapDrop);
+spec!(SeccompLoad);
+
+/// `cg-apply`: make, limit and join a cgroup; rlimits; OOM score.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct CgApply {
+    /// The cgroup, as in OCI: absolute from the root of each hierarchy, or relative to the caller's own cgroup.
+    /// Left out: a fresh name below the caller's own cgroup, when there is any limit to set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroups_path: Option<Bytes>,
+    /// Limits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
+    /// Resource limits of the process; set exactly at landing, raised before.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rlimits: Vec<Rlimit>,
+    /// /proc/self/oom_score_adj, -1000 to 1000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oom_score_adj: Option<i32>,
+    /// Leave the cgroup behind; without it a supervisor stays to remove the cgroup when the command ends.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub keep: bool,
+    /// Refuse a cgroup that exists already and holds processes or is frozen (what `runner create` wants).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub exclusive: bool,
+    /// What may be done less of than asked, recorded in the receipt: names of fields, as `resources.cpu`.
+    #[serde(rename = "try", skip_serializing_if = "Vec::is_empty")]
+    pub attempt: Vec<String>,
+}
+
+/// `idmap`: a user namespace and its maps.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Idmap {
+    /// User ids.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub uid_mappings: Vec<IdMapping>,
+    /// Group ids.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gid_mappings: Vec<IdMapping>,
+    /// Leave setgroups(2) allowed (`true`) or deny it (`false`); left out: denied only where the kernel demands it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub setgroups: Option<bool>,
+}
+
+/// `ns-enter`: every other namespace, made or joined.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct NsEnter {
+    /// As in OCI: a `path` joins, none makes. A new `user` that an `idmap` link has made already is taken as done.
+    pub namespaces: Vec<Namespace>,
+    /// Clock offsets of a new time namespace.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub time_offsets: BTreeMap<String, TimeOffset>,
+    /// Host name; needs a new or joined uts namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    /// NIS domain name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub domainname: Option<String>,
+    /// Kernel parameters that belong to one of the namespaces.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub sysctl: BTreeMap<String, String>,
+    /// Leave `lo` down in a new network namespace.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub no_loopback: bool,
+    /// Execution domain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub personality: Option<Personality>,
+    /// Do not stay as the parent: the first process becomes a child of our parent (clone(2) CLONE_PARENT), its pid
+    /// goes to the one who waits on the meeting socket.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub hand_over: bool,
+    /// Kinds that may be left out where the host cannot make them.
+    #[serde(rename = "try", skip_serializing_if = "Vec::is_empty")]
+    pub attempt: Vec<crate::oci::NamespaceKind>,
+}
+
+/// `rootfs-prep`: the file system.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct RootfsPrep {
+    /// What becomes `/`. Left out: the present root stays, and mounts are made in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root: Option<Root>,
+    /// Mounts in order. Relative bind sources were made absolute when the layer was written.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<Mount>,
+    /// Devices made besides the default ones.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<Device>,
+    /// Make the default devices and links of the specification in /dev: null zero full random urandom tty, ptmx, fd,
+    /// stdin, stdout, stderr (core as runc does).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub default_devices: bool,
+    /// Paths made unreadable.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub masked_paths: Vec<Bytes>,
+    /// Paths made read-only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub readonly_paths: Vec<Bytes>,
+    /// Propagation of the root mount; `rprivate` when left out of a command line, runc's `rslave` from OCI.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rootfs_propagation: Option<String>,
+    /// SELinux label of the mounts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mount_label: Option<String>,
+    /// Working directory of the command; made when it is missing (OCI), checked at landing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<Bytes>,
+    /// Make a terminal: pty from the container's own devpts, its other end sent over the meeting socket.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub terminal: bool,
+    /// Size of that terminal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub console_size: Option<(u16, u16)>,
+    /// Move the new root over `/` instead of pivot_root (for an initramfs, whose root cannot be pivoted).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub no_pivot: bool,
+    /// Mount destinations that may be left out where their source is missing.
+    #[serde(rename = "try", skip_serializing_if = "Vec::is_empty")]
+    pub attempt: Vec<Bytes>,
+}
+
+/// `cap-drop`: who the command is and what it may.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct CapDrop {
+    /// User, groups, umask. Left out: unchanged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserSpec>,
+    /// The five sets, named `CAP_CHOWN`. Left out: unchanged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capabilities: Option<Capabilities>,
+    /// Changes to the present sets, as setpriv and docker spell them; instead of `capabilities`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub change: Option<CapChange>,
+    /// Set no_new_privs.
+    pub no_new_privileges: bool,
+    /// Secure bits to set, named as in capabilities(7): `noroot`, `noroot_locked`…
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub securebits: Vec<String>,
+    /// Name of a new session keyring.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_keyring: Option<String>,
+    /// AppArmor profile for the command.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub apparmor_profile: Option<String>,
+    /// SELinux label for the command.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub selinux_label: Option<String>,
+    /// As the specification says of config.json: an unknown capability is a warning, recorded in `degraded`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unknown_capabilities_warn: bool,
+    /// What may be done less of than asked: `bounding`.
+    #[serde(rename = "try", skip_serializing_if = "Vec::is_empty")]
+    pub attempt: Vec<String>,
+}
+
+/// `user` of a cap-drop layer: OCI's numbers, or names that are looked up where the link runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct UserSpec {
+    /// User id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<Uid>,
+    /// Group id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gid: Option<Gid>,
+    /// Supplementary groups, exactly these.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub additional_gids: Option<Vec<Gid>>,
+    /// File mode creation mask.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub umask: Option<u32>,
+    /// `USER[:GROUP]`, looked up in /etc/passwd and /etc/group of the root the link runs in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Take the supplementary groups of `name` from /etc/group.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub init_groups: bool,
+}
+
+/// Changes to the present capability sets, in this order: all dropped, dropped, added (kept).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct CapChange {
+    /// Start from nothing.
+    pub drop_all: bool,
+    /// Taken from all five sets.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub drop: Vec<String>,
+    /// Kept, or put back, in bounding, permitted and effective; never in inheritable.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub add: Vec<String>,
+    /// Raised in ambient (and so in inheritable and permitted), to survive a change of user.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ambient: Vec<String>,
+}
+
+/// `seccomp-load`: the filter.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct SeccompLoad {
+    /// The filter, as OCI has it; `@default` and Docker's files were resolved to this when the layer was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seccomp: Option<Seccomp>,
+    /// Calls this build's libseccomp does not know are left out (and recorded) instead of refused: OCI's rule.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unknown_syscalls_warn: bool,
+    /// Load without no_new_privs (needs CAP_SYS_ADMIN).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub allow_new_privileges: bool,
+}

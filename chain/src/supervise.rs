@@ -1,0 +1,150 @@
+//! The one way to fork: where the kernel demands it (a pid namespace) or a supervising option asks for it. The parent
+//! then reaps, forwards every signal, is died for, and gives back the status.
+
+use crate::error::{Cannot, Error, Result};
+use crate::state::State;
+use crate::sys::process::{Forked, fork, pidfd_open, pidfd_signal, prctl};
+use crate::{proc, sys};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
+
+/// A child that is being looked after.
+pub struct Supervised {
+    pid: i32,
+    pidfd: OwnedFd,
+    signals: SignalFd,
+}
+
+/// Which side of [`split`] this is.
+pub enum Side {
+    /// Goes on with the chain.
+    Child,
+    /// Waits.
+    Supervisor(Supervised),
+}
+
+/// Forks with `flags` (CLONE_NEW*). The child dies with the supervisor, also over a change of credentials: the landing
+/// sets the death signal again, and looks at the pidfd left in `state` to see a supervisor that died meanwhile.
+pub fn split(flags: i32, state: &mut State) -> Result<Side> {
+    let doing = "fork";
+    let mut forwarded = SigSet::all();
+    for never in [Signal::SIGKILL, Signal::SIGSTOP, Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGFPE, Signal::SIGILL] {
+        forwarded.remove(never);
+    }
+    let mut before = SigSet::empty();
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&forwarded), Some(&mut before)).cannot(doing, "sigprocmask")?;
+    // A parent that ignores SIGCHLD (Erlang's port programs do) would make wait fail with ECHILD.
+    default_action(Signal::SIGCHLD)?;
+    let own = pidfd_open(std::process::id() as i32).cannot(doing, "pidfd_open(self)")?;
+    let flags = flags as u32 as u64;
+    match fork(flags).cannot(doing, format_args!("clone3({flags:#x})"))? {
+        Forked::Parent(pid, pidfd) => {
+            let signals = SignalFd::with_flags(&forwarded, SfdFlags::SFD_CLOEXEC).cannot(doing, "signalfd")?;
+            Ok(Side::Supervisor(Supervised { pid, pidfd, signals }))
+        }
+        Forked::Child => {
+            sigprocmask(SigmaskHow::SIG_SETMASK, Some(&before), None).cannot(doing, "sigprocmask")?;
+            prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64, 0).cannot(doing, "prctl(PR_SET_PDEATHSIG)")?;
+            if has_ended(own.as_fd())? {
+                return Err(Error::new(crate::error::Class::Conflict, doing, "the supervisor is gone"));
+            }
+            state.landing.death_signal = Some(libc::SIGKILL);
+            state.fds.parent = Some(own.into_raw_fd());
+            Ok(Side::Child)
+        }
+    }
+}
+
+impl Supervised {
+    /// The child's pid, as this process's pid namespace numbers it.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// The child's pidfd.
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// Forwards signals until the child has ended; its status, 128+n for signal n.
+    pub fn wait(&mut self) -> Result<u8> {
+        loop {
+            let info = match self.signals.read_signal() {
+                Ok(Some(info)) => info,
+                Ok(None) | Err(nix::errno::Errno::EINTR) => continue,
+                Err(e) => return Err(Error::call("wait for the command", "read(signalfd)", e)),
+            };
+            let signal = info.ssi_signo as i32;
+            if signal == libc::SIGCHLD {
+                if let Some(status) = self.reap()? {
+                    return Ok(status);
+                }
+                continue;
+            }
+            // What the terminal sends (si_code SI_KERNEL), it sends to the whole foreground group, the child included.
+            if info.ssi_code != libc::SI_KERNEL {
+                self.forward(signal)?;
+            }
+            self.kill_if_immune(signal)?;
+        }
+    }
+
+    fn forward(&self, signal: i32) -> Result<()> {
+        match pidfd_signal(self.pidfd.as_fd(), signal) {
+            Ok(()) | Err(nix::errno::Errno::ESRCH) => Ok(()),
+            Err(e) => Err(Error::call("forward a signal", format_args!("pidfd_send_signal({signal})"), e)),
+        }
+    }
+
+    /// The first process of a pid namespace is not killed by signals it has no handler for. A user who presses ^C at
+    /// `ns-enter -p -- sleep 1000` means it, so the supervisor sees to it.
+    fn kill_if_immune(&self, signal: i32) -> Result<()> {
+        let fatal = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT];
+        if !fatal.contains(&signal) {
+            return Ok(());
+        }
+        let Ok(status) = proc::read(&format!("/proc/{}/status", self.pid)) else { return Ok(()) };
+        let in_set = |name: &str| {
+            let mask = proc::status_field(&status, name).and_then(|m| u64::from_str_radix(&m, 16).ok());
+            mask.unwrap_or(u64::MAX) & 1 << (signal - 1) != 0
+        };
+        let nested = proc::status_field(&status, "NSpid").is_some_and(|pids| pids.ends_with("\t1"));
+        if nested && !in_set("SigCgt") && !in_set("SigIgn") && !in_set("SigBlk") {
+            self.forward(libc::SIGKILL)?;
+        }
+        Ok(())
+    }
+
+    /// Everything that has ended by now; the status if the child is among it.
+    fn reap(&mut self) -> Result<Option<u8>> {
+        let mut ended = None;
+        loop {
+            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(pid, code)) if pid == Pid::from_raw(self.pid) => ended = Some(code as u8),
+                Ok(WaitStatus::Signaled(pid, signal, _)) if pid == Pid::from_raw(self.pid) => {
+                    ended = Some(128 + signal as u8);
+                }
+                Ok(WaitStatus::StillAlive) | Err(nix::errno::Errno::ECHILD) => return Ok(ended),
+                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+                Err(e) => return Err(Error::call("wait for the command", "wait4", e)),
+            }
+        }
+    }
+}
+
+/// Puts a signal's action back to the default.
+pub fn default_action(signal: Signal) -> Result<()> {
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    sys::process::sigaction(signal, &default)
+        .cannot(format_args!("reset {signal}"), format_args!("sigaction({signal})"))
+}
+
+/// Whether the process behind a pidfd has ended.
+pub fn has_ended(pidfd: BorrowedFd<'_>) -> Result<bool> {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    let mut fds = [PollFd::new(pidfd, PollFlags::POLLIN)];
+    poll(&mut fds, PollTimeout::ZERO).cannot("look at a process", "poll(pidfd)").map(|n| n > 0)
+}

@@ -1,0 +1,15 @@
+//! The only unsafe code of the project: system calls that neither rustix nor nix offer, and fds that arrive as
+//! numbers. Wrappers take borrowed fds and return owned ones.
+
+pub mod caps;
+pub mod fd;
+pub mod mount;
+pub mod process;
+pub mod seccomp;
+
+use nix::errno::Errno;
+
+/// A raw system call's result as the kernel means it.
+pub(crate) fn check(ret: libc::c_long) -> Result<libc::c_long, Errno> {
+    if ret < 0 { Err(Errno::last()) } else { Ok(ret) }
+}

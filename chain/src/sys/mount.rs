@@ -1,0 +1,54 @@
+//! mount_setattr(2), which rustix does not have.
+
+use super::check;
+use nix::errno::Errno;
+use std::ffi::CStr;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// `struct mount_attr` of linux/mount.h.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MountAttr {
+    /// MOUNT_ATTR_* to set.
+    pub attr_set: u64,
+    /// MOUNT_ATTR_* to clear.
+    pub attr_clr: u64,
+    /// MS_SHARED, MS_SLAVE, MS_PRIVATE or MS_UNBINDABLE; 0 leaves it.
+    pub propagation: u64,
+    /// User namespace fd, with MOUNT_ATTR_IDMAP.
+    pub userns_fd: u64,
+}
+
+/// MOUNT_ATTR_* of linux/mount.h.
+pub mod attr {
+    /// Read-only.
+    pub const RDONLY: u64 = 0x0000_0001;
+    /// No set-user-ID.
+    pub const NOSUID: u64 = 0x0000_0002;
+    /// No devices.
+    pub const NODEV: u64 = 0x0000_0004;
+    /// No execution.
+    pub const NOEXEC: u64 = 0x0000_0008;
+    /// Mask of the access time modes, which are an enumeration.
+    pub const ATIME: u64 = 0x0000_0070;
+    /// Value in that mask.
+    pub const RELATIME: u64 = 0x0000_0000;
+    /// Value in that mask.
+    pub const NOATIME: u64 = 0x0000_0010;
+    /// Value in that mask.
+    pub const STRICTATIME: u64 = 0x0000_0020;
+    /// No directory access times.
+    pub const NODIRATIME: u64 = 0x0000_0080;
+    /// Map ids by `userns_fd`.
+    pub const IDMAP: u64 = 0x0010_0000;
+    /// Do not follow symlinks.
+    pub const NOSYMFOLLOW: u64 = 0x0020_0000;
+}
+
+/// mount_setattr(2), Linux 5.12. `flags`: AT_EMPTY_PATH, AT_RECURSIVE, AT_SYMLINK_NOFOLLOW.
+pub fn mount_setattr(dir: BorrowedFd<'_>, path: &CStr, flags: i32, attr: &MountAttr) -> Result<(), Errno> {
+    let (attr, size) = (std::ptr::from_ref(attr), size_of::<MountAttr>());
+    let (dir, path) = (dir.as_raw_fd(), path.as_ptr());
+    // SAFETY: the kernel reads `size` bytes of `attr` and the string, both borrowed for the call, and keeps neither.
+    check(unsafe { libc::syscall(libc::SYS_mount_setattr, dir, path, flags, attr, size) }).map(drop)
+}

@@ -1,0 +1,2 @@
+//! criu-ctl
+fn main() {}

@@ -1,0 +1,2 @@
+//! idmap
+fn main() {}

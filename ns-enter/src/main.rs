@@ -1,0 +1,2 @@
+//! ns-enter
+fn main() {}

@@ -1,0 +1,2 @@
+//! rootfs-prep
+fn main() {}

@@ -1,0 +1,2 @@
+//! seccomp-load
+fn main() {}
