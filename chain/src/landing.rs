@@ -20,6 +20,10 @@ use std::convert::Infallible;
 use std::ffi::{CString, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Where a command is looked for when its environment has no PATH.
+const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What the last link will do, all names resolved.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,14 +127,11 @@ fn try_land(tool: &str, state: &State, argv: &[OsString]) -> Result<Infallible> 
     // The filter's program is read while there is still an fd table to read it through.
     let filter = read_filter(state)?;
 
+    if landing.command.is_some() {
+        program_exists(&program, &env, landing)?;
+    }
     // The gate: nothing below happens before somebody says start.
-    if let Some(socket) = state.fds.meet {
-        meet::send(sys::fd::borrow(socket).cannot("tell the runner", "fcntl")?, &Message::Ready, None)?;
-    }
-    if let Some(gate) = state.fds.gate {
-        let gate = sys::fd::borrow(gate).cannot("wait for start", "fcntl(gate)")?;
-        report::errors_to(meet::wait_at_gate(gate)?.into_raw_fd());
-    }
+    stand_by(state)?;
 
     // A private procfs for the labels, while mounting is still permitted.
     let labels = label_files(landing)?;
@@ -181,6 +182,39 @@ fn try_land(tool: &str, state: &State, argv: &[OsString]) -> Result<Infallible> 
     Err(exec_search(&program, &argv, &env))
 }
 
+/// Tells the runner that only the command is left to do, waits until it has written down that this container exists
+/// (a container that nobody knows of must not run), then at the start gate if there is one.
+fn stand_by(state: &State) -> Result<()> {
+    let doing = "wait for the runner";
+    if let Some(socket) = state.fds.meet {
+        let socket = sys::fd::borrow(socket).cannot(doing, "fcntl")?;
+        meet::send(socket, &Message::Ready, None)?;
+        if !matches!(meet::receive(socket)?, Some((Message::Go, _))) {
+            return Err(Error::new(Class::Conflict, doing, "it is gone"));
+        }
+    }
+    if let Some(gate) = state.fds.gate {
+        let gate = sys::fd::borrow(gate).cannot("wait for start", "fcntl(gate)")?;
+        report::errors_to(meet::wait_at_gate(gate)?.into_raw_fd());
+    }
+    Ok(())
+}
+
+/// A command that is nowhere fails the create, not the start: engines tell "no such program" from it.
+fn program_exists(program: &CString, env: &[CString], landing: &Landing) -> Result<()> {
+    let cwd = landing.cwd.as_ref().map_or(Path::new("/"), Bytes::as_path);
+    let name = Path::new(std::ffi::OsStr::from_bytes(program.as_bytes()));
+    let there = |path: &Path| rustix::fs::access(cwd.join(path), rustix::fs::Access::EXISTS).is_ok();
+    let path = env.iter().find_map(|e| e.to_bytes().strip_prefix(b"PATH=")).unwrap_or(DEFAULT_PATH);
+    let in_path = || path.split(|b| *b == b':').any(|d| there(&Path::new(std::ffi::OsStr::from_bytes(d)).join(name)));
+    if program.as_bytes().contains(&b'/') && there(name) || !program.as_bytes().contains(&b'/') && in_path() {
+        return Ok(());
+    }
+    let shown = program.to_string_lossy();
+    let error = Error::call(format_args!("run {shown}"), format_args!("execve({shown})"), Errno::ENOENT);
+    Err(error.exit(EXIT_NOT_FOUND).why(format_args!("not in PATH={}", String::from_utf8_lossy(path))))
+}
+
 /// Every layer of the plan has a receipt, and the receipt says the kernel agreed.
 fn all_layers_done(state: &State) -> Result<()> {
     let doing = "start the command";
@@ -200,7 +234,7 @@ fn command(landing: &Landing, argv: &[OsString]) -> Result<(Vec<CString>, Vec<CS
     let (argv, env) = match &landing.command {
         Some(command) => (
             command.args.iter().map(Bytes::to_cstring).collect::<Vec<_>>(),
-            command.env.iter().map(Bytes::to_cstring).collect(),
+            with_home(command.env.iter().map(Bytes::to_cstring).collect(), landing),
         ),
         None => (argv.iter().map(cstring).collect(), crate::next::environment()),
     };
@@ -208,6 +242,16 @@ fn command(landing: &Landing, argv: &[OsString]) -> Result<(Vec<CString>, Vec<CS
         return Err(Error::usage("start the command", "there is none: nothing stands behind the last --"));
     }
     Ok((argv, env))
+}
+
+fn with_home(mut env: Vec<CString>, landing: &Landing) -> Vec<CString> {
+    let named = env.iter().any(|e| e.to_bytes().starts_with(b"HOME=") && e.to_bytes().len() > 5);
+    if !named {
+        let uid = landing.user.as_ref().and_then(|u| u.uid).unwrap_or(0);
+        env.retain(|e| !e.to_bytes().starts_with(b"HOME="));
+        env.push(cstring(std::ffi::OsStr::from_bytes(&[b"HOME=".to_vec(), crate::home::of(uid)].concat())));
+    }
+    env
 }
 
 fn read_filter(state: &State) -> Result<Option<Vec<Instruction>>> {
@@ -525,7 +569,7 @@ fn exec_search(program: &CString, argv: &[CString], env: &[CString]) -> Error {
     }
     let path = env.iter().find_map(|e| e.to_bytes().strip_prefix(b"PATH="));
     let mut worst = Errno::ENOENT;
-    for dir in path.unwrap_or(b"/usr/local/bin:/usr/bin:/bin").split(|b| *b == b':') {
+    for dir in path.unwrap_or(DEFAULT_PATH).split(|b| *b == b':') {
         let mut full = if dir.is_empty() { b".".to_vec() } else { dir.to_vec() };
         full.push(b'/');
         full.extend_from_slice(program.as_bytes());

@@ -7,6 +7,7 @@
 pub mod bytes;
 pub mod cli;
 pub mod error;
+pub mod home;
 pub mod ids;
 pub mod json;
 pub mod landing;
@@ -19,6 +20,7 @@ pub mod order;
 pub mod plan;
 pub mod proc;
 pub mod report;
+pub mod share;
 pub mod source;
 pub mod spec;
 pub mod state;

@@ -4,6 +4,7 @@
 use crate::cli::{self, Common, Flags, Parsed};
 use crate::error::{Cannot, Class, EXIT_NOT_FOUND, Error, Result};
 use crate::landing;
+use crate::meet;
 use crate::name::ToolName;
 use crate::next::{self, Segment};
 use crate::oci::{self, Config};
@@ -283,6 +284,11 @@ impl Link {
         receipt.asked = std::mem::take(&mut self.asked);
         report::status(&json!({"tool": self.tool, "event": "receipt", "receipt": receipt}));
         receipt.asked = Value::Null;
+        if let (Some(socket), ToolName::CgApply) = (self.state.fds.meet, self.tool) {
+            // The runner writes down where the cgroup is, to find it again at delete.
+            let socket = sys::fd::borrow(socket).cannot("tell the runner", "fcntl")?;
+            meet::send(socket, &meet::Message::Receipt(Box::new(receipt.clone())), None)?;
+        }
         let done = self.state.receipts.len();
         if let Some(layer) = self.state.layers.get_mut(done) {
             layer.spec = None;

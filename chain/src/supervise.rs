@@ -5,6 +5,7 @@ use crate::error::{Cannot, Error, Result};
 use crate::state::State;
 use crate::sys::process::{Forked, fork, pidfd_open, pidfd_signal, prctl};
 use crate::{proc, sys};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -30,10 +31,7 @@ pub enum Side {
 /// sets the death signal again, and looks at the pidfd left in `state` to see a supervisor that died meanwhile.
 pub fn split(flags: i32, state: &mut State) -> Result<Side> {
     let doing = "fork";
-    let mut forwarded = SigSet::all();
-    for never in [Signal::SIGKILL, Signal::SIGSTOP, Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGFPE, Signal::SIGILL] {
-        forwarded.remove(never);
-    }
+    let forwarded = forwarded();
     let mut before = SigSet::empty();
     sigprocmask(SigmaskHow::SIG_BLOCK, Some(&forwarded), Some(&mut before)).cannot(doing, "sigprocmask")?;
     // A parent that ignores SIGCHLD (Erlang's port programs do) would make wait fail with ECHILD.
@@ -42,7 +40,8 @@ pub fn split(flags: i32, state: &mut State) -> Result<Side> {
     let flags = flags as u32 as u64;
     match fork(flags).cannot(doing, format_args!("clone3({flags:#x})"))? {
         Forked::Parent(pid, pidfd) => {
-            let signals = SignalFd::with_flags(&forwarded, SfdFlags::SFD_CLOEXEC).cannot(doing, "signalfd")?;
+            let signals = SignalFd::with_flags(&forwarded, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+                .cannot(doing, "signalfd")?;
             Ok(Side::Supervisor(Supervised { pid, pidfd, signals }))
         }
         Forked::Child => {
@@ -58,7 +57,30 @@ pub fn split(flags: i32, state: &mut State) -> Result<Side> {
     }
 }
 
+/// The signals a supervisor passes on: all that can be held back and mean something to another process.
+fn forwarded() -> SigSet {
+    let mut set = SigSet::all();
+    for never in [Signal::SIGKILL, Signal::SIGSTOP, Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGFPE, Signal::SIGILL] {
+        set.remove(never);
+    }
+    set
+}
+
 impl Supervised {
+    /// Looks after a child that was made another way. From here on this process's signals are the child's.
+    pub fn adopt(pid: i32, pidfd: OwnedFd) -> Result<Supervised> {
+        let doing = "wait for the command";
+        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&forwarded()), None).cannot(doing, "sigprocmask")?;
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        let signals = SignalFd::with_flags(&forwarded(), flags).cannot(doing, "signalfd")?;
+        Ok(Supervised { pid, pidfd, signals })
+    }
+
+    /// Readable when [`Supervised::handle_signals`] has something to do.
+    pub fn signal_fd(&self) -> BorrowedFd<'_> {
+        self.signals.as_fd()
+    }
+
     /// The child's pid, as this process's pid namespace numbers it.
     pub fn pid(&self) -> i32 {
         self.pid
@@ -71,16 +93,32 @@ impl Supervised {
 
     /// Forwards signals until the child has ended; its status, 128+n for signal n.
     pub fn wait(&mut self) -> Result<u8> {
+        let mut ended = self.reap()?;
+        while ended.is_none() {
+            let mut fds = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut fds, PollTimeout::NONE) {
+                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+                Err(e) => return Err(Error::call("wait for the command", "poll(signalfd)", e)),
+            }
+            ended = self.handle_signals(|_| {})?;
+        }
+        Ok(ended.unwrap_or(0))
+    }
+
+    /// Forwards the signals that arrived by now, telling `seen` each; the child's status once it has ended.
+    pub fn handle_signals(&mut self, mut seen: impl FnMut(i32)) -> Result<Option<u8>> {
         loop {
             let info = match self.signals.read_signal() {
                 Ok(Some(info)) => info,
-                Ok(None) | Err(nix::errno::Errno::EINTR) => continue,
+                Ok(None) => return Ok(None),
+                Err(nix::errno::Errno::EINTR) => continue,
                 Err(e) => return Err(Error::call("wait for the command", "read(signalfd)", e)),
             };
             let signal = info.ssi_signo as i32;
+            seen(signal);
             if signal == libc::SIGCHLD {
                 if let Some(status) = self.reap()? {
-                    return Ok(status);
+                    return Ok(Some(status));
                 }
                 continue;
             }
@@ -144,7 +182,6 @@ pub fn default_action(signal: Signal) -> Result<()> {
 
 /// Whether the process behind a pidfd has ended.
 pub fn has_ended(pidfd: BorrowedFd<'_>) -> Result<bool> {
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     let mut fds = [PollFd::new(pidfd, PollFlags::POLLIN)];
     poll(&mut fds, PollTimeout::ZERO).cannot("look at a process", "poll(pidfd)").map(|n| n > 0)
 }

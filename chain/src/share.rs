@@ -1,0 +1,181 @@
+//! Which tool owns which field of an OCI config (DESIGN §5): each tool's share, as its layer. Used by `--oci` of each
+//! tool and by `runner`, so both cut the same way.
+//!
+//! A field that nothing carries out yet is an error that names it; empty and zero values, which engines write for
+//! "not set", are none.
+
+use crate::bytes::Bytes;
+use crate::error::{Class, Error, Result};
+use crate::oci::{Config, Linux, NamespaceKind, Process};
+use crate::spec::{CapDrop, CgApply, Idmap, NsEnter, RootfsPrep, SeccompLoad, UserSpec};
+use serde_json::Value;
+use std::path::Path;
+
+/// An error that names a field by its JSON path.
+pub fn not_carried_out(field: &str) -> Error {
+    Error::new(Class::Unsupported, "carry out config.json", format_args!("{field}: not carried out yet"))
+}
+
+/// Refuses `value` if it says anything.
+pub fn refuse(field: &str, value: Option<&Value>) -> Result<()> {
+    match value {
+        Some(value) if !says_nothing(value) => Err(not_carried_out(field)),
+        _ => Ok(()),
+    }
+}
+
+/// null, false, 0, "", [], {} and what consists of nothing else.
+pub fn says_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(b) => !b,
+        Value::Number(n) => n.as_f64() == Some(0.0),
+        Value::String(s) => s.is_empty(),
+        Value::Array(list) => list.iter().all(says_nothing),
+        Value::Object(map) => map.values().all(says_nothing),
+    }
+}
+
+fn linux(config: &Config) -> Linux {
+    config.linux.clone().unwrap_or_default()
+}
+
+fn process(config: &Config) -> Process {
+    config.process.clone().unwrap_or_default()
+}
+
+/// cgroupsPath, resources, rlimits, oomScoreAdj; refuses scheduler, ioPriority, execCPUAffinity, memoryPolicy, intelRdt.
+pub fn cg_apply(config: &Config, _bundle: &Path) -> Result<CgApply> {
+    let (linux, process) = (linux(config), process(config));
+    refuse("process.scheduler", process.scheduler.as_ref())?;
+    refuse("process.ioPriority", process.io_priority.as_ref())?;
+    refuse("process.execCPUAffinity", process.exec_cpu_affinity.as_ref())?;
+    refuse("linux.memoryPolicy", linux.memory_policy.as_ref())?;
+    refuse("linux.intelRdt", linux.intel_rdt.as_ref())?;
+    Ok(CgApply {
+        cgroups_path: linux.cgroups_path.filter(|p| !p.0.is_empty()),
+        resources: linux.resources,
+        rlimits: process.rlimits,
+        oom_score_adj: process.oom_score_adj,
+        ..CgApply::default()
+    })
+}
+
+/// uidMappings and gidMappings of a new user namespace.
+pub fn idmap(config: &Config, _bundle: &Path) -> Result<Idmap> {
+    let linux = linux(config);
+    let new = linux.namespaces.iter().any(|ns| ns.kind == NamespaceKind::User && ns.path.is_none());
+    if !new {
+        return Ok(Idmap::default());
+    }
+    Ok(Idmap { uid_mappings: linux.uid_mappings, gid_mappings: linux.gid_mappings, setgroups: None })
+}
+
+/// namespaces, timeOffsets, hostname, domainname, sysctl, personality; refuses netDevices.
+pub fn ns_enter(config: &Config, _bundle: &Path) -> Result<NsEnter> {
+    let linux = linux(config);
+    refuse("linux.netDevices", linux.net_devices.as_ref())?;
+    Ok(NsEnter {
+        namespaces: linux.namespaces,
+        time_offsets: linux.time_offsets,
+        hostname: config.hostname.clone().filter(|h| !h.is_empty()),
+        domainname: config.domainname.clone().filter(|d| !d.is_empty()),
+        sysctl: linux.sysctl,
+        personality: linux.personality,
+        ..NsEnter::default()
+    })
+}
+
+/// root, mounts, devices, masked and read-only paths, propagation, label, cwd, terminal. Relative paths are the
+/// bundle's.
+pub fn rootfs_prep(config: &Config, bundle: &Path) -> Result<RootfsPrep> {
+    let (linux, process) = (linux(config), process(config));
+    let Some(mut root) = config.root.clone() else {
+        return Err(Error::usage("carry out config.json", "root: missing"));
+    };
+    if root.path.0.is_empty() {
+        return Err(Error::usage("carry out config.json", "root.path: missing"));
+    }
+    root.path = in_bundle(bundle, &root.path);
+    let mut mounts = config.mounts.clone();
+    for mount in &mut mounts {
+        let bind = mount.kind.as_deref() == Some("bind") || mount.options.iter().any(|o| o == "bind" || o == "rbind");
+        if let Some(source) = mount.source.as_mut().filter(|_| bind) {
+            *source = in_bundle(bundle, source);
+        }
+    }
+    Ok(RootfsPrep {
+        root: Some(root),
+        mounts,
+        devices: linux.devices,
+        default_devices: true,
+        masked_paths: linux.masked_paths,
+        readonly_paths: linux.readonly_paths,
+        rootfs_propagation: Some(linux.rootfs_propagation.filter(|p| !p.is_empty()).unwrap_or("rslave".into())),
+        mount_label: linux.mount_label.filter(|l| !l.is_empty()),
+        cwd: Some(process.cwd).filter(|c| !c.0.is_empty()),
+        terminal: process.terminal,
+        console_size: process.console_size.map(|s| (s.height, s.width)),
+        ..RootfsPrep::default()
+    })
+}
+
+fn in_bundle(bundle: &Path, path: &Bytes) -> Bytes {
+    Bytes::from(bundle.join(path.as_path()).as_path())
+}
+
+/// user, capabilities, noNewPrivileges, apparmorProfile, selinuxLabel.
+pub fn cap_drop(config: &Config, _bundle: &Path) -> Result<CapDrop> {
+    let process = process(config);
+    let user = process.user;
+    Ok(CapDrop {
+        user: Some(UserSpec {
+            uid: Some(user.uid),
+            gid: Some(user.gid),
+            additional_gids: Some(user.additional_gids),
+            umask: Some(user.umask.unwrap_or(0o022)),
+            ..UserSpec::default()
+        }),
+        capabilities: Some(process.capabilities.unwrap_or_default()),
+        no_new_privileges: process.no_new_privileges,
+        apparmor_profile: process.apparmor_profile.filter(|p| !p.is_empty()),
+        selinux_label: process.selinux_label.filter(|l| !l.is_empty()),
+        unknown_capabilities_warn: true,
+        ..CapDrop::default()
+    })
+}
+
+/// seccomp.
+pub fn seccomp_load(config: &Config, _bundle: &Path) -> Result<SeccompLoad> {
+    Ok(SeccompLoad {
+        seccomp: linux(config).seccomp,
+        unknown_syscalls_warn: true,
+        allow_new_privileges: !process(config).no_new_privileges,
+        ..SeccompLoad::default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_carried_out_is_named_and_zeros_are_not() {
+        let parse = |text: &str| serde_json::from_str::<Config>(text).unwrap();
+        let set = parse(r#"{"ociVersion":"1.0","process":{"scheduler":{"policy":"SCHED_FIFO"}}}"#);
+        let error = cg_apply(&set, Path::new("/b")).unwrap_err();
+        assert!(error.to_string().contains("process.scheduler: not carried out yet"), "{error}");
+        let zero = parse(r#"{"ociVersion":"1.0","process":{"ioPriority":{"class":"","priority":0}}}"#);
+        cg_apply(&zero, Path::new("/b")).unwrap();
+    }
+
+    #[test]
+    fn relative_sources_are_the_bundles_only_for_binds() {
+        let text = r#"{"ociVersion":"1.0","root":{"path":"rootfs"},"mounts":[
+            {"destination":"/a","source":"vol","options":["rbind"]},{"destination":"/p","type":"proc","source":"proc"}]}"#;
+        let layer = rootfs_prep(&serde_json::from_str(text).unwrap(), Path::new("/b")).unwrap();
+        assert_eq!(layer.root.unwrap().path, "/b/rootfs".into());
+        assert_eq!(layer.mounts[0].source, Some("/b/vol".into()));
+        assert_eq!(layer.mounts[1].source, Some("proc".into()));
+    }
+}
