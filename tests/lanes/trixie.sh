@@ -1,0 +1,48 @@
+#!/bin/bash
+# Makes a root folder of Debian 13 with criu: Debian 12's criu 3.17 does not know the vDSO of newer kernels.
+#
+#   tests/lanes/trixie.sh            makes it once (about half a minute), says where it is
+#   tests/lanes/trixie.sh --again    throws the old one away first
+#   tests/lanes/in-trixie CMD...     runs a command in it
+set -euo pipefail
+here=$(dirname "$(readlink -f "$0")")
+. "$here/common.sh"
+
+root=$lanes/trixie
+packages=criu,iproute2,procps
+
+# The mirror that this machine's own apt uses for Debian's main archive.
+mirror() {
+    local uris
+    uris=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian')
+    # Before the first `apt-get update` no Release file has told apt the labels.
+    [ -n "$uris" ] || uris=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -v security)
+    printf '%s\n' "$uris" | head -n 1
+}
+
+case ${1-} in
+'' | --again) ;;
+*) die "read the command line: unknown word $1" ;;
+esac
+need_root
+mkdir -p "$lanes"
+exec 9>"$lanes/.trixie.lock"
+flock 9
+
+[ "${1-}" != --again ] || rm -rf --one-file-system "$root"
+if [ -e "$root/.lane-complete" ]; then
+    say "$root is there already"
+    exit 0
+fi
+need mmdebstrap mmdebstrap
+from=$(mirror)
+[ -n "$from" ] || die "find the mirror of Debian that apt uses (apt-get indextargets names none)"
+eval "$(apt-config shell proxy Acquire::http::Proxy)"
+say "making $root from $from with $packages"
+rm -rf --one-file-system "$root" "$root.new"
+options=(--quiet --variant=minbase --mode=root "--include=$packages" --aptopt='Acquire::Retries "3"')
+[ -z "${proxy-}" ] || options+=("--aptopt=Acquire::http::Proxy \"$proxy\"")
+mmdebstrap "${options[@]}" trixie "$root.new" "$from" >&2 9>&- || die "make $root"
+touch "$root.new/.lane-complete"
+mv "$root.new" "$root"
+say "$root is ready: $("$here/in-trixie" criu --version | head -n 1)"
