@@ -2,7 +2,9 @@
 //! one-line files that engines write.
 
 use crate::error::{Error, Result};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use std::fmt::Display;
 
 /// Parses `text`, naming where it went wrong as `linux.namespaces[1].type`.
@@ -34,9 +36,49 @@ fn plain(e: &serde_json::Error) -> String {
     e.to_string()
 }
 
+/// The path of the first member of `text` that a `T` has no place for, if there is one. The OCI types pass over what
+/// they do not know, as the specification demands of config.json; a plan must not ask for something and not get it.
+pub fn unknown_member<T: DeserializeOwned + Serialize>(text: &str) -> Option<String> {
+    let written: Value = serde_json::from_str(text).ok()?;
+    let kept = serde_json::to_value(serde_json::from_str::<T>(text).ok()?).ok()?;
+    lost(&written, &kept)
+}
+
+fn lost(written: &Value, kept: &Value) -> Option<String> {
+    let below = |name: String, value: &Value, kept: Option<&Value>| match kept {
+        Some(kept) => lost(value, kept).map(|rest| format!("{name}.{rest}")),
+        // Nulls, zeros and empty lists say nothing, so nothing is lost with them.
+        None => (!crate::share::says_nothing(value)).then_some(name),
+    };
+    match (written, kept) {
+        (Value::Object(map), _) => map.iter().find_map(|(k, v)| below(k.clone(), v, kept.get(k))),
+        // A path may be written as an array of bytes and kept as text.
+        (Value::Array(list), Value::Array(kept)) => {
+            list.iter().enumerate().find_map(|(i, v)| below(format!("[{i}]"), v, kept.get(i)))
+        }
+        _ => None,
+    }
+    .map(|path| path.replace(".[", "["))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_member_that_would_be_passed_over_is_found_at_any_depth() {
+        let find = unknown_member::<crate::spec::CgApply>;
+        assert_eq!(find(r#"{"resources":{"memory":{"limit":1,"swapp":2}}}"#).unwrap(), "resources.memory.swapp");
+        let rule = r#"{"resources":{"devices":[{"allow":true},{"alow":true}]}}"#;
+        assert_eq!(find(rule).unwrap(), "resources.devices[1].alow");
+        for good in [
+            r#"{"cgroupsPath":[47,97],"resources":{"memory":{"limit":0,"old":0},"unified":{"a.b":"1"}},"keep":false}"#,
+            r#"{"resources":{"cpu":null,"hugepageLimits":[{"pageSize":"2MB","limit":1}]}}"#,
+            "{}",
+        ] {
+            assert_eq!(find(good), None, "{good}");
+        }
+    }
 
     #[test]
     fn a_wrong_type_names_its_json_path() {

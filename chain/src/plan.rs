@@ -50,12 +50,20 @@ impl Layer {
     /// Checks names and shapes without carrying anything out.
     pub fn validate(&self) -> Result<()> {
         match self.tool {
-            ToolName::CgApply => self.spec::<spec::CgApply>().map(drop),
-            ToolName::Idmap => self.spec::<spec::Idmap>().map(drop),
-            ToolName::NsEnter => self.spec::<spec::NsEnter>().map(drop),
-            ToolName::RootfsPrep => self.spec::<spec::RootfsPrep>().map(drop),
-            ToolName::CapDrop => self.spec::<spec::CapDrop>().map(drop),
-            ToolName::SeccompLoad => self.spec::<spec::SeccompLoad>().map(drop),
+            ToolName::CgApply => self.validate_as::<spec::CgApply>(),
+            ToolName::Idmap => self.validate_as::<spec::Idmap>(),
+            ToolName::NsEnter => self.validate_as::<spec::NsEnter>(),
+            ToolName::RootfsPrep => self.validate_as::<spec::RootfsPrep>(),
+            ToolName::CapDrop => self.validate_as::<spec::CapDrop>(),
+            ToolName::SeccompLoad => self.validate_as::<spec::SeccompLoad>(),
+        }
+    }
+
+    fn validate_as<S: Spec>(&self) -> Result<()> {
+        self.spec::<S>()?;
+        match self.spec.as_ref().and_then(|raw| crate::json::unknown_member::<S>(raw.get())) {
+            Some(path) => Err(Error::usage("read the layer", format_args!("{path}: unknown member"))),
+            None => Ok(()),
         }
     }
 }
@@ -158,6 +166,7 @@ mod tests {
             whole.replace("\"catena\":1", "\"catena\":2"),
             whole.replace("\"catena\":1", "\"catena\":1,\"command\":[\"sh\"]"),
             whole.replace("\"hostname\"", "\"hostnam\""),
+            whole.replace("\"hostname\":\"h\"", "\"personality\":{\"domain\":\"LINUX\",\"flag\":[\"x\"]}"),
             "{\"complete\":true,\"catena\":1,\"layers\":[]}".into(),
             "{\"error\":\"no\"}".into(),
             "null".into(),
