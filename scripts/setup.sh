@@ -1,0 +1,68 @@
+#!/bin/sh
+# Installs what WHAT needs on Debian, and nothing when it is there: build, demo, test, bench, lint or all.
+# The only place that knows package names.
+set -eu
+. "$(dirname "$0")/env.sh"
+
+build='gcc libc6-dev make git libseccomp-dev'
+demo='busybox-static'
+test='busybox-static jq libcap2-bin strace util-linux procps uidmap runc crun bubblewrap mmdebstrap user-mode-linux'
+bench='busybox-static jq runc crun bubblewrap hyperfine'
+lint='shellcheck'
+
+case ${1:-all} in
+build) wanted=$build ;;
+demo) wanted="$build $demo" ;;
+test) wanted="$build $test" ;;
+bench) wanted="$build $bench" ;;
+lint) wanted="$build $lint" ;;
+all) wanted="$build $test $bench $lint" ;;
+*)
+    echo "setup.sh: build, demo, test, bench, lint or all, not '$1'" >&2
+    exit 2
+    ;;
+esac
+
+is_there() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
+
+install_missing() {
+    missing=
+    for package in $wanted; do is_there "$package" || missing="$missing $package"; done
+    [ -n "$missing" ] || return 0
+    if [ "$(id -u)" != 0 ]; then
+        echo "setup.sh: as root, please: apt-get install$missing" >&2
+        exit 1
+    fi
+    echo "installing:$missing"
+    log=$(mktemp)
+    # shellcheck disable=SC2086  # one word per package
+    if ! { apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends \
+        -o Dpkg::Options::=--force-confold install $missing; } >"$log" 2>&1 </dev/null; then
+        tail -n 25 "$log" >&2
+        echo "setup.sh: apt-get could not install:$missing" >&2
+        rm -f "$log"
+        exit 1
+    fi
+    rm -f "$log"
+}
+
+# Cargo.toml says which Rust is the oldest that will do.
+check_rust() {
+    least=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$top/Cargo.toml")
+    have=$(cargo --version 2>/dev/null | cut -d' ' -f2)
+    if [ -z "$have" ]; then
+        echo "setup.sh: there is no cargo: install Rust $least or newer (https://rustup.rs, or your own toolchain in PATH or ~/.cargo/bin)" >&2
+        exit 1
+    fi
+    if [ "$(printf '%s\n%s\n' "$least" "$have" | sort -V | head -n 1)" != "$least" ]; then
+        echo "setup.sh: cargo $have is too old: install Rust $least or newer (rustup update stable)" >&2
+        exit 1
+    fi
+}
+
+if command -v dpkg-query >/dev/null && command -v apt-get >/dev/null; then
+    install_missing
+else
+    echo "setup.sh: not a Debian system; what is needed, by Debian's names: $wanted" >&2
+fi
+check_rust
