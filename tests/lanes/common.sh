@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034
 # What the lane scripts share; sourced by them.
 
 # Caches live here, never in the checkout.

@@ -11,6 +11,7 @@ here=$(dirname "$(readlink -f "$0")")
 root=$lanes/trixie
 packages=criu,iproute2,procps
 
+# shellcheck disable=SC2016  # apt fills these in, not the shell
 # The mirror that this machine's own apt uses for Debian's main archive.
 mirror() {
     local uris

@@ -27,7 +27,11 @@ need linux.uml user-mode-linux
 
 # Not below /tmp, where the guest's tmpfs will be.
 mkdir -p "$lanes"
-job=$(mktemp -d "$lanes/uml.XXXXXX")
+for old in "$lanes"/uml.*.*; do
+    # What a run that was killed left here.
+    pid=${old#"$lanes"/uml.} && [ ! -d "$old" ] || [ -d "/proc/${pid%.*}" ] || rm -rf "$old"
+done
+job=$(mktemp -d "$lanes/uml.$$.XXXXXX")
 trap 'rm -rf "$job"' EXIT
 
 # What the guest runs as its first process. In braces, so that the shell has read it all before it mounts anything.
@@ -37,7 +41,7 @@ cat >"$job/init" <<'INIT'
     exec </dev/null
     mount -t proc proc /proc
     mount -t sysfs sysfs /sys
-    mount -t devtmpfs devtmpfs /dev
+    mountpoint -q /dev || mount -t devtmpfs devtmpfs /dev
     mkdir -p /dev/pts /dev/shm /dev/mqueue
     mount -t devpts -o newinstance,ptmxmode=0666 devpts /dev/pts
     mount -t mqueue mqueue /dev/mqueue
@@ -77,17 +81,24 @@ INIT
 } >"$job/job"
 chmod +x "$job/init"
 
-# A pid namespace of its own: the guest's processes are processes here, and they end with it, whatever happens.
+# A pid namespace of its own: the guest's processes are processes here, and they end with it, whatever happens. Each of
+# the programs around it dies with the one before, so that the guest does not outlive this script either.
+# shellcheck disable=SC2054  # the commas are the kernel's
 kernel=(linux.uml root=/dev/root rootfstype=hostfs rootflags=/ ro "mem=$mem" "init=$job/init" "uml_dir=$job/" umid=uml
     con0=null,fd:1 con=null ssl0=null,fd:3 ssl1=null,fd:4 ssl2=null,fd:5 cgroup_no_v1=all quiet)
+dying=(setpriv --pdeathsig KILL)
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
 ended=0
-timeout --foreground -k 5 "$timeout" unshare --pid --mount --mount-proc --fork --kill-child=KILL -- "${kernel[@]}" \
-    3>&1 4>&2 5>"$job/status" >"$job/console" 2>&1 </dev/null || ended=$?
+"${dying[@]}" timeout --foreground -s KILL "$timeout" \
+    "${dying[@]}" unshare --pid --mount --mount-proc --fork --kill-child=KILL -- "${kernel[@]}" \
+    3>&1 4>&2 5>"$job/status" >"$job/console" 2>&1 </dev/null &
+wait $! || ended=$?
 
 status=$(tr -dc 0-9 <"$job/status")
 if [ -z "$status" ]; then
-    cat "$job/console" >&2
-    [ "$ended" != 124 ] && [ "$ended" != 137 ] || { say "the time was up: $timeout s" && exit 124; }
+    tail -n 40 "$job/console" >&2
+    [ "$ended" != 137 ] || { say "the time was up: $timeout s" && exit 124; }
     die "learn how the command ended: the guest stopped without saying so"
 fi
 exit "$status"
