@@ -1,1 +1,30 @@
-//! harness
+//! The harness of every test in this workspace: run a real tool, look at the real process it made.
+//!
+//! The payload `probe` prints its own world as JSON; [`Probe`] is that document. [`tool`] runs one binary, [`shell`] a
+//! line with all of them in PATH, [`rootfs`] makes a root file system to run it in, [`requires`] skips aloud what this
+//! host cannot do, [`Leftovers`] fails a test that leaves a cgroup, a mount or a process behind.
+
+#![deny(missing_docs)]
+
+mod caps;
+mod expect;
+mod leftovers;
+pub mod look;
+mod mountinfo;
+mod output;
+mod probe;
+pub mod requires;
+mod rootfs;
+mod run;
+pub mod sys;
+mod temp;
+pub mod verbs;
+
+pub use caps::{CAPS, cap_bit, cap_names};
+pub use leftovers::{Leftovers, processes};
+pub use mountinfo::Mount;
+pub use output::Output;
+pub use probe::{Caps, Dev, Fd, Ids, Interface, Limit, Probe, Signals, Status, Terminal};
+pub use rootfs::{TempRootfs, rootfs};
+pub use run::{Running, Stdin, Tool, bin_dir, probe_path, shell, tool, tool_path, v2_view};
+pub use temp::TempDir;

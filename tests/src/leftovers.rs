@@ -1,0 +1,82 @@
+//! What a test must not leave behind: a cgroup, a mount, a process.
+
+use crate::requires::cgroup_mounts;
+use crate::run::wait_until;
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Every process of a test has it in its environment.
+pub(crate) const MARK: &str = "CATENA_TEST";
+
+/// This test's value of [`MARK`]: tests are threads of one process.
+pub(crate) fn mark() -> OsString {
+    format!("{}.{:?}", std::process::id(), std::thread::current().id()).into()
+}
+
+/// What was there before.
+#[derive(Debug)]
+pub struct Leftovers {
+    cgroups: BTreeSet<PathBuf>,
+    mounts: BTreeSet<String>,
+}
+
+impl Leftovers {
+    /// Looks at what is there now.
+    pub fn watch() -> Leftovers {
+        Leftovers { cgroups: cgroups(), mounts: mounts() }
+    }
+
+    /// Nothing new remained. Tests beside this one make and remove things too, so it waits a little for all to go.
+    #[track_caller]
+    pub fn check(&self) {
+        let mut found = String::new();
+        let clean = wait_until(Instant::now() + Duration::from_secs(5), || {
+            found = self.found();
+            found.is_empty()
+        });
+        assert!(clean, "left behind:\n{found}");
+    }
+
+    fn found(&self) -> String {
+        let cgroups = cgroups();
+        let mounts = mounts();
+        let cgroups = cgroups.difference(&self.cgroups).map(|p| format!("cgroup {}", p.display()));
+        let mounts = mounts.difference(&self.mounts).map(|m| format!("mount {m}"));
+        let processes = processes().into_iter().map(|p| format!("process {p}"));
+        cgroups.chain(mounts).chain(processes).collect::<Vec<_>>().join("\n")
+    }
+}
+
+fn cgroups() -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    let mut todo: Vec<PathBuf> = cgroup_mounts().into_iter().map(|m| m.point.into()).collect();
+    while let Some(dir) = todo.pop() {
+        let entries = std::fs::read_dir(&dir).into_iter().flatten().filter_map(Result::ok);
+        todo.extend(entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()));
+        found.insert(dir);
+    }
+    found
+}
+
+fn mounts() -> BTreeSet<String> {
+    let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    text.lines().map(String::from).collect()
+}
+
+/// Processes of this test that are still there, by pid and command line.
+pub fn processes() -> Vec<String> {
+    let wanted = [MARK.as_bytes(), b"=", mark().as_encoded_bytes()].concat();
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
+    let ours = |dir: &Path| {
+        let env = std::fs::read(dir.join("environ")).unwrap_or_default();
+        env.split(|b| *b == 0).any(|entry| entry == wanted)
+    };
+    let numbers = entries.filter(|e| e.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit));
+    let line = |dir: PathBuf| {
+        let words = std::fs::read(dir.join("cmdline")).unwrap_or_default();
+        format!("{}: {}", dir.display(), String::from_utf8_lossy(&words).replace('\0', " "))
+    };
+    numbers.map(|e| e.path()).filter(|p| ours(p)).map(line).collect()
+}

@@ -1,0 +1,132 @@
+//! What a test needs of its host. Each says whether it is there; where it is not, the test is skipped aloud:
+//! `SKIP: why` on stderr, and a line in the file that `CATENA_SKIPS` names, for the test driver to count.
+//!
+//! With `CI=true CATENA_REQUIRE=all` a skip is a failure, unless a part of its text stands in `CATENA_MAY_SKIP`
+//! (parts separated by `;`).
+
+use crate::mountinfo::Mount;
+use std::io::Write;
+use std::path::PathBuf;
+
+/// Says aloud that a test is skipped; false, to be returned.
+pub fn skip(why: impl std::fmt::Display) -> bool {
+    let why = why.to_string();
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("?").to_string();
+    eprintln!("SKIP: {test}: {why}");
+    if let Some(path) = std::env::var_os("CATENA_SKIPS") {
+        let mut file =
+            std::fs::OpenOptions::new().append(true).create(true).open(&path).expect("CATENA_SKIPS opens");
+        file.write_all(format!("{test}: {why}\n").as_bytes()).expect("CATENA_SKIPS takes a line");
+    }
+    let is = |key: &str, value: &str| std::env::var_os(key).is_some_and(|v| v == value);
+    let may = std::env::var("CATENA_MAY_SKIP").unwrap_or_default();
+    let expected = may.split(';').any(|part| !part.is_empty() && why.contains(part));
+    assert!(
+        !(is("CI", "true") && is("CATENA_REQUIRE", "all")) || expected,
+        "skipped where all is required: {why}"
+    );
+    false
+}
+
+fn need(there: bool, why: impl std::fmt::Display) -> bool {
+    there || skip(why)
+}
+
+/// To be root.
+pub fn root() -> bool {
+    need(nix::unistd::geteuid().is_root(), "needs root")
+}
+
+/// This capability in the effective set: `SYS_RESOURCE`.
+pub fn capability(name: &str) -> bool {
+    let held = rustix::thread::capabilities(None).map_or(0, |s| s.effective.bits());
+    need(held & crate::cap_bit(name) != 0, format_args!("needs CAP_{name}"))
+}
+
+/// A cgroup v1 hierarchy with this controller.
+pub fn cgroup_v1(controller: &str) -> bool {
+    let there = cgroup_mounts().iter().any(|m| m.fstype == "cgroup" && m.has(controller));
+    need(root() && there, format_args!("needs the cgroup v1 controller {controller}"))
+}
+
+/// A cgroup v2 hierarchy, alone or beside v1 (see [`crate::v2_view`]).
+pub fn cgroup_v2() -> bool {
+    let there = cgroup_mounts().iter().any(|m| m.fstype == "cgroup2");
+    need(root() && there, "needs a cgroup2 mount")
+}
+
+/// /sys/fs/cgroup is a cgroup2 mount with this controller.
+pub fn cgroup_v2_controller(controller: &str) -> bool {
+    let list = std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
+    need(
+        list.split_whitespace().any(|c| c == controller),
+        format_args!("needs the cgroup v2 controller {controller}"),
+    )
+}
+
+/// A program in PATH.
+pub fn command(name: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let there = std::env::split_paths(&path).any(|dir| dir.join(name).is_file());
+    need(there, format_args!("needs the program {name}"))
+}
+
+/// A namespace kind of this kernel: `time`.
+pub fn namespace(kind: &str) -> bool {
+    need(std::path::Path::new("/proc/self/ns").join(kind).exists(), format_args!("needs {kind} namespaces"))
+}
+
+/// An ordinary user.
+#[derive(Clone, Debug)]
+pub struct User {
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: u32,
+    /// Its gid.
+    pub gid: u32,
+    /// The first uid of its range in /etc/subuid.
+    pub subuid: u32,
+    /// How many uids are in it.
+    pub subuids: u32,
+}
+
+/// An ordinary user with a range in /etc/subuid; to run as it: `setpriv --reuid --regid --clear-groups`.
+pub fn user() -> Option<User> {
+    let found = find_user();
+    if found.is_none() || !root() {
+        skip("needs an ordinary user with a range in /etc/subuid: useradd -m NAME");
+        return None;
+    }
+    found
+}
+
+fn find_user() -> Option<User> {
+    let ranges = std::fs::read_to_string("/etc/subuid").ok()?;
+    let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
+    let range = |name: &str| {
+        let mut words = ranges.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':'))?.split(':');
+        Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?))
+    };
+    passwd.lines().find_map(|line| {
+        let words: Vec<&str> = line.split(':').collect();
+        let (uid, gid) = (words.get(2)?.parse().ok()?, words.get(3)?.parse().ok()?);
+        let (subuid, subuids) = range(words[0])?;
+        (uid >= 1000).then(|| User { name: words[0].into(), uid, gid, subuid, subuids })
+    })
+}
+
+pub(crate) fn cgroup_mounts() -> Vec<Mount> {
+    let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    Mount::parse_all(&text).into_iter().filter(|m| m.fstype.starts_with("cgroup")).collect()
+}
+
+/// Where a v1 controller, or `unified`, is mounted.
+pub fn cgroup_mount(controller: &str) -> Option<PathBuf> {
+    let wanted = |m: &&Mount| match controller {
+        "unified" => m.fstype == "cgroup2",
+        name => m.fstype == "cgroup" && m.has(name),
+    };
+    cgroup_mounts().iter().find(wanted).map(|m| PathBuf::from(&m.point))
+}

@@ -1,0 +1,83 @@
+//! A root file system made of Debian's static busybox and the payload.
+
+use crate::temp::TempDir;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+/// See the module. The payload is `/probe`, every applet is in `/bin`.
+#[derive(Debug)]
+pub struct TempRootfs {
+    dir: TempDir,
+}
+
+/// Makes one: `DIR/rootfs` in a folder that is removed at the end.
+pub fn rootfs() -> TempRootfs {
+    let root = TempRootfs { dir: TempDir::new() };
+    let at = |name: &str| root.path().join(name);
+    for dir in ["", "bin", "dev", "etc", "home", "mnt", "proc", "root", "run", "sys", "tmp", "usr", "var"] {
+        make_dirs(&at(dir));
+    }
+    symlink("bin", at("sbin")).expect("a link can be made");
+    symlink("../bin", at("usr/bin")).expect("a link can be made");
+    let busybox = Path::new("/bin/busybox");
+    assert!(busybox.is_file(), "/bin/busybox is missing: apt-get install busybox-static");
+    copy(busybox, &at("bin/busybox"));
+    let list = std::process::Command::new(busybox).arg("--list").output().expect("busybox runs");
+    for applet in String::from_utf8_lossy(&list.stdout).lines().filter(|a| *a != "busybox") {
+        symlink("busybox", at("bin").join(applet)).expect("a link can be made");
+    }
+    copy(&crate::probe_path(), &at("probe"));
+    write(
+        &at("etc/passwd"),
+        "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\napp:x:1000:1000::/home:/bin/sh\n",
+    );
+    write(
+        &at("etc/group"),
+        "root:x:0:\ntty:x:5:\naudio:x:29:app\nvideo:x:44:app\napp:x:1000:\nnogroup:x:65534:\n",
+    );
+    fs::set_permissions(at("tmp"), std::os::unix::fs::PermissionsExt::from_mode(0o1777))
+        .expect("chmod works");
+    root
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::copy(from, to).unwrap_or_else(|e| panic!("copy {} to {}: {e}", from.display(), to.display()));
+}
+
+fn write(path: &Path, text: &str) {
+    fs::write(path, text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+}
+
+/// A folder and those above it.
+pub(crate) fn make_dirs(path: &Path) {
+    if path.is_dir() {
+        return;
+    }
+    if let Some(parent) = path.parent() {
+        make_dirs(parent);
+    }
+    fs::create_dir(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+}
+
+impl TempRootfs {
+    /// The root itself.
+    pub fn path(&self) -> PathBuf {
+        self.dir.join("rootfs")
+    }
+
+    /// The folder in which it is `./rootfs`.
+    pub fn parent(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// A file in it, `name` relative to the root; folders are made.
+    pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        self.dir.file(&format!("rootfs/{name}"), content)
+    }
+
+    /// A `config.json` beside it, for a bundle.
+    pub fn config(&self, config: &serde_json::Value) -> PathBuf {
+        self.dir.file("config.json", config.to_string())
+    }
+}
