@@ -72,7 +72,7 @@ pub fn parse<A: clap::Parser>(tool: &str, words: &[OsString]) -> Result<Parsed<A
 }
 
 /// One sentence out of clap's several lines.
-fn usage(tool: &str, e: &clap::Error) -> Error {
+pub fn usage(tool: &str, e: &clap::Error) -> Error {
     let context = |kind| e.get(kind).map(|value| value.to_string()).filter(|v| !v.is_empty());
     let argument = context(ContextKind::InvalidArg).unwrap_or_default();
     let value = context(ContextKind::InvalidValue);
@@ -112,7 +112,8 @@ pub fn version(tool: &str, json: bool, features: &[&str]) -> String {
     let build = crate::plan::BUILD;
     if json {
         let version = env!("CARGO_PKG_VERSION");
-        let document = serde_json::json!({"tool": tool, "version": version, "build": build, "features": features});
+        let document =
+            serde_json::json!({"tool": tool, "version": version, "build": build, "features": features});
         return format!("{document}\n");
     }
     format!("{tool} {build}\n")

@@ -1,2 +1,55 @@
-//! runner
-fn main() {}
+//! runner: strings the catena tools together from an OCI bundle; from the outside, an OCI runtime like runc.
+#![forbid(unsafe_code)]
+
+mod bundle;
+mod cgroup;
+mod cli;
+mod container;
+mod create;
+mod delete;
+mod id;
+mod janitor;
+mod kill;
+mod list;
+mod log;
+mod pidfile;
+mod plan;
+mod run;
+mod spec;
+mod start;
+mod terminal;
+
+use chain::Result;
+use clap::Parser;
+use cli::{Args, Verb};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return log::command_line(&error),
+    };
+    let log = log::Log::open(&args);
+    match act(&args) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => log.fail(&error),
+    }
+}
+
+fn act(args: &Args) -> Result<u8> {
+    if args.version {
+        return chain::report::stdout(cli::version().as_bytes()).map(|()| 0);
+    }
+    let root = container::StateRoot::new(args)?;
+    match &args.verb {
+        None => Err(chain::Error::usage("read the command line", "no command").cure("runner --help")),
+        Some(Verb::Spec(options)) => spec::write(options),
+        Some(Verb::Create(options)) => create::create(&root, args, options),
+        Some(Verb::Run(options)) => run::run(&root, args, options),
+        Some(Verb::Start { id }) => start::start(&root, id),
+        Some(Verb::State { id }) => list::state(&root, id),
+        Some(Verb::List(options)) => list::list(&root, options),
+        Some(Verb::Kill(options)) => kill::kill(&root, options),
+        Some(Verb::Delete(options)) => delete::delete(&root, options),
+    }
+}

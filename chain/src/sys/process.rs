@@ -134,7 +134,8 @@ pub fn pty_peer(master: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
 pub fn pty_unlock(master: BorrowedFd<'_>) -> Result<(), Errno> {
     let zero: libc::c_int = 0;
     // SAFETY: the kernel reads one int, which lives across the call.
-    check(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, std::ptr::from_ref(&zero)) }.into()).map(drop)
+    check(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, std::ptr::from_ref(&zero)) }.into())
+        .map(drop)
 }
 
 /// TIOCSCTTY: makes the terminal the controlling one of this session.
@@ -147,7 +148,8 @@ pub fn set_controlling_terminal(tty: BorrowedFd<'_>) -> Result<(), Errno> {
 pub fn set_window_size(tty: BorrowedFd<'_>, rows: u16, columns: u16) -> Result<(), Errno> {
     let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: the kernel reads one winsize, which lives across the call.
-    check(unsafe { libc::ioctl(tty.as_raw_fd(), libc::TIOCSWINSZ, std::ptr::from_ref(&size)) }.into()).map(drop)
+    check(unsafe { libc::ioctl(tty.as_raw_fd(), libc::TIOCSWINSZ, std::ptr::from_ref(&size)) }.into())
+        .map(drop)
 }
 
 /// TIOCGWINSZ: rows and columns.
@@ -173,7 +175,16 @@ pub fn pidfd_open(pid: i32) -> Result<OwnedFd, Errno> {
 }
 
 /// sigaction(2) to a default or ignoring action, which runs no code of ours.
-pub fn sigaction(signal: nix::sys::signal::Signal, action: &nix::sys::signal::SigAction) -> Result<(), Errno> {
+pub fn sigaction(
+    signal: nix::sys::signal::Signal,
+    action: &nix::sys::signal::SigAction,
+) -> Result<(), Errno> {
     // SAFETY: callers pass SIG_DFL or SIG_IGN, so no handler can run at a bad moment.
     unsafe { nix::sys::signal::sigaction(signal, action) }.map(drop)
+}
+
+/// _exit(2): for a forked child that must not run its parent's code.
+pub fn exit_now(status: i32) -> ! {
+    // SAFETY: ends the process; nothing of it is used afterwards.
+    unsafe { libc::_exit(status) }
 }

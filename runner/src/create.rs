@@ -1,0 +1,238 @@
+//! create: starts the chain, meets it, writes the container down. run does the same and goes on.
+
+use crate::bundle::Bundle;
+use crate::cli::{Args, Create};
+use crate::container::{Draft, Record, StateRoot, start_time};
+use crate::janitor::Janitor;
+use crate::{id, log, pidfile, plan, terminal};
+use chain::bytes::Bytes;
+use chain::link::go_to_layer;
+use chain::meet::{self, Message};
+use chain::name::ToolName;
+use chain::oci::{Config, NamespaceKind};
+use chain::state::State;
+use chain::sys::process::{Forked, exit_now, fork};
+use chain::{Cannot, Class, Error, Result, next, report, sys};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, socketpair};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+/// A container that exists and stands at the gate.
+pub(crate) struct Launched {
+    /// Its record.
+    pub(crate) record: Record,
+    /// Its first process.
+    pub(crate) pidfd: OwnedFd,
+    /// The master of its terminal, if nobody else got it.
+    pub(crate) terminal: Option<OwnedFd>,
+    /// The meeting socket: closed by the exec of the command.
+    pub(crate) meet: OwnedFd,
+}
+
+/// `runner create`.
+pub(crate) fn create(root: &StateRoot, args: &Args, options: &Create) -> Result<u8> {
+    launch(root, args, options, Gate::Closed, true).map(|_| 0)
+}
+
+/// Whether the command waits for start.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gate {
+    /// It waits.
+    Closed,
+    /// It goes on at once.
+    Open,
+}
+
+/// Makes a container up to its gate. What fails on the way is unmade by the janitor.
+pub(crate) fn launch(
+    root: &StateRoot,
+    args: &Args,
+    options: &Create,
+    gate: Gate,
+    detach: bool,
+) -> Result<Launched> {
+    id::check(&options.id)?;
+    let bundle = Bundle::read(options)?;
+    terminal::check(&bundle.config, options, detach)?;
+    let mut state = plan::state(&bundle, &options.id, options, args)?;
+    state.fds.keep = preserved(options.preserve_fds)?;
+    let tools: Vec<_> = state.layers.iter().map(|l| (l.tool, None)).collect();
+    state.fds.tools = next::open_tools(&tools)?;
+
+    let root_fd = root.open(true)?;
+    let cgroup =
+        bundle.config.linux.as_ref().and_then(|l| l.cgroups_path.clone()).filter(|p| !p.0.is_empty());
+    let cgroup = cgroup.unwrap_or_else(|| format!("/{}", options.id).into());
+    let janitor = Janitor::start(root_fd.as_fd(), &options.id, &cgroup)?;
+    match make(root_fd, &bundle, options, state, gate, &janitor) {
+        Ok(launched) => {
+            janitor.dismiss()?;
+            Ok(launched)
+        }
+        Err(error) => {
+            janitor.clean_up()?;
+            Err(error)
+        }
+    }
+}
+
+fn make(
+    root: OwnedFd,
+    bundle: &Bundle,
+    options: &Create,
+    state: State,
+    gate: Gate,
+    janitor: &Janitor,
+) -> Result<Launched> {
+    let draft = Draft::make(root, &options.id)?;
+    draft.write("config.json", &bundle.text)?;
+    let gate = match gate {
+        Gate::Closed => Some(make_gate(draft.dir.as_fd())?),
+        Gate::Open => None,
+    };
+    let (meet, child) = start_chain(state, gate)?;
+    let met = meet_chain(meet.as_fd(), janitor, options);
+    reap_quietly(child);
+    let met = met?;
+    let record = record(bundle, options, &met)?;
+    // Known to the janitor before the container may go on, written down before it does.
+    janitor.knows_process(met.pid, met.pidfd.as_fd())?;
+    if let Some(path) = &options.pidfd_socket {
+        terminal::send_fd(path, met.pidfd.as_fd(), "give the pidfd to the pidfd socket")?;
+    }
+    if let Some(path) = &options.pid_file {
+        pidfile::write(path, met.pid)?;
+    }
+    draft.commit(&record)?;
+    meet::send(meet.as_fd(), &Message::Go, None)?;
+    Ok(Launched { record, pidfd: met.pidfd, terminal: met.terminal, meet })
+}
+
+/// `--preserve-fds N`, and socket activation's fds as well: 3 and up.
+fn preserved(count: u32) -> Result<Vec<RawFd>> {
+    let activated: u32 = std::env::var("LISTEN_FDS").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
+    let count = count.saturating_add(activated);
+    (3..3_u32.saturating_add(count))
+        .map(|n| {
+            let n = n as RawFd;
+            sys::fd::borrow(n).cannot(format_args!("preserve fd {n}"), format_args!("fcntl({n})")).map(|_| n)
+        })
+        .collect()
+}
+
+/// A listening socket in the container's folder. Bound through the folder's fd: a socket's path is at most 107 bytes
+/// long, an engine's state folder often more.
+fn make_gate(dir: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let doing = "make the start gate";
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .cannot(doing, "socket")?;
+    bind(&socket, &gate_address(dir)?).cannot(doing, "bind(gate)")?;
+    listen(&socket, 8).cannot(doing, "listen(gate)")?;
+    Ok(socket)
+}
+
+/// Where the gate of the container in `dir` is.
+pub(crate) fn gate_address(dir: BorrowedFd<'_>) -> Result<rustix::net::SocketAddrUnix> {
+    let path = format!("/proc/self/fd/{}/gate", dir.as_raw_fd());
+    rustix::net::SocketAddrUnix::new(path).cannot("find the start gate", "sockaddr_un")
+}
+
+/// Forks the process that becomes the chain; gives our end of the meeting socket and the pid.
+fn start_chain(mut state: State, gate: Option<OwnedFd>) -> Result<(OwnedFd, i32)> {
+    let doing = "start the chain";
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .cannot(doing, "socketpair")?;
+    state.fds.meet = Some(theirs.as_raw_fd());
+    state.fds.gate = gate.as_ref().map(AsRawFd::as_raw_fd);
+    match fork(0).cannot(doing, "clone3")? {
+        Forked::Child => {
+            drop(ours);
+            report::errors_to(theirs.as_raw_fd());
+            let error = go_to_layer(&state, &[]);
+            exit_now(i32::from(report::error("runner", &error)))
+        }
+        Forked::Parent(pid, _) => {
+            // Our copies go, so that the end of the chain is the end of the socket.
+            for fd in state.fds.tools.into_values() {
+                drop(sys::fd::adopt(fd).cannot(doing, format_args!("fcntl({fd})"))?);
+            }
+            Ok((ours, pid))
+        }
+    }
+}
+
+/// What the chain told.
+struct Met {
+    pid: i32,
+    pidfd: OwnedFd,
+    terminal: Option<OwnedFd>,
+    cgroups: Vec<Bytes>,
+}
+
+/// Listens until the chain is ready for its command.
+fn meet_chain(meet: BorrowedFd<'_>, janitor: &Janitor, options: &Create) -> Result<Met> {
+    let (mut process, mut terminal, mut cgroups) = (None, None, Vec::new());
+    loop {
+        let Some((message, fd)) = meet::receive(meet)? else { return Err(silent()) };
+        match (message, fd) {
+            (Message::Pid(pid), Some(fd)) => process = Some((pid, fd)),
+            (Message::Terminal, Some(fd)) => terminal = terminal::hand_over(fd, options)?,
+            (Message::Receipt(receipt), _) if receipt.tool == ToolName::CgApply => {
+                janitor.knows_cgroup(&receipt)?;
+                cgroups = crate::cgroup::of_receipt(&receipt);
+            }
+            (Message::Error { tool, error }, _) => return Err(of_tool(&tool, *error)),
+            (Message::Ready, _) => break,
+            _ => {}
+        }
+    }
+    let (pid, pidfd) = process.ok_or_else(|| {
+        Error::new(Class::Internal, "meet the chain", "it is ready and never said which process it is")
+    })?;
+    Ok(Met { pid, pidfd, terminal, cgroups })
+}
+
+fn silent() -> Error {
+    Error::new(Class::Internal, "make the container", "its chain ended without a word")
+        .why("it was killed, perhaps by the memory limit of its cgroup")
+}
+
+/// The tool's own sentence, with its name.
+pub(crate) fn of_tool(tool: &str, error: Error) -> Error {
+    if tool == "runner" {
+        return error;
+    }
+    Error { doing: format!("{} ({tool})", error.doing), ..error }
+}
+
+/// The chain's first process ends when the container's first process is there.
+fn reap_quietly(pid: i32) {
+    while nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None) == Err(nix::errno::Errno::EINTR) {}
+}
+
+fn record(bundle: &Bundle, options: &Create, met: &Met) -> Result<Record> {
+    let config = &bundle.config;
+    let gone = || Error::new(Class::Conflict, "make the container", "its first process is gone already");
+    Ok(Record {
+        oci_version: config.oci_version.clone(),
+        id: options.id.clone(),
+        pid: met.pid,
+        bundle: Bytes::from(bundle.path.as_path()),
+        rootfs: rootfs(bundle),
+        created: log::timestamp(),
+        annotations: config.annotations.clone(),
+        owner: rustix::process::getuid().as_raw(),
+        start_time: start_time(met.pid).ok_or_else(gone)?,
+        cgroups: met.cgroups.clone(),
+        own_pid_namespace: own_pid_namespace(config),
+    })
+}
+
+fn rootfs(bundle: &Bundle) -> Bytes {
+    let path = bundle.config.root.as_ref().map(|r| r.path.clone()).unwrap_or_default();
+    Bytes::from(bundle.path.join(path.as_path()).as_path())
+}
+
+fn own_pid_namespace(config: &Config) -> bool {
+    let namespaces = config.linux.as_ref().map(|l| l.namespaces.as_slice()).unwrap_or_default();
+    namespaces.iter().any(|ns| ns.kind == NamespaceKind::Pid && ns.path.is_none())
+}

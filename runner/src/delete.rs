@@ -1,0 +1,69 @@
+//! delete: the first process is gone, then the cgroup, then the state; in that order, so that what is left after any
+//! failure can be deleted again.
+
+use crate::cli::Delete;
+use crate::container::{Container, StateRoot, Status};
+use chain::sys::process::pidfd_signal;
+use chain::{Cannot, Class, Error, Result};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::os::fd::AsFd;
+
+/// How long a killed process may take to end, in milliseconds: one in an uninterruptible sleep may take for ever.
+const PATIENCE: u16 = 10_000;
+
+/// `runner delete`.
+pub(crate) fn delete(root: &StateRoot, options: &Delete) -> Result<u8> {
+    let container = match root.container(&options.id) {
+        Err(error) if options.force && error.class == Class::Missing => return Ok(0),
+        other => other?,
+    };
+    container.lock()?;
+    let status = container.status()?;
+    if !options.force && matches!(status, Status::Running | Status::Paused) {
+        return Err(Error::new(
+            Class::Conflict,
+            format_args!("delete {}", options.id),
+            format_args!("it is {}, not stopped", status.as_str()),
+        )
+        .cure(format_args!("runner kill {0} KILL, or runner delete --force {0}", options.id)));
+    }
+    end(container).map(|()| 0)
+}
+
+/// Deletes a container that this very process ran.
+pub(crate) fn destroy(root: &StateRoot, id: &str) -> Result<()> {
+    match root.container(id) {
+        // Somebody else deleted it while it ran: that is what we wanted.
+        Err(error) if error.class == Class::Missing => Ok(()),
+        other => end(other?),
+    }
+}
+
+fn end(container: Container) -> Result<()> {
+    kill_first_process(&container)?;
+    crate::cgroup::empty(&container.record.cgroups)?;
+    crate::cgroup::remove(&container.record.cgroups)?;
+    container.forget()
+}
+
+/// SIGKILL, then waits on the pidfd: no sleep, no loop.
+fn kill_first_process(container: &Container) -> Result<()> {
+    let doing = format!("end {}", container.record.id);
+    let Some(pidfd) = container.pidfd()? else { return Ok(()) };
+    match pidfd_signal(pidfd.as_fd(), libc::SIGKILL) {
+        Ok(()) => {}
+        Err(Errno::ESRCH) => return Ok(()),
+        Err(e) => return Err(Error::call(doing, "pidfd_send_signal(SIGKILL)", e)),
+    }
+    crate::cgroup::thaw(&container.record.cgroups)?;
+    let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+    match poll(&mut fds, PollTimeout::from(PATIENCE)).cannot(&doing, "poll(pidfd)")? {
+        0 => Err(Error::new(
+            Class::Conflict,
+            doing,
+            format_args!("its first process outlives SIGKILL by {PATIENCE} ms"),
+        )),
+        _ => Ok(()),
+    }
+}
