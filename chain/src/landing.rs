@@ -4,6 +4,9 @@
 //! exec, so cap-drop and seccomp-load only resolve and check; what they resolved travels here as [`Landing`], and
 //! whichever link is last calls [`land`].
 
+mod credentials;
+mod label;
+
 use crate::bytes::Bytes;
 use crate::error::{Cannot, Class, EXIT_CANNOT_RUN, EXIT_NOT_FOUND, Error, Result};
 use crate::meet::{self, Message};
@@ -11,14 +14,13 @@ use crate::next::cstring;
 use crate::state::State;
 use crate::sys::process::{exec_path, prctl};
 use crate::sys::seccomp::Instruction;
-use crate::sys::{self, caps};
-use crate::{proc, report};
+use crate::{report, sys};
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::convert::Infallible;
 use std::ffi::{CString, OsString};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -56,7 +58,7 @@ pub struct Landing {
     /// Limits set last: (RLIMIT_* number, soft, hard).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rlimits: Vec<(u32, u64, u64)>,
-    /// Name of a new session keyring.
+    /// Name of a new session keyring; empty for one without a name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session_keyring: Option<String>,
     /// Label of the command, for `attr/apparmor/exec`.
@@ -134,15 +136,14 @@ fn try_land(tool: &str, state: &State, argv: &[OsString]) -> Result<Infallible> 
     stand_by(state)?;
 
     // A private procfs for the labels, while mounting is still permitted.
-    let labels = label_files(landing)?;
+    let labels = label::files(landing)?;
     if let Some(terminal) = state.fds.terminal {
         take_terminal(terminal, landing)?;
     } else if landing.new_session {
         rustix::process::setsid().cannot("start a new session", "setsid")?;
     }
     if let Some(name) = &landing.session_keyring {
-        sys::process::join_session_keyring(&cstring(name))
-            .cannot("make a session keyring", format_args!("keyctl(JOIN_SESSION_KEYRING, {name})"))?;
+        new_keyring(name)?;
     }
 
     // No fd crosses but those that were asked for: not a leaked directory (CVE-2024-21626), not a link, not the state.
@@ -151,7 +152,7 @@ fn try_land(tool: &str, state: &State, argv: &[OsString]) -> Result<Infallible> 
     keep_fds(&state.fds.keep)?;
 
     for (fd, label) in labels {
-        write_label(fd.as_fd(), label)?;
+        label::write(fd.as_fd(), &label)?;
         drop(fd);
     }
     // Without no_new_privs, loading wants CAP_SYS_ADMIN, so it comes before the capabilities go.
@@ -161,7 +162,7 @@ fn try_land(tool: &str, state: &State, argv: &[OsString]) -> Result<Infallible> 
     }
 
     let early_cwd = enter_cwd(landing);
-    credentials(landing)?;
+    credentials::assume(landing)?;
     if let Some(signal) = landing.death_signal {
         rearm_death_signal(signal, state)?;
     }
@@ -206,7 +207,8 @@ fn program_exists(program: &CString, env: &[CString], landing: &Landing) -> Resu
     let name = Path::new(std::ffi::OsStr::from_bytes(program.as_bytes()));
     let there = |path: &Path| rustix::fs::access(cwd.join(path), rustix::fs::Access::EXISTS).is_ok();
     let path = env.iter().find_map(|e| e.to_bytes().strip_prefix(b"PATH=")).unwrap_or(DEFAULT_PATH);
-    let in_path = || path.split(|b| *b == b':').any(|d| there(&Path::new(std::ffi::OsStr::from_bytes(d)).join(name)));
+    let in_path =
+        || path.split(|b| *b == b':').any(|d| there(&Path::new(std::ffi::OsStr::from_bytes(d)).join(name)));
     if program.as_bytes().contains(&b'/') && there(name) || !program.as_bytes().contains(&b'/') && in_path() {
         return Ok(());
     }
@@ -219,12 +221,20 @@ fn program_exists(program: &CString, env: &[CString], landing: &Landing) -> Resu
 fn all_layers_done(state: &State) -> Result<()> {
     let doing = "start the command";
     if let Some(layer) = state.current() {
-        return Err(Error::new(Class::Internal, doing, format_args!("the layer of {} has no receipt", layer.tool)));
+        return Err(Error::new(
+            Class::Internal,
+            doing,
+            format_args!("the layer of {} has no receipt", layer.tool),
+        ));
     }
     for (layer, receipt) in state.layers.iter().zip(&state.receipts) {
         if layer.tool != receipt.tool || !receipt.verified {
             let tool = layer.tool;
-            return Err(Error::new(Class::Internal, doing, format_args!("the layer of {tool} was not proven")));
+            return Err(Error::new(
+                Class::Internal,
+                doing,
+                format_args!("the layer of {tool} was not proven"),
+            ));
         }
     }
     Ok(())
@@ -262,7 +272,11 @@ fn read_filter(state: &State) -> Result<Option<Vec<Instruction>>> {
     let mut raw = vec![0; size];
     let read = rustix::io::pread(fd, &mut raw, 0).cannot(doing, "pread")?;
     if read != size || size == 0 || size % 8 != 0 {
-        return Err(Error::new(Class::Internal, doing, format_args!("{read} of {size} bytes, not whole instructions")));
+        return Err(Error::new(
+            Class::Internal,
+            doing,
+            format_args!("{read} of {size} bytes, not whole instructions"),
+        ));
     }
     let word = |b: &[u8]| u16::from_ne_bytes([b[0], b[1]]);
     let program = raw.chunks_exact(8).map(|b| Instruction {
@@ -276,41 +290,31 @@ fn read_filter(state: &State) -> Result<Option<Vec<Instruction>>> {
 
 fn load_filter(landing: &Landing, program: &[Instruction]) -> Result<()> {
     let flags = landing.filter_flags.unwrap_or(0);
-    let listener = sys::seccomp::load(program, flags)
-        .cannot("load the filter", format_args!("seccomp(SET_MODE_FILTER, {} instructions)", program.len()))?;
+    let listener = sys::seccomp::load(program, flags).cannot(
+        "load the filter",
+        format_args!("seccomp(SET_MODE_FILTER, {} instructions)", program.len()),
+    )?;
     if let Some(listener) = listener {
         let path = landing.listener.as_deref().unwrap_or("");
-        return Err(Error::new(Class::Unsupported, "hand over the seccomp listener", format_args!("to '{path}'"))
-            .why(format_args!("fd {} has nobody to go to", listener.as_raw_fd())));
+        return Err(Error::new(
+            Class::Unsupported,
+            "hand over the seccomp listener",
+            format_args!("to '{path}'"),
+        )
+        .why(format_args!("fd {} has nobody to go to", listener.as_raw_fd())));
     }
     Ok(())
 }
 
-/// AppArmor's own file where the kernel has it, else the one all modules share (kernels before 5.8).
-fn label_files(landing: &Landing) -> Result<Vec<(std::os::fd::OwnedFd, String)>> {
-    use rustix::fs::{Mode, OFlags, openat};
-    let mut files = Vec::new();
-    if landing.apparmor.is_none() && landing.selinux.is_none() {
-        return Ok(files);
+/// A kernel without keyrings has none of the caller's to hide.
+fn new_keyring(name: &str) -> Result<()> {
+    match sys::process::join_session_keyring(&cstring(name)) {
+        Err(Errno::ENOSYS) => Ok(()),
+        other => other
+            .cannot("make a session keyring", format_args!("keyctl(JOIN_SESSION_KEYRING, {name})"))
+            .map_err(|e| e.cure("--no-keyring"))
+            .map(drop),
     }
-    let proc = proc::private()?;
-    let open = |path: &str| openat(&proc, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
-    if let Some(profile) = &landing.apparmor {
-        let fd = open("self/attr/apparmor/exec").or_else(|_| open("self/attr/exec"));
-        let fd = fd.cannot(format_args!("set the AppArmor profile {profile}"), "open(self/attr/apparmor/exec)")?;
-        files.push((fd, format!("exec {profile}")));
-    }
-    if let Some(label) = &landing.selinux {
-        let fd = open("self/attr/exec").cannot(format_args!("set the label {label}"), "open(self/attr/exec)")?;
-        files.push((fd, label.clone()));
-    }
-    Ok(files)
-}
-
-fn write_label(fd: BorrowedFd<'_>, label: String) -> Result<()> {
-    rustix::io::write(fd, label.as_bytes())
-        .cannot(format_args!("set the label '{label}'"), "write(attr/exec)")
-        .map(drop)
 }
 
 fn take_terminal(fd: RawFd, landing: &Landing) -> Result<()> {
@@ -320,7 +324,8 @@ fn take_terminal(fd: RawFd, landing: &Landing) -> Result<()> {
     sys::process::set_controlling_terminal(tty).cannot(doing, "ioctl(TIOCSCTTY)")?;
     if let Some(uid) = landing.user.as_ref().and_then(|u| u.uid) {
         // The terminal belongs to its user, as after a login.
-        rustix::fs::fchown(tty, Some(rustix::fs::Uid::from_raw(uid)), None).cannot(doing, "fchown(terminal)")?;
+        rustix::fs::fchown(tty, Some(rustix::fs::Uid::from_raw(uid)), None)
+            .cannot(doing, "fchown(terminal)")?;
     }
     rustix::stdio::dup2_stdin(tty).cannot(doing, "dup2(0)")?;
     rustix::stdio::dup2_stdout(tty).cannot(doing, "dup2(1)")?;
@@ -363,7 +368,8 @@ fn enter_cwd(landing: &Landing) -> Result<()> {
 
 /// A working directory outside the root has no absolute path: the kernel says "(unreachable)" (CVE-2024-21626).
 fn cwd_is_inside() -> Result<()> {
-    let cwd = rustix::process::getcwd(Vec::new()).cannot("prove that the working directory is inside", "getcwd")?;
+    let cwd =
+        rustix::process::getcwd(Vec::new()).cannot("prove that the working directory is inside", "getcwd")?;
     if cwd.as_bytes().starts_with(b"/") {
         return Ok(());
     }
@@ -372,159 +378,6 @@ fn cwd_is_inside() -> Result<()> {
         "start the command",
         format_args!("its working directory {} is outside the root", cwd.to_string_lossy()),
     ))
-}
-
-/// Groups, gid, uid, capabilities, secure bits, no_new_privs; then all of it read back.
-fn credentials(landing: &Landing) -> Result<()> {
-    let sets = landing.capabilities;
-    let changes_user = landing.user.as_ref().is_some_and(|u| u.uid.is_some());
-    if let Some(sets) = sets {
-        drop_bounding(sets.bounding)?;
-    }
-    if let Some(user) = &landing.user {
-        // A change from root to another user empties the permitted set unless this bit is on.
-        if changes_user && sets.is_some() {
-            prctl(libc::PR_SET_KEEPCAPS, 1, 0).cannot("keep capabilities over setuid", "prctl(PR_SET_KEEPCAPS)")?;
-        }
-        become_user(user)?;
-    }
-    if let Some(bits) = landing.securebits {
-        // Setting them wants CAP_SETPCAP in force, which setuid may have taken out of the effective set.
-        let held = caps::get().cannot("set the secure bits", "capget")?;
-        caps::set(caps::Sets { effective: held.permitted, ..held }).cannot("set the secure bits", "capset")?;
-        prctl(libc::PR_SET_SECUREBITS, u64::from(bits), 0)
-            .cannot("set the secure bits", format_args!("prctl(PR_SET_SECUREBITS, {bits:#x})"))?;
-    }
-    if let Some(sets) = sets {
-        set_capabilities(sets)?;
-    }
-    if changes_user && sets.is_some() && landing.securebits.is_none() {
-        prctl(libc::PR_SET_KEEPCAPS, 0, 0).cannot("stop keeping capabilities", "prctl(PR_SET_KEEPCAPS)")?;
-    }
-    if landing.no_new_privs {
-        prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).cannot("set no_new_privs", "prctl(PR_SET_NO_NEW_PRIVS)")?;
-    }
-    read_back(landing)
-}
-
-fn drop_bounding(keep: u64) -> Result<()> {
-    let unwanted = caps::bounding() & !keep;
-    for cap in (0..64).filter(|cap| unwanted & 1 << cap != 0) {
-        caps::drop_bounding(cap)
-            .cannot("drop capabilities from the bounding set", format_args!("prctl(PR_CAPBSET_DROP, {cap})"))?;
-    }
-    Ok(())
-}
-
-fn become_user(user: &Ids) -> Result<()> {
-    if let Some(groups) = &user.groups {
-        match sys::process::set_groups(groups) {
-            // In a user namespace that denies setgroups there is nothing to set, if nothing was asked for.
-            Err(Errno::EPERM) if groups.is_empty() && rustix::process::getgroups().is_ok_and(|g| g.is_empty()) => {}
-            Err(Errno::EPERM) if groups.is_empty() && setgroups_denied() => {}
-            other => other.cannot("set the supplementary groups", format_args!("setgroups({groups:?})"))?,
-        }
-    }
-    if let Some(gid) = user.gid {
-        sys::process::set_gids(gid).cannot(format_args!("become group {gid}"), format_args!("setresgid({gid})"))?;
-    }
-    if let Some(uid) = user.uid {
-        sys::process::set_uids(uid).cannot(format_args!("become user {uid}"), format_args!("setresuid({uid})"))?;
-    }
-    if let Some(mask) = user.umask {
-        rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));
-    }
-    Ok(())
-}
-
-fn setgroups_denied() -> bool {
-    proc::read("/proc/self/setgroups").is_ok_and(|text| text.starts_with(b"deny"))
-}
-
-fn set_capabilities(sets: CapSets) -> Result<()> {
-    let doing = "set the capabilities";
-    caps::clear_ambient().cannot(doing, "prctl(PR_CAP_AMBIENT_CLEAR_ALL)")?;
-    caps::set(caps::Sets {
-        effective: sets.effective,
-        permitted: sets.permitted,
-        inheritable: sets.inheritable,
-    })
-    .cannot(doing, "capset")?;
-    for cap in (0..64).filter(|cap| sets.ambient & 1 << cap != 0) {
-        caps::raise_ambient(cap).cannot(doing, format_args!("prctl(PR_CAP_AMBIENT_RAISE, {cap})"))?;
-    }
-    Ok(())
-}
-
-/// What the kernel holds now must be what was asked: a tool that reports success on a full bounding set is worse than
-/// none.
-fn read_back(landing: &Landing) -> Result<()> {
-    if let Some(asked) = landing.capabilities {
-        let held = caps::get().cannot("prove the capabilities", "capget")?;
-        let found = CapSets {
-            bounding: caps::bounding(),
-            effective: held.effective,
-            permitted: held.permitted,
-            inheritable: held.inheritable,
-            ambient: caps::ambient(),
-        };
-        // Bits above the last capability the kernel knows mean nothing to it.
-        let known = u64::MAX >> (63 - caps::last().min(63));
-        if found != mask_all(asked, known) {
-            return Err(Error::readback("the capabilities", hex(asked), hex(found)));
-        }
-    }
-    if let Some(user) = &landing.user {
-        prove_ids(user)?;
-    }
-    if landing.no_new_privs && prctl(libc::PR_GET_NO_NEW_PRIVS, 0, 0) != Ok(1) {
-        return Err(Error::readback("no_new_privs", 1, 0));
-    }
-    if let Some(bits) = landing.securebits {
-        let found = prctl(libc::PR_GET_SECUREBITS, 0, 0).cannot("prove the secure bits", "prctl")?;
-        if found as u32 != bits {
-            return Err(Error::readback("the secure bits", format_args!("{bits:#x}"), format_args!("{found:#x}")));
-        }
-    }
-    Ok(())
-}
-
-fn mask_all(sets: CapSets, mask: u64) -> CapSets {
-    CapSets {
-        bounding: sets.bounding & mask,
-        effective: sets.effective & mask,
-        permitted: sets.permitted & mask,
-        inheritable: sets.inheritable & mask,
-        ambient: sets.ambient & mask,
-    }
-}
-
-fn hex(sets: CapSets) -> String {
-    let CapSets { bounding, effective, permitted, inheritable, ambient } = sets;
-    format!("bounding {bounding:x} effective {effective:x} permitted {permitted:x} inheritable {inheritable:x} ambient {ambient:x}")
-}
-
-fn prove_ids(user: &Ids) -> Result<()> {
-    let uids = nix::unistd::getresuid().cannot("prove the user", "getresuid")?;
-    let gids = nix::unistd::getresgid().cannot("prove the group", "getresgid")?;
-    let all = |a: u32, b: u32, c: u32, asked: Option<u32>| asked.is_none_or(|id| a == id && b == id && c == id);
-    if !all(uids.real.as_raw(), uids.effective.as_raw(), uids.saved.as_raw(), user.uid) {
-        return Err(Error::readback("the user", user.uid.unwrap_or(0), format_args!("{uids:?}")));
-    }
-    if !all(gids.real.as_raw(), gids.effective.as_raw(), gids.saved.as_raw(), user.gid) {
-        return Err(Error::readback("the group", user.gid.unwrap_or(0), format_args!("{gids:?}")));
-    }
-    if let Some(groups) = &user.groups {
-        let found = rustix::process::getgroups().cannot("prove the groups", "getgroups")?;
-        let mut found: Vec<u32> = found.iter().map(|g| g.as_raw()).collect();
-        let mut asked = groups.clone();
-        found.sort_unstable();
-        asked.sort_unstable();
-        if found != asked && !(asked.is_empty() && setgroups_denied()) {
-            return Err(Error::readback("the groups", format_args!("{asked:?}"), format_args!("{found:?}")));
-        }
-    }
-    Ok(())
 }
 
 /// Once more after the change of credentials; a supervisor that died in between is seen on its pidfd.
@@ -541,11 +394,17 @@ fn rearm_death_signal(signal: i32, state: &State) -> Result<()> {
 
 fn set_rlimit(resource: u32, soft: u64, hard: u64) -> Result<()> {
     let doing = format!("set resource limit {resource} to {soft}:{hard}");
-    sys::process::prlimit(0, resource, Some((soft, hard))).cannot(&doing, format_args!("prlimit({resource})"))?;
-    let found = sys::process::prlimit(0, resource, None).cannot(&doing, format_args!("prlimit({resource})"))?;
+    sys::process::prlimit(0, resource, Some((soft, hard)))
+        .cannot(&doing, format_args!("prlimit({resource})"))?;
+    let found =
+        sys::process::prlimit(0, resource, None).cannot(&doing, format_args!("prlimit({resource})"))?;
     if found != (soft, hard) {
         let found = format!("{}:{}", found.0, found.1);
-        return Err(Error::readback(format_args!("resource limit {resource}"), format_args!("{soft}:{hard}"), found));
+        return Err(Error::readback(
+            format_args!("resource limit {resource}"),
+            format_args!("{soft}:{hard}"),
+            found,
+        ));
     }
     Ok(())
 }

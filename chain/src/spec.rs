@@ -5,7 +5,8 @@
 use crate::bytes::Bytes;
 use crate::ids::{Gid, Uid};
 use crate::oci::{
-    Capabilities, Device, IdMapping, Mount, Namespace, Personality, Resources, Rlimit, Root, Seccomp, TimeOffset,
+    Capabilities, Device, IdMapping, Mount, Namespace, Personality, Resources, Rlimit, Root, Seccomp,
+    TimeOffset,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -163,15 +164,15 @@ pub struct CapDrop {
     /// The five sets, named `CAP_CHOWN`. Left out: unchanged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capabilities: Option<Capabilities>,
-    /// Changes to the present sets, as setpriv and docker spell them; instead of `capabilities`.
+    /// Changes to the present sets (or to `capabilities`), as setpriv and docker spell them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub change: Option<CapChange>,
     /// Set no_new_privs.
     pub no_new_privileges: bool,
-    /// Secure bits to set, named as in capabilities(7): `noroot`, `noroot_locked`…
+    /// Secure bits, named as in capabilities(7): `noroot` or `+noroot` sets one, `-noroot` clears it, the rest stay.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub securebits: Vec<String>,
-    /// Name of a new session keyring.
+    /// Name of a new session keyring; empty for one without a name, which nobody else can join.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session_keyring: Option<String>,
     /// AppArmor profile for the command.
@@ -183,7 +184,7 @@ pub struct CapDrop {
     /// As the specification says of config.json: an unknown capability is a warning, recorded in `degraded`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub unknown_capabilities_warn: bool,
-    /// What may be done less of than asked: `bounding`.
+    /// What may be done less of than asked: `bounding`, `groups`, `ambient`.
     #[serde(rename = "try", skip_serializing_if = "Vec::is_empty")]
     pub attempt: Vec<String>,
 }
@@ -204,29 +205,54 @@ pub struct UserSpec {
     /// File mode creation mask.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub umask: Option<u32>,
-    /// `USER[:GROUP]`, looked up in /etc/passwd and /etc/group of the root the link runs in.
+    /// `USER[:GROUP]`, looked up in /etc/passwd and /etc/group of the root the link runs in. Numbers are not looked up,
+    /// but for the group of a user who stands alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Take the supplementary groups of `name` from /etc/group.
+    /// Supplementary groups by name or number, exactly these; instead of `additionalGids`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub groups: Option<Vec<String>>,
+    /// Take the supplementary groups of the user from /etc/group.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub init_groups: bool,
+    /// Leave the supplementary groups as they are. Without any word on groups, a change of user clears them.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub keep_groups: bool,
 }
 
-/// Changes to the present capability sets, in this order: all dropped, dropped, added (kept).
+/// Changes to the present capability sets (or to `capabilities`), in the order of the members. Names, numbers as
+/// `cap_41`, or `all`, which is all that is held.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct CapChange {
     /// Start from nothing.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub drop_all: bool,
     /// Taken from all five sets.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub drop: Vec<String>,
-    /// Kept, or put back, in bounding, permitted and effective; never in inheritable.
+    /// Kept, or put back, in bounding, permitted and effective; never in inheritable. A command that is not root loses
+    /// them at its exec, as with docker.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub add: Vec<String>,
-    /// Raised in ambient (and so in inheritable and permitted), to survive a change of user.
+    /// What the command is to hold: as `add`, and raised in ambient where root's own rule of exec does not serve.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub ambient: Vec<String>,
+    pub keep: Vec<String>,
+    /// The ambient set, and so in inheritable, permitted and effective. Left out: empty, unless something is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ambient: Option<Vec<String>>,
+    /// The bounding set: names for exactly these, or changes as `+chown`, `-all`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bounding: Option<Vec<String>>,
+    /// The permitted set, likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub permitted: Option<Vec<String>>,
+    /// The effective set, likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub effective: Option<Vec<String>>,
+    /// The inheritable set, likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inheritable: Option<Vec<String>>,
 }
 
 /// `seccomp-load`: the filter.

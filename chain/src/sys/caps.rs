@@ -62,15 +62,27 @@ pub fn set(sets: Sets) -> Result<(), Errno> {
     check(unsafe { libc::syscall(libc::SYS_capset, header, words) }).map(drop)
 }
 
-/// Number of the last capability this kernel knows. By asking the kernel, for /proc may be out of reach.
-pub fn last() -> u32 {
-    (0..64).take_while(|cap| prctl(libc::PR_CAPBSET_READ, u64::from(*cap), 0).is_ok()).last().unwrap_or(0)
+/// The numbers this kernel knows, each with what `prctl(option, arg…)` says of it. By asking the kernel, for /proc may
+/// be out of reach; it answers EINVAL above the last one.
+fn collect(ask: impl Fn(u64) -> Result<i64, Errno>) -> (u32, u64) {
+    let (mut known, mut set) = (0, 0);
+    for cap in 0..64 {
+        match ask(cap) {
+            Ok(held) => (known, set) = (cap as u32 + 1, set | u64::from(held == 1) << cap),
+            Err(_) => break,
+        }
+    }
+    (known, set)
+}
+
+/// How many capabilities this kernel knows, and the bounding set.
+pub fn known_and_bounding() -> (u32, u64) {
+    collect(|cap| prctl(libc::PR_CAPBSET_READ, cap, 0))
 }
 
 /// The bounding set.
 pub fn bounding() -> u64 {
-    let held = |cap: &u32| prctl(libc::PR_CAPBSET_READ, u64::from(*cap), 0) == Ok(1);
-    (0..64).filter(held).fold(0, |set, cap| set | 1 << cap)
+    known_and_bounding().1
 }
 
 /// Takes one capability out of the bounding set.
@@ -80,10 +92,7 @@ pub fn drop_bounding(cap: u32) -> Result<(), Errno> {
 
 /// The ambient set.
 pub fn ambient() -> u64 {
-    let held = |cap: &u32| {
-        prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_IS_SET as u64, u64::from(*cap)) == Ok(1)
-    };
-    (0..64).filter(held).fold(0, |set, cap| set | 1 << cap)
+    collect(|cap| prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_IS_SET as u64, cap)).1
 }
 
 /// Empties the ambient set.

@@ -108,11 +108,13 @@ pub fn prlimit(pid: i32, resource: u32, new: Option<(u64, u64)>) -> Result<(u64,
     Ok((old.rlim_cur, old.rlim_max))
 }
 
-/// keyctl(KEYCTL_JOIN_SESSION_KEYRING, name): a new session keyring, so that the caller's keys stay outside.
+/// keyctl(KEYCTL_JOIN_SESSION_KEYRING, name): a new session keyring, so that the caller's keys stay outside. An empty
+/// name makes one without a name, which nobody else can join.
 pub fn join_session_keyring(name: &CStr) -> Result<i64, Errno> {
     const KEYCTL_JOIN_SESSION_KEYRING: libc::c_int = 1;
-    // SAFETY: the kernel copies the name.
-    check(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) })
+    let name = if name.is_empty() { std::ptr::null() } else { name.as_ptr() };
+    // SAFETY: the kernel copies the name, or takes NULL for none.
+    check(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name) })
 }
 
 /// personality(2); gives the old one.
