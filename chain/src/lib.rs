@@ -5,6 +5,7 @@
 //! is the contract.
 
 pub mod bytes;
+pub mod cgroup;
 pub mod cli;
 pub mod error;
 pub mod home;

@@ -1,0 +1,198 @@
+//! Making a group, and taking back what was made when it cannot be finished.
+
+use super::dir::{PATH_FLAGS, read_at, write_at};
+use super::{Dir, Group, Version};
+use crate::bytes::Bytes;
+use crate::error::{Cannot, Class, Error, IntoErrno, Result};
+use nix::errno::Errno;
+use rustix::fs::{AtFlags, Mode, mkdirat, openat, unlinkat};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::rc::Rc;
+
+impl Group {
+    /// Makes what does not exist yet, and remembers what it made. `needed` are the v2 controllers that limits will be
+    /// set for; the others are given to the children too where that is possible, so that usage can be read. With
+    /// `exclusive`, a group that holds processes or is frozen is refused. On failure nothing stays behind.
+    pub fn create(&mut self, exclusive: bool, needed: &[&str]) -> Result<()> {
+        for at in 0..self.dirs.len() {
+            if let Err(error) = self.dirs[at].create(exclusive, needed) {
+                self.undo()?;
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the directories that [`Group::create`] made. One that somebody else has put something into stays.
+    pub fn undo(&mut self) -> Result<()> {
+        self.dirs.iter_mut().try_for_each(Dir::undo)
+    }
+}
+
+impl Dir {
+    fn create(&mut self, exclusive: bool, needed: &[&str]) -> Result<()> {
+        // A directory may be removed by another runtime's clean-up between our finding it and our making its child.
+        let mut walked = self.walk(needed);
+        for _ in 0..3 {
+            if walked.as_ref().is_err_and(|e| e.errno() == Some(Errno::ENOENT)) {
+                walked = self.walk(needed);
+            }
+        }
+        walked?;
+        if exclusive { self.refuse_if_in_use() } else { Ok(()) }
+    }
+
+    fn walk(&mut self, needed: &[&str]) -> Result<()> {
+        let doing = format!("make the cgroup {}", self.path);
+        let mut parent = self.open_mount()?;
+        self.made = 0;
+        for name in &self.below {
+            if self.version == Version::V2 {
+                enable(parent.as_fd(), needed, &self.path)?;
+            }
+            match mkdirat(&parent, name.as_slice(), Mode::from_raw_mode(0o755)) {
+                Ok(()) => self.made += 1,
+                Err(rustix::io::Errno::EXIST) => {}
+                Err(e) => {
+                    let error = Error::call(&doing, format_args!("mkdir({})", self.path), e);
+                    return Err(explain_mkdir(error, parent.as_fd(), self));
+                }
+            }
+            let child = openat(&parent, name.as_slice(), PATH_FLAGS, Mode::empty())
+                .cannot(&doing, format_args!("open({})", self.path))?;
+            if self.has("cpuset") {
+                inherit_cpuset(parent.as_fd(), child.as_fd(), &self.path)?;
+            }
+            parent = child;
+        }
+        self.fd = Some(Rc::new(parent));
+        Ok(())
+    }
+
+    fn refuse_if_in_use(&self) -> Result<()> {
+        if self.made > 0 {
+            return Ok(());
+        }
+        let doing = format!("take the cgroup {} for a new container", self.path);
+        if self.is_frozen()? {
+            return Err(Error::new(Class::Conflict, doing, "it exists and is frozen"));
+        }
+        match self.procs()?.len() {
+            0 => Ok(()),
+            n => Err(Error::new(
+                Class::Conflict,
+                doing,
+                format_args!("it exists and is not empty: {n} process(es)"),
+            )),
+        }
+    }
+
+    fn undo(&mut self) -> Result<()> {
+        self.fd = None;
+        let mut below = self.below.clone();
+        for _ in 0..std::mem::take(&mut self.made) {
+            let Some(name) = below.pop() else { break };
+            let parent = Dir { below: below.clone(), ..self.clone() };
+            let Some(parent) = parent.open()? else { continue };
+            match remove_one(parent.as_fd(), &name) {
+                Ok(()) | Err(Errno::ENOENT) => {}
+                // Another user of the same parent has come.
+                Err(Errno::EBUSY | Errno::ENOTEMPTY) => break,
+                Err(e) => {
+                    return Err(Error::call(format_args!("remove the cgroup {}", self.path), "rmdir", e));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn remove_one(parent: BorrowedFd<'_>, name: &[u8]) -> std::result::Result<(), Errno> {
+    unlinkat(parent, name, AtFlags::REMOVEDIR).map_err(IntoErrno::into_errno)
+}
+
+fn explain_mkdir(error: Error, parent: BorrowedFd<'_>, dir: &Dir) -> Error {
+    let number =
+        |file: &str| read_at(parent, file, &dir.path).ok().flatten().unwrap_or_default().trim().to_string();
+    match error.errno() {
+        Some(Errno::EAGAIN) => {
+            let (groups, depth) = (number("cgroup.max.descendants"), number("cgroup.max.depth"));
+            error.why(format_args!("an ancestor allows {groups} groups below it and a depth of {depth}"))
+        }
+        Some(Errno::EACCES | Errno::EPERM) => error.why("its parent is not delegated to this user"),
+        Some(Errno::EROFS) => error.why(format_args!("{} is mounted read-only here", dir.mount)),
+        _ => error,
+    }
+}
+
+/// Gives controllers to the children of a v2 group: all that it has where the kernel lets us, the needed ones at least.
+fn enable(parent: BorrowedFd<'_>, needed: &[&str], path: &Bytes) -> Result<()> {
+    let words = |file| read_at(parent, file, path).map(|t| t.unwrap_or_default());
+    let (has, gives) = (words("cgroup.controllers")?, words("cgroup.subtree_control")?);
+    let missing: Vec<&str> =
+        has.split_whitespace().filter(|c| !gives.split_whitespace().any(|g| g == *c)).collect();
+    if let Some(absent) = needed.iter().find(|n| !has.split_whitespace().any(|h| h == **n)) {
+        return Err(no_controller(absent, has.trim(), path));
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let all = missing.iter().map(|c| format!("+{c}")).collect::<Vec<_>>().join(" ");
+    if write_at(parent, "cgroup.subtree_control", &all).is_ok() {
+        return Ok(());
+    }
+    // It is all or nothing in one write, so one by one.
+    for controller in missing {
+        let result = write_at(parent, "cgroup.subtree_control", &format!("+{controller}"));
+        if let (Err(e), true) = (result, needed.contains(&controller)) {
+            let doing = format!("limit {controller} in the cgroup {path}");
+            let error = Error::call(doing, format_args!("write(cgroup.subtree_control, +{controller})"), e);
+            return Err(explain_enable(error, parent, path));
+        }
+    }
+    Ok(())
+}
+
+fn no_controller(name: &str, has: &str, path: &Bytes) -> Error {
+    let has = if has.is_empty() { "none" } else { has };
+    let detail = format!("an ancestor has no controller '{name}' to give (it has: {has})");
+    Error::new(Class::Unsupported, format_args!("limit {name} in the cgroup {path}"), detail)
+        .why("a v1 hierarchy holds it, the kernel lacks it, or it is not delegated (systemd: Delegate=yes)")
+}
+
+fn explain_enable(error: Error, parent: BorrowedFd<'_>, path: &Bytes) -> Error {
+    let kind = read_at(parent, "cgroup.type", path).ok().flatten().unwrap_or_default();
+    match error.errno() {
+        Some(Errno::EBUSY) => {
+            let held =
+                read_at(parent, "cgroup.procs", path).ok().flatten().unwrap_or_default().lines().count();
+            error
+                .class(Class::Conflict)
+                .why(format_args!("the parent holds {held} process(es) itself, and then it may not give controllers to children"))
+                .cure("another --cgroup, or move those processes into a child of their own")
+        }
+        Some(Errno::EACCES | Errno::EPERM) => error
+            .why("the parent is not delegated to this user")
+            .cure("systemd-run --user --scope -p Delegate=yes …"),
+        Some(Errno::EOPNOTSUPP) => {
+            error.why(format_args!("the parent is a '{}' cgroup, not a domain", kind.trim()))
+        }
+        _ => error,
+    }
+}
+
+/// A new v1 cpuset group has no CPU and no memory node, and takes no process until it has.
+fn inherit_cpuset(parent: BorrowedFd<'_>, child: BorrowedFd<'_>, path: &Bytes) -> Result<()> {
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        let has = read_at(child, file, path)?.unwrap_or_default();
+        if !has.trim().is_empty() {
+            continue;
+        }
+        let value = read_at(parent, file, path)?.unwrap_or_default();
+        write_at(child, file, value.trim()).cannot(
+            format_args!("give the cgroup {path} its parent's {file}"),
+            format_args!("write({file})"),
+        )?;
+    }
+    Ok(())
+}

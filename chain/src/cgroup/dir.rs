@@ -1,0 +1,158 @@
+//! One group's directory in one hierarchy, by fd.
+
+use super::{Hierarchy, Version};
+use crate::bytes::Bytes;
+use crate::error::{Cannot, Class, Error, Result};
+use rustix::fs::{CWD, Mode, OFlags, fstatfs, openat};
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+
+/// CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC of linux/magic.h.
+const V1_MAGIC: u64 = 0x0027_e0eb;
+const V2_MAGIC: u64 = 0x6367_7270;
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Dir {
+    /// Version of the hierarchy.
+    pub version: Version,
+    /// Controllers of a v1 hierarchy.
+    pub controllers: Vec<String>,
+    /// Absolute path, for messages and for the record.
+    pub path: Bytes,
+    /// Mount of the hierarchy; empty when the group was found again by its path.
+    pub(super) mount: Bytes,
+    /// Components below the mount.
+    pub(super) below: Vec<Vec<u8>>,
+    /// How many of them [`super::Group::create`] made: the last so many.
+    pub(super) made: usize,
+    /// The caller's own group in the same hierarchy, to go back to.
+    pub(super) own: Option<Vec<Vec<u8>>>,
+    pub(super) fd: Option<Rc<OwnedFd>>,
+}
+
+impl Dir {
+    pub(super) fn new(hierarchy: &Hierarchy, below: &[Vec<u8>]) -> Dir {
+        Dir {
+            version: hierarchy.version,
+            controllers: hierarchy.controllers.clone(),
+            path: join(&hierarchy.mount, below),
+            mount: hierarchy.mount.clone(),
+            below: below.to_vec(),
+            made: 0,
+            own: hierarchy.own.clone(),
+            fd: None,
+        }
+    }
+
+    /// The directory that is at `path` now, which must be a cgroup's.
+    pub(super) fn at(path: &Bytes) -> Result<Option<Dir>> {
+        let doing = format!("find the cgroup {path}");
+        let fd = match openat(CWD, path.as_path(), PATH_FLAGS, Mode::empty()) {
+            Ok(fd) => fd,
+            Err(rustix::io::Errno::NOENT) => return Ok(None),
+            Err(e) => return Err(Error::call(doing, format_args!("open({path})"), e)),
+        };
+        let version = version_of(fd.as_fd(), path)?;
+        let fd = Some(Rc::new(fd));
+        let (controllers, mount, below) = (Vec::new(), Bytes::default(), Vec::new());
+        Ok(Some(Dir { version, controllers, path: path.clone(), mount, below, made: 0, own: None, fd }))
+    }
+
+    /// Whether it belongs to this v1 controller.
+    pub fn has(&self, controller: &str) -> bool {
+        self.controllers.iter().any(|c| c == controller)
+    }
+
+    /// The directory; None when it does not exist.
+    pub fn open(&self) -> Result<Option<Rc<OwnedFd>>> {
+        if let Some(fd) = &self.fd {
+            return Ok(Some(fd.clone()));
+        }
+        let doing = format!("find the cgroup {}", self.path);
+        let mut fd = self.open_mount()?;
+        for component in &self.below {
+            fd = match openat(&fd, component.as_slice(), PATH_FLAGS, Mode::empty()) {
+                Ok(fd) => fd,
+                Err(rustix::io::Errno::NOENT) => return Ok(None),
+                Err(e) => return Err(Error::call(doing, format_args!("open({})", self.path), e)),
+            };
+        }
+        Ok(Some(Rc::new(fd)))
+    }
+
+    /// The directory, which must exist.
+    pub fn fd(&self) -> Result<Rc<OwnedFd>> {
+        self.open()?.ok_or_else(|| {
+            Error::new(Class::Missing, format_args!("find the cgroup {}", self.path), "it is not there")
+        })
+    }
+
+    /// The root of the hierarchy, as this mount shows it.
+    pub(super) fn open_mount(&self) -> Result<OwnedFd> {
+        let mount = &self.mount;
+        let fd = openat(CWD, mount.as_path(), PATH_FLAGS, Mode::empty())
+            .cannot(format_args!("reach the cgroups at {mount}"), format_args!("open({mount})"))?;
+        version_of(fd.as_fd(), mount)?;
+        Ok(fd)
+    }
+
+    /// Reads one of its files; None when there is no such file.
+    pub fn read(&self, file: &str) -> Result<Option<String>> {
+        let Some(fd) = self.open()? else { return Ok(None) };
+        read_at(fd.as_fd(), file, &self.path)
+    }
+
+    /// Writes one of its files, in one write.
+    pub fn write(&self, file: &str, value: &str) -> Result<()> {
+        let doing = format!("set {file} of the cgroup {} to {value}", self.path);
+        write_at(self.fd()?.as_fd(), file, value).cannot(doing, format_args!("write({}/{file})", self.path))
+    }
+}
+
+pub(super) const PATH_FLAGS: OFlags =
+    OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+fn version_of(fd: BorrowedFd<'_>, path: &Bytes) -> Result<Version> {
+    let doing = format!("use {path} as a cgroup");
+    match fstatfs(fd).cannot(&doing, format_args!("fstatfs({path})"))?.f_type as u64 {
+        V1_MAGIC => Ok(Version::V1),
+        V2_MAGIC => Ok(Version::V2),
+        _ => Err(Error::new(Class::Conflict, doing, "it is no directory of a cgroup file system")),
+    }
+}
+
+fn join(mount: &Bytes, below: &[Vec<u8>]) -> Bytes {
+    let mut path = mount.0.clone();
+    for component in below {
+        path.push(b'/');
+        path.extend_from_slice(component);
+    }
+    Bytes(path)
+}
+
+/// One write(2): the kernel takes each as a whole command.
+pub(super) fn write_at(dir: BorrowedFd<'_>, file: &str, value: &str) -> rustix::io::Result<()> {
+    let fd = openat(dir, file, OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    match rustix::io::write(&fd, value.as_bytes())? {
+        n if n == value.len() => Ok(()),
+        _ => Err(rustix::io::Errno::IO),
+    }
+}
+
+pub(super) fn read_at(dir: BorrowedFd<'_>, file: &str, path: &Bytes) -> Result<Option<String>> {
+    let doing = format!("read {file} of the cgroup {path}");
+    let fd = match openat(dir, file, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
+        Ok(fd) => fd,
+        Err(rustix::io::Errno::NOENT) => return Ok(None),
+        Err(e) => return Err(Error::call(doing, format_args!("open({path}/{file})"), e)),
+    };
+    let mut text = String::new();
+    match std::fs::File::from(fd).read_to_string(&mut text) {
+        Ok(_) => Ok(Some(text)),
+        // The group was removed between open and read.
+        Err(e) if e.raw_os_error() == Some(libc::ENODEV) => Ok(None),
+        Err(e) => Err(Error::call(doing, format_args!("read({path}/{file})"), e)),
+    }
+}

@@ -1,0 +1,106 @@
+//! A group: one directory in each hierarchy.
+
+use super::dir::write_at;
+use super::{Dir, Version};
+use crate::bytes::Bytes;
+use crate::error::{Cannot, Error, Result};
+use std::os::fd::AsFd;
+
+/// See the module. Its record is the list of [`Group::paths`]; [`Group::at`] finds it again.
+#[derive(Clone, Debug, Default)]
+pub struct Group {
+    /// v1 ones first, v2 last.
+    pub dirs: Vec<Dir>,
+}
+
+impl Group {
+    /// The group that was recorded as these absolute directories; those that are gone are left out.
+    pub fn at(paths: &[Bytes]) -> Result<Group> {
+        let found: Vec<Option<Dir>> = paths.iter().map(Dir::at).collect::<Result<_>>()?;
+        Ok(Group { dirs: found.into_iter().flatten().collect() })
+    }
+
+    /// Its directories, absolute.
+    pub fn paths(&self) -> impl Iterator<Item = &Bytes> {
+        self.dirs.iter().map(|d| &d.path)
+    }
+
+    /// Whether any of its directories exists.
+    pub fn exists(&self) -> Result<bool> {
+        for dir in &self.dirs {
+            if dir.open()?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The directory of a v1 controller.
+    pub fn v1(&self, controller: &str) -> Option<&Dir> {
+        self.dirs.iter().find(|d| d.has(controller))
+    }
+
+    /// The directory in the v2 hierarchy.
+    pub fn v2(&self) -> Option<&Dir> {
+        self.dirs.iter().find(|d| d.version == Version::V2)
+    }
+
+    /// Moves a process (0: this one, which must have one thread) into the group, hierarchy by hierarchy. When one
+    /// refuses, this process goes back to where it was in those before.
+    pub fn join(&self, pid: i32) -> Result<()> {
+        for (at, dir) in self.dirs.iter().enumerate() {
+            if let Err(error) = join_one(dir, pid) {
+                if pid == 0 {
+                    self.dirs[..at].iter().try_for_each(go_back)?;
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves this process back to the groups it was in when the hierarchies were detected.
+    pub fn leave(&self) -> Result<()> {
+        self.dirs.iter().try_for_each(go_back)
+    }
+}
+
+/// The file that takes a pid. Writing 0 to v1's `tasks` moves the calling thread only, and so spares the kernel the
+/// lock against forks and exits of the whole system, for which it would wait some milliseconds. v2 has no such file
+/// that leads into another domain.
+fn pid_file(version: Version, pid: i32) -> &'static str {
+    if version == Version::V1 && pid == 0 { "tasks" } else { "cgroup.procs" }
+}
+
+fn join_one(dir: &Dir, pid: i32) -> Result<()> {
+    let file = pid_file(dir.version, pid);
+    let who = if pid == 0 { "this process".to_string() } else { format!("process {pid}") };
+    let doing = format!("move {who} into the cgroup {}", dir.path);
+    write_at(dir.fd()?.as_fd(), file, &pid.to_string())
+        .cannot(doing, format_args!("write({}/{file})", dir.path))
+        .map_err(|e| explain_join(e, dir))
+}
+
+fn explain_join(error: Error, dir: &Dir) -> Error {
+    let kind = || dir.read("cgroup.type").ok().flatten().unwrap_or_default();
+    match error.errno() {
+        Some(nix::errno::Errno::EOPNOTSUPP) => {
+            let kind = kind();
+            error.why(format_args!("it is a '{}' cgroup, and only a 'domain' takes processes", kind.trim()))
+        }
+        Some(nix::errno::Errno::EBUSY) => {
+            error.why("it gives controllers to children, so it may hold no process itself")
+        }
+        Some(nix::errno::Errno::ENOSPC) => error.why("its cpuset.cpus or cpuset.mems is empty"),
+        Some(nix::errno::Errno::EACCES | nix::errno::Errno::EPERM) => error.why(
+            "the mover needs write permission here and, on v2, in the common ancestor of both groups too",
+        ),
+        _ => error,
+    }
+}
+
+fn go_back(dir: &Dir) -> Result<()> {
+    let Some(own) = &dir.own else { return Ok(()) };
+    let home = Dir { below: own.clone(), fd: None, path: dir.mount.clone(), ..dir.clone() };
+    join_one(&home, 0)
+}

@@ -1,0 +1,276 @@
+//! What is in a group, and how it ends.
+
+use super::create::remove_one;
+use super::dir::{PATH_FLAGS, write_at};
+use super::{Dir, Group, Version};
+use crate::error::{Cannot, Class, Error, Result};
+use crate::sys::process::{pidfd_open, pidfd_signal};
+use nix::errno::Errno;
+use rustix::fs::{CWD, Dir as Listing, FileType, Mode, OFlags, openat};
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long processes that were killed may take to leave. One that hangs in the kernel (NFS, a dying disk) takes longer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+impl Group {
+    /// Every process in it or in a group below it, in whatever hierarchy.
+    pub fn procs(&self) -> Result<Vec<i32>> {
+        let mut pids = BTreeSet::new();
+        for dir in &self.dirs {
+            pids.extend(dir.procs()?);
+        }
+        Ok(pids.into_iter().collect())
+    }
+
+    /// Whether it is frozen, or being frozen.
+    pub fn is_frozen(&self) -> Result<bool> {
+        for dir in &self.dirs {
+            if dir.is_frozen()? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Freezes or thaws everything in it, without waiting.
+    pub fn freeze(&self, on: bool) -> Result<()> {
+        let v1 = self.dirs.iter().find(|d| d.version == Version::V1 && d.is_freezer());
+        match (v1, self.v2()) {
+            (Some(dir), _) => dir.write("freezer.state", if on { "FROZEN" } else { "THAWED" }),
+            (None, Some(dir)) => dir.write("cgroup.freeze", if on { "1" } else { "0" }),
+            (None, None) => Err(Error::new(Class::Unsupported, "freeze a cgroup", "no freezer is mounted")),
+        }
+    }
+
+    /// Kills everything in it and below, and waits until it is empty, for a few seconds at most.
+    pub fn kill(&self) -> Result<()> {
+        if let Some(dir) = self.v2() {
+            dir.kill_v2()?;
+        }
+        let end = Instant::now() + PATIENCE;
+        let mut pause = Duration::from_micros(200);
+        let can_freeze = self.dirs.iter().any(Dir::is_freezer);
+        loop {
+            let pids = self.procs()?;
+            if pids.is_empty() {
+                return Ok(());
+            }
+            // Frozen, none of them forks away from under us; a frozen process dies when it is thawed.
+            if can_freeze {
+                self.freeze(true)?;
+            }
+            let killed = self.kill_listed();
+            if can_freeze {
+                self.freeze(false)?;
+            }
+            killed?;
+            if Instant::now() > end {
+                return Err(Error::new(
+                    Class::Conflict,
+                    "kill what is in the cgroup",
+                    format_args!("{pids:?} do not die"),
+                )
+                .why("a process that hangs in the kernel cannot be killed before it comes back"));
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(20));
+        }
+    }
+
+    fn kill_listed(&self) -> Result<()> {
+        let mut handles = Vec::new();
+        for pid in self.procs()? {
+            match pidfd_open(pid) {
+                Ok(fd) => handles.push((pid, fd)),
+                Err(Errno::ESRCH) => {}
+                Err(e) => {
+                    return Err(Error::call(
+                        "kill what is in the cgroup",
+                        format_args!("pidfd_open({pid})"),
+                        e,
+                    ));
+                }
+            }
+        }
+        // A pid may have been another process's by the time it was opened. One that is listed still is the one.
+        let listed = self.procs()?;
+        for (pid, fd) in handles.iter().filter(|(pid, _)| listed.contains(pid)) {
+            match pidfd_signal(fd.as_fd(), libc::SIGKILL) {
+                Ok(()) | Err(Errno::ESRCH) => {}
+                Err(e) => {
+                    return Err(Error::call(
+                        "kill what is in the cgroup",
+                        format_args!("pidfd_send_signal({pid})"),
+                        e,
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes it and the groups below it, deepest first. Waits while dying processes leave; one that stays alive makes
+    /// it fail. What is gone already is no error.
+    pub fn remove(&mut self) -> Result<()> {
+        let end = Instant::now() + PATIENCE;
+        for dir in &mut self.dirs {
+            dir.fd = None;
+            dir.remove(end)?;
+        }
+        Ok(())
+    }
+}
+
+impl Dir {
+    fn is_freezer(&self) -> bool {
+        match self.version {
+            Version::V2 => true,
+            // A group found again by its paths alone does not know its controllers.
+            Version::V1 => {
+                self.has("freezer")
+                    || self.controllers.is_empty() && self.read("freezer.state").is_ok_and(|s| s.is_some())
+            }
+        }
+    }
+
+    pub(super) fn is_frozen(&self) -> Result<bool> {
+        match self.version {
+            Version::V2 => Ok(self.read("cgroup.freeze")?.is_some_and(|s| s.trim() == "1")),
+            Version::V1 if !self.is_freezer() => Ok(false),
+            Version::V1 => Ok(self.read("freezer.state")?.is_some_and(|s| s.trim() != "THAWED")),
+        }
+    }
+
+    /// Every process in it or below it.
+    pub(super) fn procs(&self) -> Result<Vec<i32>> {
+        let mut pids = Vec::new();
+        if let Some(fd) = self.open()? {
+            self.collect(fd.as_fd(), &mut pids)?;
+        }
+        Ok(pids)
+    }
+
+    fn collect(&self, dir: BorrowedFd<'_>, pids: &mut Vec<i32>) -> Result<()> {
+        // A threaded group below lists no processes; its threads are those of the processes above it.
+        let text = match super::dir::read_at(dir, "cgroup.procs", &self.path) {
+            Err(e) if e.errno() == Some(Errno::EOPNOTSUPP) => None,
+            other => other?,
+        };
+        pids.extend(text.unwrap_or_default().lines().filter_map(|l| l.parse::<i32>().ok()));
+        for name in self.children(dir)? {
+            match openat(dir, name.as_slice(), PATH_FLAGS, Mode::empty()) {
+                Ok(child) => self.collect(child.as_fd(), pids)?,
+                Err(rustix::io::Errno::NOENT) => {}
+                Err(e) => return Err(Error::call(format_args!("look into {}", self.path), "open", e)),
+            }
+        }
+        Ok(())
+    }
+
+    fn children(&self, dir: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>> {
+        let doing = format!("list the cgroup {}", self.path);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let listing = match openat(dir, ".", flags, Mode::empty()) {
+            Ok(fd) => Listing::new(fd).cannot(&doing, "getdents")?,
+            Err(rustix::io::Errno::NOENT) => return Ok(Vec::new()),
+            Err(e) => return Err(Error::call(doing, format_args!("open({})", self.path), e)),
+        };
+        let mut names = Vec::new();
+        for entry in listing {
+            let entry = match entry {
+                Ok(entry) => entry,
+                // The directory itself was removed meanwhile.
+                Err(rustix::io::Errno::NOENT | rustix::io::Errno::NODEV) => break,
+                Err(e) => return Err(Error::call(doing, "getdents", e)),
+            };
+            let name = entry.file_name().to_bytes();
+            if entry.file_type() == FileType::Directory && name != b"." && name != b".." {
+                names.push(name.to_vec());
+            }
+        }
+        Ok(names)
+    }
+
+    /// cgroup.kill, Linux 5.14: everything below too, and no fork escapes it. It is not in a threaded group.
+    fn kill_v2(&self) -> Result<()> {
+        let Some(fd) = self.open()? else { return Ok(()) };
+        match write_at(fd.as_fd(), "cgroup.kill", "1") {
+            Ok(())
+            | Err(rustix::io::Errno::NOENT | rustix::io::Errno::NODEV | rustix::io::Errno::OPNOTSUPP) => {
+                Ok(())
+            }
+            Err(e) => Err(Error::call(
+                "kill what is in the cgroup",
+                format_args!("write({}/cgroup.kill)", self.path),
+                e,
+            )),
+        }
+    }
+
+    fn remove(&self, end: Instant) -> Result<()> {
+        let Some((parent, name)) = self.parent()? else { return Ok(()) };
+        self.remove_tree(parent.as_fd(), &name, end)
+    }
+
+    /// The directory above and the last component; None when that directory is gone.
+    fn parent(&self) -> Result<Option<(OwnedFd, Vec<u8>)>> {
+        let path = self.path.as_path();
+        let doing = format!("remove the cgroup {}", self.path);
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(Error::new(Class::Internal, doing, "it is no path of a group"));
+        };
+        match open_parent(parent) {
+            Ok(fd) => Ok(Some((fd, name.as_bytes().to_vec()))),
+            Err(rustix::io::Errno::NOENT) => Ok(None),
+            Err(e) => Err(Error::call(doing, format_args!("open({})", parent.display()), e)),
+        }
+    }
+
+    fn remove_tree(&self, parent: BorrowedFd<'_>, name: &[u8], end: Instant) -> Result<()> {
+        let mut pause = Duration::from_micros(500);
+        loop {
+            match remove_one(parent, name) {
+                Ok(()) | Err(Errno::ENOENT) => return Ok(()),
+                // Groups below, or a process that has not quite left.
+                Err(Errno::EBUSY | Errno::ENOTEMPTY) => {}
+                Err(e) => return Err(self.cannot_remove(e)),
+            }
+            let Ok(dir) = openat(parent, name, PATH_FLAGS, Mode::empty()) else { continue };
+            let children = self.children(dir.as_fd())?;
+            for child in &children {
+                self.remove_tree(dir.as_fd(), child, end)?;
+            }
+            if !children.is_empty() && remove_one(parent, name).is_ok() {
+                return Ok(());
+            }
+            if Instant::now() > end {
+                let mut pids = Vec::new();
+                self.collect(dir.as_fd(), &mut pids)?;
+                let name = OsStr::from_bytes(name).display();
+                return Err(self
+                    .cannot_remove(Errno::EBUSY)
+                    .why(format_args!("{name} holds {pids:?}"))
+                    .cure("--kill"));
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(50));
+        }
+    }
+
+    fn cannot_remove(&self, errno: Errno) -> Error {
+        Error::call(
+            format_args!("remove the cgroup {}", self.path),
+            format_args!("rmdir({})", self.path),
+            errno,
+        )
+    }
+}
+
+fn open_parent(parent: &Path) -> rustix::io::Result<OwnedFd> {
+    openat(CWD, parent, PATH_FLAGS, Mode::empty())
+}
