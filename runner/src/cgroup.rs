@@ -3,30 +3,43 @@
 
 use chain::Result;
 use chain::bytes::Bytes;
+use chain::cgroup::{Group, Hierarchies};
 use chain::state::Receipt;
 
 /// The folders that cg-apply's receipt names.
 pub(crate) fn of_receipt(receipt: &Receipt) -> Vec<Bytes> {
     let paths = receipt.applied["cgroup"].as_array().cloned().unwrap_or_default();
-    paths.iter().filter_map(|p| serde_json::from_value(p.clone()).ok()).collect()
+    paths.iter().filter_map(|path| serde_json::from_value(path.clone()).ok()).collect()
 }
 
-/// Where the group `path` would be.
-pub(crate) fn expected(_path: &Bytes) -> Result<Vec<Bytes>> {
-    Ok(vec![])
+/// The folders that the group `path` would have.
+pub(crate) fn expected(path: &Bytes) -> Result<Vec<Bytes>> {
+    Ok(Hierarchies::detect()?.group(Some(path), "")?.paths().cloned().collect())
 }
-pub(crate) fn is_frozen(_paths: &[Bytes]) -> bool {
-    false
+
+/// Whether its processes stand still. A group that is gone is not frozen.
+pub(crate) fn is_frozen(paths: &[Bytes]) -> bool {
+    Group::at(paths).and_then(|group| group.is_frozen()).unwrap_or(false)
 }
-pub(crate) fn processes(_paths: &[Bytes]) -> Result<Vec<i32>> {
-    Ok(vec![])
+
+/// Its processes, and those of groups below it.
+pub(crate) fn processes(paths: &[Bytes]) -> Result<Vec<i32>> {
+    Group::at(paths)?.procs()
 }
-pub(crate) fn empty(_paths: &[Bytes]) -> Result<()> {
-    Ok(())
+
+/// Kills what is in it.
+pub(crate) fn empty(paths: &[Bytes]) -> Result<()> {
+    let group = Group::at(paths)?;
+    if group.procs()?.is_empty() { Ok(()) } else { group.kill() }
 }
-pub(crate) fn thaw(_paths: &[Bytes]) -> Result<()> {
-    Ok(())
+
+/// Lets frozen processes go on, to their end if they were killed.
+pub(crate) fn thaw(paths: &[Bytes]) -> Result<()> {
+    let group = Group::at(paths)?;
+    if group.is_frozen()? { group.freeze(false) } else { Ok(()) }
 }
-pub(crate) fn remove(_paths: &[Bytes]) -> Result<()> {
-    Ok(())
+
+/// Removes it.
+pub(crate) fn remove(paths: &[Bytes]) -> Result<()> {
+    Group::at(paths)?.remove()
 }

@@ -56,7 +56,7 @@ fn default() -> Value {
 fn namespaces() -> Value {
     const CGROUP2_SUPER_MAGIC: i64 = 0x6367_7270;
     let unified =
-        rustix::fs::statfs("/sys/fs/cgroup").is_ok_and(|fs| fs.f_type as i64 == CGROUP2_SUPER_MAGIC);
+        rustix::fs::statfs("/sys/fs/cgroup").is_ok_and(|fs| fs.f_type == CGROUP2_SUPER_MAGIC);
     let kinds = ["pid", "network", "ipc", "uts", "mount"].into_iter().chain(unified.then_some("cgroup"));
     kinds.map(|kind| json!({"type": kind})).collect()
 }
