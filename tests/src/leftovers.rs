@@ -1,7 +1,7 @@
 //! What a test must not leave behind: a cgroup, a mount, a process.
 
 use crate::requires::cgroup_mounts;
-use crate::run::wait_until;
+use crate::running::wait_until;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

@@ -3,7 +3,7 @@
 use crate::probe::Probe;
 
 /// What a run left.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Output {
     /// Exit status; 128+n when the front process itself died of signal n.
     pub status: i32,
@@ -13,6 +13,18 @@ pub struct Output {
     pub stdout: String,
     /// Standard error.
     pub stderr: String,
+}
+
+/// For messages: the payload's document is long.
+impl std::fmt::Debug for Output {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let clip = |text: &str| match text.char_indices().nth(1500) {
+            Some((at, _)) => format!("{}… ({} bytes)", &text[..at], text.len()),
+            None => text.to_string(),
+        };
+        writeln!(f, "status {} (signal {:?})", self.status, self.signal)?;
+        write!(f, "stdout: {}\nstderr: {}", clip(&self.stdout), clip(&self.stderr))
+    }
 }
 
 const TOOLS: [&str; 8] =
@@ -65,8 +77,7 @@ impl Output {
     #[track_caller]
     pub fn probe(&self) -> Probe {
         assert_eq!(self.status, 0, "{self:#?}");
-        let line = self.stdout.lines().find(|l| l.starts_with('{')).unwrap_or_default();
-        serde_json::from_str(line)
+        serde_json::from_str(self.stdout.trim())
             .unwrap_or_else(|e| panic!("the payload printed no document: {e}\n{self:#?}"))
     }
 
