@@ -126,10 +126,15 @@ fn driven<A, S: Spec>(state: State, next: &[OsString]) -> Result<Begun<A, S>> {
     let layer = state.current().ok_or_else(|| Error::new(Class::Internal, doing, "it has no layer left"))?;
     if layer.tool != S::TOOL {
         let (found, own) = (layer.tool, S::TOOL);
-        return Err(Error::new(Class::Order, doing, format_args!("the layer is {found}'s, and this is {own}")));
+        return Err(Error::new(
+            Class::Order,
+            doing,
+            format_args!("the layer is {found}'s, and this is {own}"),
+        ));
     }
     let spec = layer.spec()?;
-    let asked = layer.spec.as_ref().map_or(Value::Null, |raw| serde_json::from_str(raw.get()).unwrap_or(Value::Null));
+    let asked =
+        layer.spec.as_ref().map_or(Value::Null, |raw| serde_json::from_str(raw.get()).unwrap_or(Value::Null));
     Ok(Begun::Act(Box::new(Link { tool: S::TOOL, state, next: next.to_vec(), asked }), spec))
 }
 
@@ -139,7 +144,7 @@ fn filter<S: Spec>(common: &Common, in_chain: bool, spec: &S) -> Result<()> {
         let detail = format_args!("nothing stands behind {}: write -- and a program", S::TOOL).to_string();
         return Err(Error::usage("go on with the chain", detail).exit(EXIT_NOT_FOUND));
     }
-    let (mut plan, _) = source::plan(common, S::TOOL)?;
+    let (mut plan, _) = source::plan(common, S::TOOL.as_str())?;
     plan.layers.push(Layer::of(spec)?);
     check_order(&plan, &[], &[], &[])?;
     report::stdout(&plan.to_json()?)
@@ -147,7 +152,7 @@ fn filter<S: Spec>(common: &Common, in_chain: bool, spec: &S) -> Result<()> {
 
 /// The first link of a chain: opens all the later ones, then acts or hands the plan's first layer to its tool.
 fn first<A, S: Spec>(common: &Common, own: &[OsString], next: &[OsString], spec: S) -> Result<Begun<A, S>> {
-    let (mut plan, from_stdin) = source::plan(common, S::TOOL)?;
+    let (mut plan, from_stdin) = source::plan(common, S::TOOL.as_str())?;
     let (later, command) = next::segments(next);
     if let (Some(last), true) = (later.last(), command.is_empty()) {
         let detail = format_args!("nothing stands behind {}: write -- and a program", last.tool).to_string();
@@ -159,7 +164,11 @@ fn first<A, S: Spec>(common: &Common, own: &[OsString], next: &[OsString], spec:
     if drives {
         plan.layers.push(Layer::of(&spec)?);
     }
-    let wanted = plan.layers.iter().map(|l| (l.tool, None)).chain(later.iter().map(|s| (s.tool, Some(s.words[0].as_os_str()))));
+    let wanted = plan
+        .layers
+        .iter()
+        .map(|l| (l.tool, None))
+        .chain(later.iter().map(|s| (s.tool, Some(s.words[0].as_os_str()))));
     state.fds.tools = next::open_tools(&wanted.collect::<Vec<_>>())?;
     state.fds.files = open_files(&later)?;
     source::stdin(common, from_stdin)?;
@@ -176,8 +185,11 @@ fn own_words<S: Spec>(own: &[OsString]) -> Vec<OsString> {
 }
 
 fn check_order(plan: &Plan, own: &[OsString], later: &[Segment<'_>], command: &[OsString]) -> Result<()> {
-    let mut links: Vec<Written> =
-        plan.layers.iter().map(|l| Written { tool: l.tool, words: vec![l.tool.as_str().into(), "…".into()] }).collect();
+    let mut links: Vec<Written> = plan
+        .layers
+        .iter()
+        .map(|l| Written { tool: l.tool, words: vec![l.tool.as_str().into(), "…".into()] })
+        .collect();
     if let Some(tool) = own.first().and_then(|w| ToolName::of_program(w)) {
         links.push(Written { tool, words: own.to_vec() });
     }
@@ -185,7 +197,12 @@ fn check_order(plan: &Plan, own: &[OsString], later: &[Segment<'_>], command: &[
     order::check(&links, command)
 }
 
-fn add_and_act<A, S: Spec>(mut state: State, common: &Common, next: &[OsString], spec: S) -> Result<Begun<A, S>> {
+fn add_and_act<A, S: Spec>(
+    mut state: State,
+    common: &Common,
+    next: &[OsString],
+    spec: S,
+) -> Result<Begun<A, S>> {
     take_fds(&mut state, common)?;
     state.layers.push(Layer::of(&spec)?);
     let asked = serde_json::to_value(&spec).unwrap_or(Value::Null);
@@ -234,7 +251,9 @@ impl Files<'_> {
     /// read from its start.
     pub fn open(&self, path: &Path) -> Result<OwnedFd> {
         let doing = format!("open {}", path.display());
-        if let Some(n) = path.to_str().and_then(|p| p.strip_prefix("fd:")).and_then(|n| n.parse::<RawFd>().ok()) {
+        if let Some(n) =
+            path.to_str().and_then(|p| p.strip_prefix("fd:")).and_then(|n| n.parse::<RawFd>().ok())
+        {
             let fd = sys::fd::borrow(n).cannot(&doing, format_args!("fcntl({n})"))?;
             return again(fd.as_raw_fd(), &doing);
         }
@@ -264,7 +283,8 @@ fn open_files(later: &[Segment<'_>]) -> Result<Vec<(crate::bytes::Bytes, RawFd)>
         for word in &segment.words[1..] {
             let inline = word.as_bytes().strip_prefix(b"--oci=").map(OsStr::from_bytes);
             let operand = segment.tool == ToolName::SeccompLoad && !word.as_bytes().starts_with(b"-");
-            let path = if named { Some(word.as_os_str()) } else { inline.or(operand.then_some(word.as_os_str())) };
+            let path =
+                if named { Some(word.as_os_str()) } else { inline.or(operand.then_some(word.as_os_str())) };
             named = word == "--oci";
             let Some(path) = path else { continue };
             let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
@@ -302,7 +322,9 @@ impl Link {
         if let (Some(tool), None) = (ToolName::of_program(&word), &self.state.landing.command) {
             return Err(match self.state.fds.tools.get(&tool) {
                 Some(fd) => next::exec_link(*fd, &self.next, &self.state),
-                None => Error::new(Class::Order, format_args!("go on to {tool}"), "it was not opened in time"),
+                None => {
+                    Error::new(Class::Order, format_args!("go on to {tool}"), "it was not opened in time")
+                }
             });
         }
         Err(landing::land(self.tool.as_str(), &self.state, &self.next))
@@ -312,7 +334,9 @@ impl Link {
 /// Becomes the tool of the plan's current layer.
 pub fn go_to_layer(state: &State, next: &[OsString]) -> Error {
     let doing = "carry out the plan";
-    let Some(layer) = state.current() else { return Error::new(Class::Internal, doing, "it has no layer left") };
+    let Some(layer) = state.current() else {
+        return Error::new(Class::Internal, doing, "it has no layer left");
+    };
     let Some(fd) = state.fds.tools.get(&layer.tool) else {
         return Error::new(Class::Internal, doing, format_args!("{} was not opened", layer.tool));
     };

@@ -3,7 +3,6 @@
 
 use crate::cli::Common;
 use crate::error::{Cannot, Error, Result};
-use crate::name::ToolName;
 use crate::plan::{PLAN_MAX, Plan};
 use crate::{report, sys};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -15,7 +14,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 pub const STDIN_ENV: &str = "CATENA_STDIN";
 
 /// The plan, and whether standard input was used up for it.
-pub fn plan(common: &Common, tool: ToolName) -> Result<(Plan, bool)> {
+pub fn plan(common: &Common, tool: &str) -> Result<(Plan, bool)> {
     if let Some(from) = &common.plan {
         return named(from, tool);
     }
@@ -44,7 +43,7 @@ fn is_pipe() -> Result<bool> {
     }
 }
 
-fn named(from: &OsStr, tool: ToolName) -> Result<(Plan, bool)> {
+fn named(from: &OsStr, tool: &str) -> Result<(Plan, bool)> {
     if from == "-" {
         return Ok((read(rustix::stdio::stdin(), "standard input", tool)?, true));
     }
@@ -60,7 +59,7 @@ fn named(from: &OsStr, tool: ToolName) -> Result<(Plan, bool)> {
     Ok((read(fd.as_fd(), &whence, tool)?, false))
 }
 
-fn read(fd: BorrowedFd<'_>, whence: &str, tool: ToolName) -> Result<Plan> {
+fn read(fd: BorrowedFd<'_>, whence: &str, tool: &str) -> Result<Plan> {
     let doing = format!("read the plan from {whence}");
     say_what_is_waited_for(fd, whence, tool)?;
     let mut text = Vec::new();
@@ -78,12 +77,12 @@ fn read(fd: BorrowedFd<'_>, whence: &str, tool: ToolName) -> Result<Plan> {
     }
 }
 
-fn say_what_is_waited_for(fd: BorrowedFd<'_>, whence: &str, tool: ToolName) -> Result<()> {
+fn say_what_is_waited_for(fd: BorrowedFd<'_>, whence: &str, tool: &str) -> Result<()> {
     let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
     match poll(&mut fds, PollTimeout::from(1000_u16)) {
         Ok(0) => {
             let text = format!("waiting for a plan on {whence}; say -N if that input belongs to the command");
-            report::warn(tool.as_str(), text);
+            report::warn(tool, text);
             Ok(())
         }
         Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
@@ -109,9 +108,8 @@ pub fn stdin(common: &Common, used_up: bool) -> Result<()> {
         return Ok(());
     }
     let terminal = openat(CWD, "/dev/tty", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).ok();
-    let ours = terminal.filter(|tty| {
-        rustix::termios::tcgetpgrp(tty).is_ok_and(|group| group == rustix::process::getpgrp())
-    });
+    let ours = terminal
+        .filter(|tty| rustix::termios::tcgetpgrp(tty).is_ok_and(|group| group == rustix::process::getpgrp()));
     let fd = match ours {
         Some(tty) => tty,
         None => openat(CWD, "/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
