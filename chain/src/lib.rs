@@ -5,6 +5,7 @@
 //! is the contract.
 
 pub mod bytes;
+pub mod canary;
 pub mod cgroup;
 pub mod cli;
 pub mod error;
@@ -28,6 +29,7 @@ pub mod state;
 pub mod supervise;
 #[allow(unsafe_code, reason = "the one place for it")]
 pub mod sys;
+pub mod userns;
 
 pub use error::{Cannot, Class, Error, Result};
 pub use name::ToolName;

@@ -298,6 +298,18 @@ fn open_files(later: &[Segment<'_>]) -> Result<Vec<(crate::bytes::Bytes, RawFd)>
 }
 
 impl Link {
+    /// Starts this link once more, from a read-only copy of its own program, with the same layer. For a first link that
+    /// is about to be seen by processes it does not know: through `/proc/PID/exe` they could write to the program they
+    /// find there (CVE-2019-5736). Comes back only with the reason why not.
+    pub fn restart_read_only(mut self) -> Error {
+        let own = next::open_read_only(Path::new("/proc/self/exe"));
+        match own {
+            Ok(own) => self.state.fds.tools.insert(self.tool, own.into_raw_fd()),
+            Err(error) => return error,
+        };
+        go_to_layer(&self.state, &self.next)
+    }
+
     /// Goes on with the chain: the next layer of the plan, the next link of the command line, or the landing. Comes
     /// back only with the reason why not.
     pub fn go_on(mut self, mut receipt: Receipt) -> Result<Infallible> {

@@ -27,8 +27,12 @@ pub fn check(links: &[Written], command: &[OsString]) -> Result<()> {
 
 fn reason(first: ToolName, then: ToolName) -> &'static str {
     match (first, then) {
-        (ToolName::CgApply, _) => "a cgroup namespace takes its root from the cgroup, and joining one wants privilege",
-        (ToolName::Idmap, _) => "the map must be written before other namespaces are owned and before no_new_privs",
+        (ToolName::CgApply, _) => {
+            "a cgroup namespace takes its root from the cgroup, and joining one wants privilege"
+        }
+        (ToolName::Idmap, _) => {
+            "the map must be written before other namespaces are owned and before no_new_privs"
+        }
         (ToolName::NsEnter, _) => "the namespaces must be there before what is made in them",
         (ToolName::RootfsPrep, _) => "mounting wants capabilities that are gone afterwards",
         _ => "the filter is last, for it filters all that follows",
@@ -52,8 +56,7 @@ fn right_chain(links: &[Written], command: &[OsString]) -> String {
 }
 
 /// A word as a shell reads it.
-#[expect(clippy::ptr_arg, reason = "used as a function of &OsString in iterators")]
-fn quote(word: &OsString) -> String {
+pub fn quote(word: &OsString) -> String {
     let text = word.to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=@:,+%".contains(c);
     if !text.is_empty() && text.chars().all(plain) {

@@ -3,7 +3,7 @@
 
 use crate::bytes::Bytes;
 use crate::error::{Cannot, Error, Result};
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 use std::io::Read;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -65,7 +65,9 @@ fn unescape(field: &[u8]) -> Bytes {
     let mut out = Vec::with_capacity(field.len());
     let mut at = 0;
     while at < field.len() {
-        let octal = field.get(at + 1..at + 4).filter(|d| field[at] == b'\\' && d.iter().all(|b| (b'0'..=b'7').contains(b)));
+        let octal = field
+            .get(at + 1..at + 4)
+            .filter(|d| field[at] == b'\\' && d.iter().all(|b| (b'0'..=b'7').contains(b)));
         let value = octal.map(|d| d.iter().fold(0_u32, |n, b| n * 8 + u32::from(b - b'0')));
         match value.and_then(|v| u8::try_from(v).ok()) {
             Some(byte) => {
@@ -111,8 +113,7 @@ pub fn namespace(who: &str, kind: crate::oci::NamespaceKind) -> Result<u64> {
 /// The value of one line of /proc/PID/status.
 pub fn status_field(status: &[u8], name: &str) -> Option<String> {
     let text = String::from_utf8_lossy(status);
-    let line = text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':').map(str::trim).map(String::from));
-    line
+    text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':').map(str::trim).map(String::from))
 }
 
 /// A procfs of our own that is mounted nowhere: what is written below it reaches the kernel and nothing else, whatever
@@ -124,14 +125,42 @@ pub fn private() -> Result<OwnedFd> {
     fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).cannot(doing, "fsmount(proc)")
 }
 
+/// The procfs of this mount namespace, proven to be one, for what must be written where [`private`] is not permitted:
+/// mounting a procfs wants CAP_SYS_ADMIN over the pid namespace. It shows the pid namespace it was mounted for.
+pub fn host() -> Result<OwnedFd> {
+    let doing = "open /proc";
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let fd = openat(CWD, "/proc", flags, Mode::empty()).cannot(doing, "open(/proc)")?;
+    let kind = rustix::fs::fstatfs(&fd).cannot(doing, "fstatfs(/proc)")?.f_type;
+    let inode = rustix::fs::fstat(&fd).cannot(doing, "fstat(/proc)")?.st_ino;
+    // PROC_SUPER_MAGIC of linux/magic.h, PROC_ROOT_INO of linux/proc_ns.h.
+    if kind as u64 != 0x9fa0 || inode != 1 {
+        return Err(Error::new(crate::error::Class::Denied, doing, "it is not a procfs"));
+    }
+    Ok(fd)
+}
+
+/// Opens `path` below the procfs `dir`, and nothing that somebody mounted on the way.
+fn open_below(dir: BorrowedFd<'_>, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS;
+    match openat2(dir, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+        // Before Linux 5.6.
+        Err(rustix::io::Errno::NOSYS) => openat(dir, path, flags | OFlags::CLOEXEC, Mode::empty()),
+        other => other,
+    }
+}
+
 /// Writes `value` to a file below a private procfs, in one write.
 pub fn write_at(dir: BorrowedFd<'_>, path: &str, value: &[u8]) -> Result<()> {
     let doing = format!("set {path} to {}", String::from_utf8_lossy(value).trim_end());
-    let fd = openat(dir, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
-        .cannot(&doing, format_args!("open({path})"))?;
+    let fd = open_below(dir, path, OFlags::WRONLY).cannot(&doing, format_args!("open({path})"))?;
     let written = rustix::io::write(&fd, value).cannot(&doing, format_args!("write({path})"))?;
     if written != value.len() {
-        return Err(Error::new(crate::error::Class::Internal, doing, format_args!("write({path}) took {written} bytes")));
+        return Err(Error::new(
+            crate::error::Class::Internal,
+            doing,
+            format_args!("write({path}) took {written} bytes"),
+        ));
     }
     Ok(())
 }

@@ -103,6 +103,9 @@ pub struct NsEnter {
     /// goes to the one who waits on the meeting socket.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub hand_over: bool,
+    /// Make a new pid namespace without entering it: the first child of the next program is its first process.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub no_fork: bool,
     /// Kinds that may be left out where the host cannot make them.
     #[serde(rename = "try", skip_serializing_if = "Vec::is_empty")]
     pub attempt: Vec<crate::oci::NamespaceKind>,

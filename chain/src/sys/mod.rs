@@ -4,6 +4,7 @@
 pub mod caps;
 pub mod fd;
 pub mod mount;
+pub mod namespaces;
 pub mod process;
 pub mod seccomp;
 
