@@ -6,7 +6,7 @@ set -eu
 
 build='gcc libc6-dev make git libseccomp-dev'
 demo='busybox-static'
-test='busybox-static jq libcap2-bin strace util-linux procps uidmap runc crun bubblewrap mmdebstrap user-mode-linux'
+test='busybox-static jq iproute2 passwd libcap2-bin strace util-linux procps uidmap runc crun bubblewrap mmdebstrap user-mode-linux'
 bench='busybox-static jq runc crun bubblewrap hyperfine'
 lint='shellcheck'
 
@@ -60,9 +60,19 @@ check_rust() {
     fi
 }
 
+# Some tests become a user as ordinary as can be, with a range of ids of its own.
+make_user() {
+    awk -F: 'NR == FNR { range[$1] = 1; next } $3 >= 1000 && range[$1] { found = 1 } END { exit !found }' \
+        /etc/subuid /etc/passwd 2>/dev/null && return
+    [ "$(id -u)" = 0 ] || return 0
+    echo 'making the user catena-tests (userdel -r catena-tests removes it)'
+    useradd --create-home --shell /bin/sh catena-tests
+}
+
 if command -v dpkg-query >/dev/null && command -v apt-get >/dev/null; then
     install_missing
 else
     echo "setup.sh: not a Debian system; what is needed, by Debian's names: $wanted" >&2
 fi
 check_rust
+case ${1:-all} in test | all) make_user ;; esac

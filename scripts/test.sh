@@ -1,0 +1,136 @@
+#!/bin/sh
+# All tests in every lane that this machine has; CONTRIBUTING.md says what each lane is for.
+#
+#   make test                      everything
+#   make test LANES='native v2'    these lanes only
+#   make test ONLY=cap-drop        test binaries whose name has this in it
+#
+# With CI=true a lane that cannot run is a failure, and so is a test that skips for a reason which .ci/may-skip does
+# not have.
+set -u
+. "$(dirname "$0")/env.sh"
+cd "$top" || exit 125
+bin=$(built debug)
+logs=${CARGO_TARGET_DIR:-$top/target}/lanes
+all='native v2 uml user old trixie budget'
+LANES=${LANES:-$all}
+mkdir -p "$logs" && rm -f "$logs"/*
+
+printf 'building the tools and the tests\n'
+cargo build --quiet --locked --workspace --bins || exit 1
+cargo test --quiet --locked --workspace --no-run --message-format=json >"$logs/build.json" || exit 1
+# Unit tests look at data alone, so once is enough for them; what runs a tool runs in every lane.
+jq -r --arg only "${ONLY:-}" 'select(.reason == "compiler-artifact" and .profile.test and .executable)
+    | (.manifest_path | rtrimstr("/Cargo.toml")) as $folder
+    | [($folder | split("/") | last) + "/" + .target.name, .executable, $folder, .target.kind[0]]
+    | select(.[0] | contains($only)) | @tsv' "$logs/build.json" | sort >"$logs/found"
+cut -f1-3 "$logs/found" >"$logs/everything"
+awk -F'\t' '$4 == "test"' "$logs/found" | cut -f1-3 >"$logs/integration"
+grep -E '^(criu-ctl|runner|tests)/' "$logs/integration" | grep -iE '^criu-ctl/|criu|checkpoint' >"$logs/criu" || :
+
+# What may be skipped in a lane, by .ci/may-skip: `LANE: part of the reason`.
+may_skip() { sed -n "s/^\(all\|$1\): //p" "$top/.ci/may-skip" 2>/dev/null | paste -sd';'; }
+
+as_root() { [ "$(id -u)" = 0 ] || { echo "only root can make this lane"; return 1; }; }
+
+# Each lane_X runs its tests; can_X says why it cannot be had, and fails, where it cannot.
+can_native() { :; }
+lane_native() {
+    scripts/run-tests.sh "$logs/everything" && cargo test --quiet --locked --workspace --doc
+}
+
+can_v2() { as_root && { grep -q cgroup2 /proc/filesystems || { echo "this kernel has no cgroup v2"; return 1; }; }; }
+lane_v2() { tests/lanes/v2-view.sh scripts/run-tests.sh "$logs/integration"; }
+
+can_uml() { as_root && { [ "$(uname -m)" = x86_64 ] || { echo "user-mode Linux is packaged for x86_64 only"; return 1; }; }; }
+lane_uml() { tests/lanes/uml.sh --timeout 1500 scripts/run-tests.sh "$logs/integration"; }
+
+can_trixie() { as_root; }
+lane_trixie() { tests/lanes/trixie.sh && tests/lanes/in-trixie scripts/run-tests.sh "$logs/criu"; }
+
+can_user() { as_root && { [ -n "$(ordinary_user)" ] || { echo "no ordinary user with a range in /etc/subuid"; return 1; }; }; }
+ordinary_user() {
+    awk -F: 'NR == FNR { range[$1] = 1; next } $3 >= 1000 && range[$1] { print $1; exit }' /etc/subuid /etc/passwd
+}
+lane_user() {
+    name=$(ordinary_user)
+    # In a session of the user's own making, as after a login: no group, no variable of root's.
+    setpriv --reuid "$name" --regid "$name" --init-groups --inh-caps=-all --reset-env \
+        env PATH="$PATH" CI="${CI:-}" CATENA_REQUIRE="${CATENA_REQUIRE:-}" CATENA_MAY_SKIP="$CATENA_MAY_SKIP" CATENA_LANE=user \
+        scripts/run-tests.sh "$logs/integration"
+}
+
+# A filter that answers ENOSYS is, to a program, a kernel that is older than the call.
+can_old() { as_root; }
+lane_old() {
+    status=0
+    for calls in openat2:ENOSYS open_tree:ENOSYS,mount_setattr:ENOSYS clone3:ENOSYS,close_range:ENOSYS,pidfd_open:ENOSYS; do
+        printf '\n=== without %s\n' "$(echo "$calls" | sed 's/:ENOSYS//g; s/,/, /g')"
+        CATENA_LANE=old "$bin/seccomp-load" -N --allow-new-privileges -s "$calls" -- \
+            scripts/run-tests.sh "$logs/integration" || status=1
+    done
+    return "$status"
+}
+
+can_budget() { :; }
+lane_budget() { scripts/build.sh && scripts/budget.sh; }
+
+# passed, failed, skipped, from libtest's own words and ours.
+count() {
+    awk '/^test result:/ { passed += $4; failed += $6; skipped += $8 }
+        /^SKIPPED / { split($0, w, ": "); if (!seen[w[1] ": " w[2]]++) { skipped++; passed-- } }
+        /^FAILED / { crashed++ }
+        END { print passed + 0, (failed ? failed : crashed + 0), skipped + 0 }' "$1"
+}
+
+table=$logs/table
+bad=0
+for lane in $LANES; do
+    case " $all " in *" $lane "*) ;; *) echo "test.sh: there is no lane $lane; there are: $all" >&2; exit 2 ;; esac
+    log=$logs/$lane.log
+    if ! why=$("can_$lane"); then
+        printf '%s\t-\t-\t-\t-\tnot run: %s\n' "$lane" "$why" >>"$table"
+        [ "${CI:-}" != true ] || bad=1
+        continue
+    fi
+    printf 'lane %s ... ' "$lane"
+    CATENA_MAY_SKIP=$(may_skip "$lane")
+    export CATENA_MAY_SKIP
+    [ "${CI:-}" != true ] || export CATENA_REQUIRE=all
+    start=$(date +%s)
+    "lane_$lane" >"$log" 2>&1
+    status=$?
+    seconds=$(($(date +%s) - start))
+    # shellcheck disable=SC2046  # three numbers
+    set -- $(count "$log")
+    note=
+    if [ "$status" = 125 ] || { [ "$status" != 0 ] && [ "$2" = 0 ]; }; then note="ended with status $status"; fi
+    if [ "$1" -le 0 ] && [ "$3" = 0 ]; then note="${note:-no test ran}"; fi
+    if [ "$status" != 0 ] || [ "$2" != 0 ] || [ -n "$note" ]; then
+        bad=1
+        [ "$2" != 0 ] || set -- "$1" 1 "$3"
+        printf 'FAILED (the whole of it: %s)\n' "$log"
+        grep -nE '^(FAILED |test .* FAILED|---- )|panicked at|^=== ' "$log" | head -n 60
+        tail -n 40 "$log"
+    else
+        printf 'ok, %s s\n' "$seconds"
+    fi
+    printf '%s\t%s\t%s\t%s\t%s s\t%s\n' "$lane" "$1" "$2" "$3" "$seconds" "$note" >>"$table"
+done
+
+printf '\n%-10s %7s %7s %8s %8s\n' lane passed failed skipped time
+while IFS='	' read -r lane passed failed skipped seconds note; do
+    printf '%-10s %7s %7s %8s %8s  %s\n' "$lane" "$passed" "$failed" "$skipped" "$seconds" "$note"
+done <"$table"
+
+for lane in $LANES; do
+    [ -f "$logs/$lane.log" ] || continue
+    sed -n 's/^SKIPPED [^:]*: [^:]*: //p; s/^test .* ignored, *//p' "$logs/$lane.log" | sort | uniq -c | sort -rn | sed "s/^ *\([0-9]*\) /  \1 in $lane: /"
+done >"$logs/skipped"
+if [ -s "$logs/skipped" ]; then
+    printf '\nskipped, and why:\n'
+    cat "$logs/skipped"
+fi
+printf '\n'
+awk -F'\t' '{ p += $2; f += $3; s += $4 } END { printf "%d passed, %d failed, %d skipped\n", p, f, s }' "$table" | tee "$logs/summary"
+exit "$bad"
