@@ -55,8 +55,7 @@ fn default() -> Value {
 /// A cgroup namespace only where there is one hierarchy to see, as runc has it.
 fn namespaces() -> Value {
     const CGROUP2_SUPER_MAGIC: i64 = 0x6367_7270;
-    let unified =
-        rustix::fs::statfs("/sys/fs/cgroup").is_ok_and(|fs| fs.f_type == CGROUP2_SUPER_MAGIC);
+    let unified = rustix::fs::statfs("/sys/fs/cgroup").is_ok_and(|fs| fs.f_type == CGROUP2_SUPER_MAGIC);
     let kinds = ["pid", "network", "ipc", "uts", "mount"].into_iter().chain(unified.then_some("cgroup"));
     kinds.map(|kind| json!({"type": kind})).collect()
 }

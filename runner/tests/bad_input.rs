@@ -1,0 +1,151 @@
+//! Bad input: one clear line, status 1, nothing left behind, and the command never runs.
+
+mod common;
+
+use catena_tests::{Leftovers, requires};
+use common::Bundle;
+use serde_json::{Value, json};
+
+/// `run` and `create` refuse with `text`; there is no container, and no cgroup, mount, process or state.
+#[track_caller]
+fn refused(bundle: &Bundle, text: &str) {
+    let out = bundle.run();
+    out.fails(1, text);
+    assert!(!out.stdout.contains("RAN"), "the command ran: {out:?}");
+    assert_eq!(out.stderr.lines().filter(|l| l.starts_with("runner: cannot ")).count(), 1, "{out:?}");
+    bundle.create().fails(1, text);
+    bundle.runner(["state", &bundle.id]).run().fails(1, "container does not exist");
+    let left: Vec<_> = std::fs::read_dir(bundle.state.path()).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+fn ran() -> Bundle {
+    Bundle::sh("echo RAN")
+}
+
+#[test]
+fn a_field_that_is_wrong_is_named() {
+    if !requires::root() {
+        return;
+    }
+    let leftovers = Leftovers::watch();
+    let cases: &[(&str, Value, &str)] = &[
+        ("/ociVersion", json!("2.0.0"), "ociVersion: 2.0.0"),
+        ("/process/args", json!([]), "process.args: empty"),
+        ("/process/cwd", json!("relative"), "process.cwd: not an absolute path"),
+        ("/process/env", json!(["NOEQUALS"]), "process.env[0]: not KEY=VALUE"),
+        ("/process/user/uid", json!(-1), "process.user.uid"),
+        ("/process/user/uid", json!(4_294_967_295_u32), "process.user.uid"),
+        ("/process/terminal", json!("yes"), "process.terminal"),
+        ("/process/rlimits/-", json!({"type": "RLIMIT_FROB", "soft": 1, "hard": 1}), "RLIMIT_FROB"),
+        ("/process/args", json!("sh"), "process.args"),
+        ("/linux/namespaces/-", json!({"type": "frob"}), "frob"),
+        ("/linux/namespaces/-", json!({"type": "pid"}), "pid"),
+        ("/linux/namespaces", json!([]), "no mount namespace"),
+        ("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_FROB"}), "SCMP_ACT_FROB"),
+        ("/linux/cgroupsPath", json!("../../x"), ".."),
+        ("/linux/rootfsPropagation", json!("frob"), "frob"),
+        ("/linux/netDevices", json!({"eth0": {"name": "eth1"}}), "linux.netDevices: not carried out yet"),
+        ("/linux/intelRdt", json!({"closID": "x"}), "linux.intelRdt: not carried out yet"),
+        ("/process/scheduler", json!({"policy": "SCHED_BATCH"}), "process.scheduler: not carried out yet"),
+        ("/hooks", json!({"poststop": [{"path": "/bin/true"}]}), "hooks.poststop: not carried out yet"),
+        ("/mounts/-", json!({"destination": "/x", "type": "nosuchfs", "source": "x"}), "nosuchfs"),
+        (
+            "/mounts/-",
+            json!({"destination": "/x", "type": "bind", "source": "/no/such", "options": ["bind"]}),
+            "/no/such",
+        ),
+        (
+            "/mounts/-",
+            json!({"destination": "/x", "type": "bind", "source": "/etc", "options": ["bind", "frob"]}),
+            "frob",
+        ),
+        ("/mounts/-", json!({"destination": "/x", "type": "tmpfs", "options": ["frob=1"]}), "frob"),
+        ("/root/path", json!("nowhere"), "nowhere"),
+        ("/root/path", json!("config.json"), "config.json"),
+        ("/windows", json!({}), "windows"),
+    ];
+    for (pointer, value, text) in cases {
+        eprintln!("{pointer} = {value}");
+        refused(&ran().set(pointer, value.clone()), text);
+    }
+    leftovers.check();
+}
+
+#[test]
+fn a_config_that_is_cut_short_or_no_config_is_said_to_be() {
+    if !requires::root() {
+        return;
+    }
+    let bundle = ran();
+    let path = bundle.rootfs.parent().join("config.json");
+    let whole = std::fs::read(&path).unwrap();
+    for cut in [0, 1, whole.len() / 3, whole.len() - 1] {
+        std::fs::write(&path, &whole[..cut]).unwrap();
+        refused(&bundle, "cut short at line");
+    }
+    std::fs::write(&path, b"[]").unwrap();
+    refused(&bundle, "invalid type");
+    std::fs::write(&path, vec![b' '; 50 << 20]).unwrap();
+    refused(&bundle, "52428800 bytes, more than the 16777216 that are read");
+    std::fs::remove_file(&path).unwrap();
+    refused(&bundle, "No such file or directory (ENOENT)");
+    std::fs::create_dir(&path).unwrap();
+    refused(&bundle, "not a regular file");
+    std::fs::remove_dir(&path).unwrap();
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+    refused(&bundle, "not a regular file");
+}
+
+#[test]
+fn a_symlink_where_a_directory_must_be_is_refused() {
+    if !requires::root() {
+        return;
+    }
+    let bundle = ran();
+    let real = bundle.rootfs.parent().join("real");
+    std::fs::rename(bundle.rootfs.path(), &real).unwrap();
+    std::os::unix::fs::symlink("real", bundle.rootfs.path()).unwrap();
+    refused(&bundle, "symlink");
+    std::fs::remove_file(bundle.rootfs.path()).unwrap();
+    std::fs::rename(&real, bundle.rootfs.path()).unwrap();
+    std::fs::remove_dir(bundle.rootfs.path().join("proc")).unwrap();
+    std::os::unix::fs::symlink("/tmp", bundle.rootfs.path().join("proc")).unwrap();
+    refused(&bundle, "/proc");
+}
+
+#[test]
+fn ids_that_are_paths_are_refused() {
+    let bundle = Bundle::new();
+    for id in ["../x", "a/b", "", ".", "..", "a b", "~a"] {
+        for verb in [["state", id], ["start", id], ["delete", id], ["kill", id], ["create", id], ["run", id]]
+        {
+            let out = bundle.runner([]).args(verb).cwd(bundle.dir()).run();
+            out.fails(1, "as a container id");
+        }
+    }
+}
+
+#[test]
+fn an_unknown_capability_is_the_specifications_warning_and_is_not_granted() {
+    if !requires::root() {
+        return;
+    }
+    let bundle = Bundle::new().set("/process/capabilities/bounding", json!(["CAP_FROB", "CAP_KILL"]));
+    let out = bundle.run();
+    assert!(out.stderr.contains("CAP_FROB"), "{out:?}");
+    let probe: catena_tests::Probe = serde_json::from_str(&out.stdout).unwrap();
+    probe.expect_bounding(&["KILL"]);
+}
+
+#[test]
+fn a_state_folder_that_is_a_file_or_the_root_is_refused() {
+    let bundle = Bundle::new();
+    let file = bundle.rootfs.parent().join("file");
+    std::fs::write(&file, "").unwrap();
+    let run = |root: &str| {
+        catena_tests::tool("runner").args(["--root", root, "run", "--bundle", bundle.dir(), "x"]).run()
+    };
+    run(file.to_str().unwrap()).fails(1, "ENOTDIR");
+    run("/").fails(1, "cannot use --root /");
+}

@@ -1,0 +1,218 @@
+//! The process that `runner run` makes of a `runc spec` bundle is the process that `runc run` makes of it: field by
+//! field, on the same machine, on hybrid cgroups and in a pure v2 view.
+
+mod common;
+
+use catena_tests::{Mount, Probe, TempDir, TempRootfs, requires, rootfs, shell, v2_view};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// `runc spec`, with the payload for a command and no terminal; edited by `edit`.
+fn bundle(edit: impl FnOnce(&mut Value)) -> TempRootfs {
+    let rootfs = rootfs();
+    let dir = rootfs.parent().display();
+    shell(&format!("cd {dir} && runc spec")).run().succeeds();
+    let text = std::fs::read(rootfs.parent().join("config.json")).unwrap();
+    let mut config: Value = serde_json::from_slice(&text).unwrap();
+    config["process"]["terminal"] = json!(false);
+    config["process"]["args"] = json!(["/probe"]);
+    edit(&mut config);
+    rootfs.config(&config);
+    rootfs
+}
+
+#[derive(Clone, Copy)]
+enum View {
+    Native,
+    V2,
+}
+
+fn both(view: View, edit: impl FnOnce(&mut Value)) -> (Probe, Probe) {
+    let bundle = bundle(edit);
+    let run = |runtime: &str| {
+        let state = TempDir::new();
+        let id = format!("parity-{}-{runtime}", std::process::id());
+        let path = state.path().display();
+        let line = format!("{runtime} --root {path} run --bundle {} {id}", bundle.parent().display());
+        let tool = match view {
+            View::Native => shell(&line),
+            View::V2 => v2_view(&line),
+        };
+        tool.run().probe()
+    };
+    (run("runner"), run("runc"))
+}
+
+/// A mount without what differs from one start to the next: ids and device numbers.
+fn plain(mount: &Mount) -> String {
+    let sorted = |list: &[String]| {
+        let mut list = list.to_vec();
+        list.sort();
+        list.join(",")
+    };
+    let propagation: Vec<&str> = mount.propagation.iter().map(|p| p.split(':').next().unwrap()).collect();
+    let (options, supers) = (sorted(&mount.options), sorted(&mount.super_options));
+    let Mount { point, fstype, source, .. } = mount;
+    let root = if fstype == "cgroup" || fstype == "cgroup2" { "-" } else { &mount.root };
+    // The folder of the root is the bundle's, the same for both.
+    format!("{point} {fstype} {source} {root} {options} {propagation:?} {supers}")
+}
+
+fn mounts(probe: &Probe) -> Vec<String> {
+    let mut mounts: Vec<String> = probe.mounts.as_ref().unwrap().iter().map(plain).collect();
+    mounts.sort();
+    mounts
+}
+
+/// Everything of a probe that must be equal, by name.
+fn world(probe: &Probe) -> BTreeMap<String, Value> {
+    let mut world = BTreeMap::new();
+    let Value::Object(all) = serde_json::to_value(probe).unwrap() else { panic!("a probe is an object") };
+    let differs =
+        ["ns", "mounts", "fds", "monotonic", "boottime", "session_keyring", "cgroup", "status", "root"];
+    for (key, value) in all.into_iter().filter(|(key, _)| !differs.contains(&key.as_str())) {
+        world.insert(key, value);
+    }
+    let here = Probe::here();
+    let new: Vec<&String> =
+        probe.ns.iter().filter(|(k, v)| here.ns.get(*k) != Some(v)).map(|(k, _)| k).collect();
+    world.insert("new namespaces".into(), json!(new));
+    world.insert("mounts".into(), json!(mounts(probe)));
+    world.insert("fds".into(), json!(probe.fds.keys().collect::<Vec<_>>()));
+    let id = |line: &String| line.replace("-runner", "").replace("-runc", "");
+    world.insert("cgroup".into(), json!(probe.cgroup.iter().map(id).collect::<Vec<_>>()));
+    for field in [
+        "CapInh",
+        "CapPrm",
+        "CapEff",
+        "CapBnd",
+        "CapAmb",
+        "Seccomp",
+        "NoNewPrivs",
+        "Umask",
+        "Groups",
+        "NStgid",
+    ] {
+        world.insert(format!("status {field}"), json!(probe.status.get(field)));
+    }
+    world
+}
+
+#[track_caller]
+fn same(view: View, edit: impl FnOnce(&mut Value)) {
+    let (ours, theirs) = both(view, edit);
+    let (ours, theirs) = (world(&ours), world(&theirs));
+    let mut differences = String::new();
+    for key in ours.keys().chain(theirs.keys().filter(|k| !ours.contains_key(*k))) {
+        let (a, b) = (ours.get(key), theirs.get(key));
+        if a != b {
+            differences.push_str(&difference(key, a, b));
+        }
+    }
+    assert!(differences.is_empty(), "\n{differences}");
+}
+
+fn difference(key: &str, ours: Option<&Value>, theirs: Option<&Value>) -> String {
+    if let (Some(Value::Array(ours)), Some(Value::Array(theirs))) = (ours, theirs) {
+        let only = |a: &[Value], b: &[Value]| {
+            a.iter().filter(|v| !b.contains(v)).map(|v| format!("    {v}\n")).collect::<String>()
+        };
+        return format!("{key}:\n  ours only:\n{}  runc only:\n{}", only(ours, theirs), only(theirs, ours));
+    }
+    let show = |v: Option<&Value>| v.map_or("nothing".to_string(), Value::to_string);
+    format!("{key}:\n  ours {}\n  runc {}\n", show(ours), show(theirs))
+}
+
+fn ready() -> bool {
+    requires::root() && requires::command("runc")
+}
+
+#[test]
+fn a_runc_spec_bundle_is_the_same_process_on_hybrid_cgroups() {
+    if ready() {
+        same(View::Native, |_| {});
+    }
+}
+
+#[test]
+fn a_runc_spec_bundle_is_the_same_process_in_the_v2_view() {
+    if ready() && requires::cgroup_v2() {
+        same(View::V2, |_| {});
+    }
+}
+
+#[test]
+fn with_a_cgroup_namespace() {
+    let edit = |config: &mut Value| {
+        config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "cgroup"}))
+    };
+    if ready() {
+        same(View::Native, edit);
+        same(View::V2, edit);
+    }
+}
+
+#[test]
+fn with_another_user_groups_and_umask() {
+    if ready() {
+        same(View::Native, |config| {
+            config["process"]["user"] =
+                json!({"uid": 1000, "gid": 1000, "additionalGids": [5, 44], "umask": 0o077});
+            config["process"]["noNewPrivileges"] = json!(false);
+            config["process"]["cwd"] = json!("/home");
+        });
+    }
+}
+
+#[test]
+fn with_ambient_and_inheritable_capabilities() {
+    if ready() {
+        same(View::Native, |config| {
+            let set = json!(["CAP_KILL", "CAP_NET_BIND_SERVICE"]);
+            config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+            for name in ["bounding", "effective", "permitted", "inheritable", "ambient"] {
+                config["process"]["capabilities"][name] = set.clone();
+            }
+        });
+    }
+}
+
+#[test]
+fn without_capabilities_in_the_config() {
+    if ready() {
+        same(View::Native, |config| {
+            config["process"].as_object_mut().unwrap().remove("capabilities");
+        });
+    }
+}
+
+#[test]
+fn with_a_writable_root_binds_and_devices() {
+    if ready() {
+        same(View::Native, |config| {
+            config["root"]["readonly"] = json!(false);
+            let mounts = config["mounts"].as_array_mut().unwrap();
+            mounts.push(json!({"destination": "/mnt", "type": "bind", "source": "/usr", "options": ["rbind", "ro", "rprivate"]}));
+            mounts.push(json!({"destination": "/new/dir", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "noexec", "size=1m"]}));
+            mounts.push(json!({"destination": "/etc/hostname", "type": "bind", "source": "/etc/hostname", "options": ["bind", "nodev"]}));
+            config["linux"]["devices"] = json!([
+                {"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 438, "uid": 0, "gid": 5}
+            ]);
+        });
+    }
+}
+
+#[test]
+fn with_a_seccomp_filter_and_limits() {
+    if ready() {
+        same(View::Native, |config| {
+            config["linux"]["seccomp"] = json!({
+                "defaultAction": "SCMP_ACT_ALLOW",
+                "syscalls": [{"names": ["mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38}]
+            });
+            config["linux"]["resources"]["memory"] = json!({"limit": 268_435_456});
+            config["linux"]["resources"]["pids"] = json!({"limit": 100});
+            config["process"]["oomScoreAdj"] = json!(500);
+        });
+    }
+}

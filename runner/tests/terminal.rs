@@ -1,0 +1,108 @@
+//! Terminals: in the foreground through a real terminal of script(1), and over a console socket.
+
+mod common;
+
+use catena_tests::{Leftovers, Probe, requires, shell};
+use common::Bundle;
+use serde_json::json;
+use std::io::{IoSliceMut, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+
+fn with_terminal(line: &str) -> Bundle {
+    Bundle::sh(line).set("/process/terminal", json!(true))
+}
+
+#[test]
+fn the_default_bundle_runs_under_a_terminal() {
+    if !requires::root() || !requires::command("script") {
+        return;
+    }
+    let leftovers = Leftovers::watch();
+    let bundle =
+        with_terminal("test -t 0 && test -t 1 && test -t 2 && tty; stty size; ls -l /dev/console; exit 4")
+            .set("/process/consoleSize", json!({"height": 33, "width": 44}));
+    let run = format!(
+        "runner --root {} run --bundle {} {}",
+        bundle.state.path().display(),
+        bundle.dir(),
+        bundle.id
+    );
+    let out = shell(&format!("script -qefc '{run}' /dev/null </dev/null")).run();
+    assert_eq!(out.status, 4, "{out:?}");
+    assert!(out.stdout.contains("/dev/pts/0"), "{out:?}");
+    assert!(out.stdout.contains("136,   0"), "console is the pty: {out:?}");
+    drop(bundle);
+    leftovers.check();
+}
+
+#[test]
+fn a_terminal_is_refused_where_nobody_holds_it() {
+    let bundle = with_terminal("true");
+    bundle.create().fails(1, "cannot give the container a terminal: nobody is there to hold it");
+    let plain = Bundle::new();
+    let socket = plain.rootfs.parent().join("s");
+    let run = ["run", "--console-socket", socket.to_str().unwrap(), "--bundle", plain.dir(), &plain.id];
+    plain.runner(run).run().fails(1, "process.terminal is false");
+}
+
+/// The fd that comes over the console socket.
+fn receive(stream: &UnixStream) -> OwnedFd {
+    let mut buffer = [0; 64];
+    let mut space = nix::cmsg_space!([std::os::fd::RawFd; 1]);
+    let mut parts = [IoSliceMut::new(&mut buffer)];
+    let flags = nix::sys::socket::MsgFlags::MSG_CMSG_CLOEXEC;
+    let got =
+        nix::sys::socket::recvmsg::<()>(stream.as_raw_fd(), &mut parts, Some(&mut space), flags).unwrap();
+    let message = got.cmsgs().unwrap().next().expect("an fd comes along");
+    let nix::sys::socket::ControlMessageOwned::ScmRights(fds) = message else { panic!("{message:?}") };
+    chain::sys::fd::adopt(fds[0]).unwrap()
+}
+
+#[test]
+fn the_console_socket_gets_the_master() {
+    if !requires::root() {
+        return;
+    }
+    let bundle = with_terminal("read word; echo got $word; exec /probe");
+    let path = bundle.rootfs.parent().join("console");
+    let listener = UnixListener::bind(&path).unwrap();
+    let run =
+        ["run", "--detach", "--console-socket", path.to_str().unwrap(), "--bundle", bundle.dir(), &bundle.id];
+    let runner = bundle.runner(run).spawn();
+    let (stream, _) = listener.accept().unwrap();
+    let mut master = std::fs::File::from(receive(&stream));
+    runner.wait().succeeds();
+    master.write_all(b"word\n").unwrap();
+    let mut text = Vec::new();
+    let mut buffer = [0; 4096];
+    while let Ok(n) = master.read(&mut buffer) {
+        text.extend_from_slice(&buffer[..n]);
+        if n == 0 {
+            break;
+        }
+    }
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.contains("got word"), "{text}");
+    let document = text.lines().find(|l| l.starts_with('{')).expect("the payload's document");
+    let probe: Probe = serde_json::from_str(document).unwrap();
+    assert!(probe.tty.controlling && probe.tty.std == [true; 3], "{:?}", probe.tty);
+    probe.expect_only_std_fds();
+    assert_eq!(probe.session, probe.pid, "it leads its session");
+}
+
+#[test]
+fn a_console_socket_that_nobody_listens_on_fails_the_create() {
+    if !requires::root() {
+        return;
+    }
+    let leftovers = Leftovers::watch();
+    let bundle = with_terminal("true");
+    let path = bundle.rootfs.parent().join("dead");
+    drop(UnixListener::bind(&path).unwrap());
+    let run =
+        ["run", "--detach", "--console-socket", path.to_str().unwrap(), "--bundle", bundle.dir(), &bundle.id];
+    bundle.runner(run).run().fails(1, "Connection refused (ECONNREFUSED)");
+    drop(bundle);
+    leftovers.check();
+}
