@@ -161,7 +161,8 @@ int main(int argc, char **argv)
     allow_devices(cgroup);
 
     struct clone_args args = {
-        .flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_INTO_CGROUP,
+        .flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP |
+                 CLONE_INTO_CGROUP,
         .exit_signal = SIGCHLD,
         .cgroup = cgroup,
     };
