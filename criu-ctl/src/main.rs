@@ -1,2 +1,43 @@
-//! criu-ctl
-fn main() {}
+//! criu-ctl: takes a process tree off this machine into a folder, and brings it back from there, with CRIU.
+//!
+//! It is no layer of a chain, but it can be the program at the end of one:
+//! `cg-apply -m 1G -- criu-ctl restore -D img` brings a tree back under a limit.
+#![forbid(unsafe_code)]
+
+mod apply;
+mod cause;
+mod check;
+mod cli;
+mod folder;
+mod known;
+mod log;
+mod plan;
+mod restored;
+mod rpc;
+mod swrk;
+
+use plan::Job;
+use std::process::ExitCode;
+
+/// Its name in errors and reports.
+const NAME: &str = "criu-ctl";
+
+/// What `--version --json` lists.
+const FEATURES: &[&str] = &["check", "dump", "restore", "swrk", "oci", "plan"];
+
+fn main() -> ExitCode {
+    chain::link::run(NAME, || {
+        let Some(args) = cli::read(FEATURES)? else { return Ok(0) };
+        let known = known::gather(&args)?;
+        let plan = plan::resolve(&args, &known)?; // everything that can be refused is refused here
+        if args.common.print {
+            return chain::report::stdout(&plan.to_json()?).map(|()| 0);
+        }
+        let criu = swrk::find(plan.criu.as_deref())?;
+        match plan.job {
+            Job::Check { feature, json } => check::run(&criu, feature.as_deref(), json),
+            Job::Dump(dump) => apply::dump(&criu, &dump),
+            Job::Restore(restore) => apply::restore(&criu, &restore),
+        }
+    })
+}

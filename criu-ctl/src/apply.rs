@@ -1,0 +1,142 @@
+//! Dump and restore, step by step.
+
+use crate::NAME;
+use crate::folder;
+use crate::log::{Failed, explain, refusal};
+use crate::plan::{Dump, Folders, Restore};
+use crate::restored;
+use crate::rpc::{Kind, Opts, Resp};
+use crate::swrk::{Criu, Group};
+use chain::error::{Cannot, Class, Error, Result};
+use chain::pidfile::PidFile;
+use chain::report;
+use chain::sys::process::pidfd_open;
+use nix::mount::{MsFlags, mount};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::{CloneFlags, unshare};
+use serde_json::json;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+/// What a killed tree may take to be gone.
+const GONE: u16 = 10_000;
+
+/// The folders, open.
+struct Open<'a> {
+    names: &'a Folders,
+    images: OwnedFd,
+    work: Option<OwnedFd>,
+}
+
+impl Open<'_> {
+    fn work(&self) -> BorrowedFd<'_> {
+        self.work.as_ref().unwrap_or(&self.images).as_fd()
+    }
+
+    /// The request with our fds in it: criu finds them under our pid.
+    fn request(&self, opts: &Opts) -> Opts {
+        let work_dir_fd = self.work.as_ref().map(AsRawFd::as_raw_fd);
+        Opts { images_dir_fd: self.images.as_raw_fd(), work_dir_fd, ..opts.clone() }
+    }
+
+    /// `error` with what criu says of it.
+    fn explain(&self, error: Error, answer: Option<&Resp>, criu: &Criu, opts: &Opts) -> Error {
+        let log = folder::log(self.work(), &opts.log_file);
+        let (place, full) = (self.names.log(opts), folder::is_full(self.images.as_fd()));
+        explain(error, &Failed { answer, log: &log, printed: &criu.printed(), opts, place, full })
+    }
+}
+
+/// Takes a tree into the folder.
+pub(crate) fn dump(program: &Path, job: &Dump) -> Result<u8> {
+    let doing = format!("dump process {}", job.pid);
+
+    // Held from here, so that what is killed at the end is what was there at the beginning.
+    let target = pidfd_open(job.pid).cannot(&doing, format_args!("pidfd_open({})", job.pid))?;
+
+    // The mark is there before criu writes, and goes when all is written: a restore never meets half a dump.
+    let images = folder::make(&job.folders.images, &doing)?;
+    let work = job.folders.work.as_ref().map(|path| folder::make(path, &doing)).transpose()?;
+    let folders = Open { names: &job.folders, images, work };
+    folder::forget_log(folders.work(), &job.opts.log_file, &doing)?;
+    folder::mark_unfinished(folders.images.as_fd(), &format!("cannot {doing}: it was cut off\n"), &doing)?;
+
+    let mut criu = Criu::start(program, Group::Own)?;
+    criu.hold_signals()?;
+    let outcome = converse(&mut criu, Kind::Dump, &folders, &job.opts, &doing);
+    if let Err(error) = outcome {
+        // On a full disk the first words stay; the mark is what counts.
+        folder::mark_unfinished(folders.images.as_fd(), &format!("{error}\n"), &doing).unwrap_or(());
+        return Err(error);
+    }
+
+    // Read back: the tree is gone, or still there, as was asked.
+    let gone = ended_within(target.as_fd(), if job.opts.leave_running { 0 } else { GONE })?;
+    if gone == job.opts.leave_running {
+        let (asked, found) = if gone { ("running", "gone") } else { ("gone", "running") };
+        return Err(Error::readback(format_args!("that process {} was dumped", job.pid), asked, found));
+    }
+    folder::mark_finished(folders.images.as_fd(), &doing)?;
+    folder::expect_whole(folders.images.as_fd(), &doing)?;
+    report::status(&json!({"tool": NAME, "event": "dumped", "pid": job.pid}));
+    Ok(0)
+}
+
+/// Brings a tree back.
+pub(crate) fn restore(program: &Path, job: &Restore) -> Result<u8> {
+    let doing = format!("restore from {}", job.folders.images.display());
+    let images = folder::open(&job.folders.images, &doing)?;
+    folder::expect_whole(images.as_fd(), &doing)?;
+    let work = job.folders.work.as_ref().map(|path| folder::make(path, &doing)).transpose()?;
+    let folders = Open { names: &job.folders, images, work };
+    folder::forget_log(folders.work(), &job.opts.log_file, &doing)?;
+    let pid_file = job.pid_file.as_deref().map(PidFile::prepare).transpose()?;
+    if let Some(root) = &job.root {
+        make_mount_point(root)?;
+    }
+
+    restored::collect_orphans()?;
+    let mut criu = Criu::start(program, Group::Ours)?;
+    restored::hold_signals()?;
+    let outcome = converse(&mut criu, Kind::Restore, &folders, &job.opts, &doing).and_then(|answer| {
+        let pid = answer.restore.map(|r| r.pid).filter(|pid| *pid > 0);
+        let pid =
+            pid.ok_or_else(|| Error::new(Class::Internal, &doing, "criu did not say which process it made"))?;
+        pid_file.map_or(Ok(()), |file| file.write(pid)).map(|()| pid)
+    });
+    drop(criu);
+    let pid = outcome.or_else(|error| restored::kill_remnants().and(Err(error)))?;
+
+    report::status(&json!({"tool": NAME, "event": "restored", "pid": pid}));
+    if job.detach { Ok(0) } else { restored::look_after(pid) }
+}
+
+/// One request, one answer, and criu's end.
+fn converse(criu: &mut Criu, kind: Kind, folders: &Open<'_>, opts: &Opts, doing: &str) -> Result<Resp> {
+    let answer = match criu.ask(kind, Some(folders.request(opts)), doing) {
+        Ok(answer) => answer,
+        Err(error) => return Err(folders.explain(error, None, criu, opts)),
+    };
+    criu.end()?;
+    if answer.success {
+        return Ok(answer);
+    }
+    let what = if kind == Kind::Dump { "dump" } else { "restore" };
+    Err(folders.explain(refusal(doing, what, &answer), Some(&answer), criu, opts))
+}
+
+fn ended_within(pidfd: BorrowedFd<'_>, milliseconds: u16) -> Result<bool> {
+    let mut fds = [PollFd::new(pidfd, PollFlags::POLLIN)];
+    poll(&mut fds, PollTimeout::from(milliseconds)).cannot("look at the tree", "poll(pidfd)").map(|n| n > 0)
+}
+
+/// criu wants the root of a restored mount namespace to be a mount point: one of our own, which goes with us.
+fn make_mount_point(root: &Path) -> Result<()> {
+    let doing = format!("make the root {}", root.display());
+    let none: Option<&str> = None;
+    unshare(CloneFlags::CLONE_NEWNS).cannot(&doing, "unshare(CLONE_NEWNS)")?;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
+        .cannot(&doing, "mount(/, MS_PRIVATE)")?;
+    mount(Some(root), root, none, MsFlags::MS_BIND | MsFlags::MS_REC, none)
+        .cannot(&doing, format_args!("mount({}, MS_BIND)", root.display()))
+}

@@ -1,0 +1,284 @@
+//! From the command line, and what is known of the container, to a request to criu. Pure: no call is made here.
+
+use crate::cli::{Args, Verb};
+use crate::known::Known;
+use crate::rpc::Opts;
+use chain::error::{Class, Error, Result};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+/// How much criu logs if nobody says otherwise: all of it, for the reason of a failure is often on a line that is no
+/// error.
+const LOG_LEVEL: u8 = 4;
+
+/// `criu_cg_mode` IGNORE: the tree stays in the cgroup that criu-ctl was started in.
+const CGROUPS_IGNORE: i32 = 0;
+
+/// What to do, and with which criu.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Plan {
+    /// `--criu`.
+    pub criu: Option<PathBuf>,
+    pub job: Job,
+}
+
+/// What to do.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Job {
+    Check { feature: Option<String>, json: bool },
+    Dump(Dump),
+    Restore(Restore),
+}
+
+/// A dump.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Dump {
+    pub pid: i32,
+    pub folders: Folders,
+    pub opts: Opts,
+}
+
+/// A restore.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Restore {
+    pub folders: Folders,
+    pub opts: Opts,
+    /// The tree's `/`, which criu wants to be a mount point.
+    pub root: Option<PathBuf>,
+    pub detach: bool,
+    pub pid_file: Option<PathBuf>,
+}
+
+/// Where the images are, and the log.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Folders {
+    pub images: PathBuf,
+    pub work: Option<PathBuf>,
+}
+
+impl Folders {
+    /// The log, for people.
+    pub(crate) fn log(&self, opts: &Opts) -> String {
+        let folder = self.work.as_ref().unwrap_or(&self.images);
+        folder.join(String::from_utf8_lossy(&opts.log_file).as_ref()).display().to_string()
+    }
+}
+
+/// Makes the request, or says why there is none.
+pub(crate) fn resolve(args: &Args, known: &Known) -> Result<Plan> {
+    refuse_what_has_no_meaning(args)?;
+    let verb = match (args.common.check, args.verb) {
+        (true, None) => Verb::Check,
+        (_, Some(verb)) => verb,
+        (false, None) => return Err(usage("no command: check, dump or restore").cure("criu-ctl --help")),
+    };
+    refuse_flags_of_others(args, verb)?;
+    let job = match if args.common.check { Verb::Check } else { verb } {
+        Verb::Check => Job::Check { feature: feature(args)?, json: args.common.json },
+        Verb::Dump => Job::Dump(dump(args, known)?),
+        Verb::Restore => Job::Restore(restore(args, known)?),
+    };
+    Ok(Plan { criu: args.criu.clone(), job })
+}
+
+fn usage(detail: impl std::fmt::Display) -> Error {
+    Error::usage("read the command line", detail)
+}
+
+/// Common flags that mean something to a link only.
+fn refuse_what_has_no_meaning(args: &Args) -> Result<()> {
+    if args.common.stdin.is_some() || !args.common.keep_fd.is_empty() {
+        return Err(usage("--stdin and --keep-fd are for a next program, and criu-ctl has none"));
+    }
+    if args.common.show.is_some() {
+        return Err(usage("--show: criu-ctl is no layer of a process"));
+    }
+    Ok(())
+}
+
+fn refuse_flags_of_others(args: &Args, verb: Verb) -> Result<()> {
+    use Verb::{Check, Dump, Restore};
+    let both: &[Verb] = &[Dump, Restore];
+    let flags: [(&str, bool, &[Verb]); 14] = [
+        ("--feature", args.feature.is_some(), &[Check]),
+        ("--tree", args.tree.is_some(), &[Dump]),
+        ("--images-dir", args.images_dir.is_some(), both),
+        ("--work-dir", args.work_dir.is_some(), both),
+        ("--leave-running", args.leave_running, &[Dump]),
+        ("--shell-job", args.shell_job, both),
+        ("--tcp-established", args.tcp_established, both),
+        ("--file-locks", args.file_locks, both),
+        ("--ext-unix-sk", args.ext_unix_sk, both),
+        ("--detach", args.detach, &[Restore]),
+        ("--pid-file", args.pid_file.is_some(), &[Restore]),
+        ("--log-level", args.log_level.is_some(), both),
+        ("--oci", args.common.oci.is_some(), both),
+        ("--plan", args.common.plan.is_some(), both),
+    ];
+    let stray = flags.iter().find(|(_, given, verbs)| *given && !verbs.contains(&verb));
+    stray.map_or(Ok(()), |(flag, ..)| Err(usage(format_args!("{flag} is not for {}", word(verb)))))
+}
+
+fn word(verb: Verb) -> &'static str {
+    match verb {
+        Verb::Check => "check",
+        Verb::Dump => "dump",
+        Verb::Restore => "restore",
+    }
+}
+
+/// criu takes the name as an argument, so it must not look like an option.
+fn feature(args: &Args) -> Result<Option<String>> {
+    let Some(name) = &args.feature else { return Ok(None) };
+    let good = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let text = name.to_str().filter(|n| !n.starts_with('-') && !n.is_empty() && n.chars().all(good));
+    text.map(|n| Some(n.to_string()))
+        .ok_or_else(|| usage(format_args!("--feature: '{}' is no feature's name", name.display())))
+}
+
+fn folders(args: &Args) -> Result<Folders> {
+    let images = args.images_dir.clone().ok_or_else(|| usage("-D is missing: the folder of the images"))?;
+    Ok(Folders { images, work: args.work_dir.clone() })
+}
+
+fn opts(args: &Args, known: &Known, log_file: &str) -> Opts {
+    Opts {
+        ext_unix_sk: args.ext_unix_sk,
+        tcp_established: args.tcp_established,
+        shell_job: args.shell_job,
+        file_locks: args.file_locks,
+        log_level: Some(i32::from(args.log_level.unwrap_or(LOG_LEVEL))),
+        log_file: log_file.into(),
+        root: known.root.as_ref().map(|root| root.0.clone()),
+        manage_cgroups_mode: Some(CGROUPS_IGNORE),
+        ..Opts::default()
+    }
+}
+
+fn dump(args: &Args, known: &Known) -> Result<Dump> {
+    let pid = args.tree.ok_or_else(|| usage("-t is missing: the pid of the tree's root"))?;
+    if pid < 1 {
+        return Err(usage(format_args!("-t {pid} is no pid")));
+    }
+    let mut opts =
+        Opts { pid: Some(pid), leave_running: args.leave_running, ..opts(args, known, "dump.log") };
+    // `mnt[WHERE]:KEY`: what is mounted there is not taken along, only remembered under this key.
+    opts.external = known.binds.iter().map(|(inside, _)| external(&inside.0, &inside.0)).collect();
+    Ok(Dump { pid, folders: folders(args)?, opts })
+}
+
+fn restore(args: &Args, known: &Known) -> Result<Restore> {
+    let mut opts = Opts { rst_sibling: true, ..opts(args, known, "restore.log") };
+    // `mnt[KEY]:SOURCE`: what comes back where the key was.
+    opts.external = known.binds.iter().map(|(inside, source)| external(&inside.0, &source.0)).collect();
+    if args.pid_file.as_ref().is_some_and(|path| path.file_name().is_none()) {
+        return Err(usage("--pid-file names no file"));
+    }
+    let root = known.root.as_ref().map(|root| root.as_path().to_path_buf());
+    let (detach, pid_file) = (args.detach, args.pid_file.clone());
+    Ok(Restore { folders: folders(args)?, opts, root, detach, pid_file })
+}
+
+fn external(key: &[u8], value: &[u8]) -> Vec<u8> {
+    [b"mnt[", key, b"]:", value].concat()
+}
+
+impl Plan {
+    /// `--print`: the request in the words of CRIU's rpc.proto, with folders where it has fds.
+    pub(crate) fn to_json(&self) -> Result<Vec<u8>> {
+        let criu = self.criu.as_ref().map_or("criu".into(), |path| path.display().to_string());
+        let mut document = match &self.job {
+            Job::Check { feature, .. } => json!({"type": "CHECK", "feature": feature}),
+            Job::Dump(dump) => request("DUMP", &dump.folders, &dump.opts),
+            Job::Restore(restore) => {
+                let mut document = request("RESTORE", &restore.folders, &restore.opts);
+                document["detach"] = json!(restore.detach);
+                document["pid_file"] =
+                    json!(restore.pid_file.as_ref().map(|path| path.display().to_string()));
+                document
+            }
+        };
+        document["criu"] = json!(criu);
+        let mut text = serde_json::to_vec_pretty(&document)
+            .map_err(|e| Error::new(Class::Internal, "print the request", e))?;
+        text.push(b'\n');
+        Ok(text)
+    }
+}
+
+fn request(kind: &str, folders: &Folders, opts: &Opts) -> Value {
+    let work = folders.work.as_ref().unwrap_or(&folders.images);
+    json!({
+        "type": kind,
+        "images_dir": folders.images.display().to_string(),
+        "work_dir": work.display().to_string(),
+        "opts": opts,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    fn plan(words: &[&str]) -> Result<Plan> {
+        let args = Args::try_parse_from(["criu-ctl"].iter().chain(words)).unwrap();
+        let known = Known { root: Some("/r".into()), binds: vec![("/in".into(), "/out".into())] };
+        resolve(&args, &known)
+    }
+
+    #[test]
+    fn a_dump_says_what_criu_must_not_assume() {
+        let Job::Dump(dump) = plan(&["dump", "-t", "42", "-D", "img", "-R", "-j", "-l"]).unwrap().job else {
+            panic!()
+        };
+        let o = &dump.opts;
+        assert_eq!((o.pid, o.leave_running, o.shell_job, o.file_locks), (Some(42), true, true, true));
+        assert_eq!((o.tcp_established, o.ext_unix_sk, o.rst_sibling), (false, false, false));
+        assert_eq!((o.manage_cgroups_mode, o.log_level), (Some(0), Some(4)));
+        assert_eq!(o.external, [b"mnt[/in]:/in".to_vec()]);
+        assert_eq!(dump.folders, Folders { images: "img".into(), work: None });
+    }
+
+    #[test]
+    fn a_restored_root_is_our_child_and_mounts_come_from_their_source() {
+        let Job::Restore(restore) = plan(&["restore", "-D", "img", "--tcp-established"]).unwrap().job else {
+            panic!()
+        };
+        assert!(restore.opts.rst_sibling && restore.opts.tcp_established && !restore.detach);
+        assert_eq!(restore.opts.external, [b"mnt[/in]:/out".to_vec()]);
+        assert_eq!(restore.root, Some("/r".into()));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_by_name() {
+        for (words, reason) in [
+            (&["dump", "-D", "img"][..], "-t is missing"),
+            (&["dump", "-t", "1"], "-D is missing"),
+            (&["dump", "-t", "0", "-D", "img"], "-t 0 is no pid"),
+            (&["restore"], "-D is missing"),
+            (&["restore", "-D", "img", "-R"], "--leave-running is not for restore"),
+            (&["restore", "-D", "img", "-t", "1"], "--tree is not for restore"),
+            (&["dump", "-t", "1", "-D", "img", "-d"], "--detach is not for dump"),
+            (&["check", "-D", "img"], "--images-dir is not for check"),
+            (&["check", "--feature=--all"], "is no feature's name"),
+            (&["dump", "-t", "1", "-D", "img", "--keep-fd", "5"], "criu-ctl has none"),
+            (&["--show", "1"], "--show"),
+            (&[], "no command"),
+        ] {
+            let error = plan(words).unwrap_err();
+            assert!(error.to_string().contains(reason), "{words:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn print_has_the_request_and_no_fd() {
+        let text = plan(&["restore", "-D", "img", "-d", "--pid-file", "p"]).unwrap().to_json().unwrap();
+        let document: Value = serde_json::from_slice(&text).unwrap();
+        assert_eq!(document["type"], "RESTORE");
+        assert_eq!(document["images_dir"], "img");
+        assert_eq!(document["opts"]["external"][0], "mnt[/in]:/out");
+        assert_eq!(document["pid_file"], "p");
+        assert!(document["opts"].get("images_dir_fd").is_none());
+    }
+}

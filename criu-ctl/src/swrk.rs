@@ -1,0 +1,239 @@
+//! The conversation with criu: `criu swrk FD`, one request and one answer over a socket pair of packets.
+
+use crate::rpc::{Kind, Opts, Req, Resp};
+use chain::error::{Cannot, Class, Error, IntoErrno, Result};
+use chain::sys::process::{pidfd_open, pidfd_signal};
+use chain::{report, sys};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use prost::Message;
+use rustix::fs::MemfdFlags;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+/// More than criu ever answers.
+const ANSWER_MAX: usize = 1 << 16;
+
+/// What criu may take to end after its answer.
+const GRACE: u16 = 10_000;
+
+/// The criu to use: the one asked for, else the one in PATH, or where Debian has it.
+pub(crate) fn find(asked: Option<&Path>) -> Result<PathBuf> {
+    if let Some(path) = asked {
+        return Ok(path.to_path_buf());
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let listed = std::env::split_paths(&path).filter(|dir| dir.is_absolute());
+    let usual = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
+    listed.chain(usual).map(|dir| dir.join("criu")).find(|path| path.is_file()).ok_or_else(missing)
+}
+
+fn missing() -> Error {
+    Error::new(Class::Missing, "start criu", "it is not in PATH").cure("apt-get install criu")
+}
+
+/// A file in memory for what a program prints, and an end of it for the program.
+pub(crate) fn capture() -> Result<(OwnedFd, Stdio, Stdio)> {
+    let doing = "start criu";
+    let fd = rustix::fs::memfd_create("criu-printed", MemfdFlags::CLOEXEC).cannot(doing, "memfd_create")?;
+    let copy = || fd.try_clone().cannot(doing, "fcntl(F_DUPFD)").map(Stdio::from);
+    let (out, err) = (copy()?, copy()?);
+    Ok((fd, out, err))
+}
+
+/// What was printed.
+pub(crate) fn captured(fd: &OwnedFd) -> Vec<u8> {
+    let mut text = vec![0; ANSWER_MAX];
+    let got = rustix::io::pread(fd, &mut text[..], 0).unwrap_or(0);
+    text.truncate(got);
+    text
+}
+
+/// An error for a program that would not start.
+pub(crate) fn not_started(program: &Path, error: std::io::Error) -> Error {
+    let cannot = Error::call("start criu", format_args!("execve({})", program.display()), error);
+    if cannot.class == Class::Missing { cannot.cure("apt-get install criu") } else { cannot }
+}
+
+/// A criu at work. Killed when dropped before it has ended.
+pub(crate) struct Criu {
+    child: Child,
+    pidfd: OwnedFd,
+    socket: OwnedFd,
+    printed: OwnedFd,
+    held: Option<SignalFd>,
+    ended: bool,
+}
+
+/// Whose terminal signals are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Group {
+    /// criu shares our process group, and so our terminal.
+    Ours,
+    /// criu is in a group of its own, where ^C does not reach it: a criu stopped in the middle of a dump leaves its
+    /// code in the processes of the tree, and they crash on it.
+    Own,
+}
+
+impl Criu {
+    /// Starts criu.
+    pub(crate) fn start(program: &Path, group: Group) -> Result<Criu> {
+        let doing = "start criu";
+        let kind = (AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC);
+        let (socket, theirs) = socketpair(kind.0, kind.1, kind.2, None).cannot(doing, "socketpair")?;
+        let (printed, out, err) = capture()?;
+        let mut command = Command::new(program);
+        command.arg("swrk").arg(theirs.as_raw_fd().to_string()).stdout(out).stderr(err);
+        if group == Group::Own {
+            command.process_group(0).stdin(Stdio::null());
+        }
+        sys::fd::set_cloexec(theirs.as_fd(), false).cannot(doing, "fcntl(F_SETFD)")?;
+        let mut child = command.spawn().map_err(|e| not_started(program, e))?;
+        match pidfd_open(child.id() as i32) {
+            Ok(pidfd) => Ok(Criu { child, pidfd, socket, printed, held: None, ended: false }),
+            Err(e) => {
+                child.kill().cannot(doing, "kill")?;
+                child.wait().cannot(doing, "wait4")?;
+                Err(Error::call(doing, "pidfd_open", e))
+            }
+        }
+    }
+
+    /// From here on the first ^C, or SIGTERM, is a warning, and only the second one is carried out.
+    pub(crate) fn hold_signals(&mut self) -> Result<()> {
+        let doing = "hold back signals";
+        let set: SigSet =
+            [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT].into_iter().collect();
+        set.thread_block().cannot(doing, "sigprocmask")?;
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        self.held = Some(SignalFd::with_flags(&set, flags).cannot(doing, "signalfd")?);
+        Ok(())
+    }
+
+    /// Asks, and waits for the answer.
+    pub(crate) fn ask(&mut self, kind: Kind, opts: Option<Opts>, doing: &str) -> Result<Resp> {
+        let request = Req { kind: kind as i32, opts }.encode_to_vec();
+        match send(&self.socket, &request, SendFlags::NOSIGNAL) {
+            Ok(_) => {}
+            Err(rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET) => return Err(self.death(doing)),
+            Err(e) => return Err(Error::call(doing, "send(criu)", e)),
+        }
+        let mut buffer = vec![0; ANSWER_MAX];
+        let Some(got) = self.receive(&mut buffer, doing)? else { return Err(self.death(doing)) };
+        let answer = Resp::decode(&buffer[..got]).map_err(|e| {
+            Error::new(Class::Internal, doing, format_args!("criu's answer is no answer: {e}"))
+        })?;
+        if answer.success && answer.kind != kind as i32 {
+            let found = answer.kind;
+            return Err(Error::new(
+                Class::Internal,
+                doing,
+                format_args!("criu answered something else: type {found}"),
+            ));
+        }
+        Ok(answer)
+    }
+
+    /// One packet; nothing when criu has gone. Its end of the socket may live on in a process it made, so its own end
+    /// is looked at too.
+    fn receive(&self, buffer: &mut [u8], doing: &str) -> Result<Option<usize>> {
+        let mut warned = false;
+        loop {
+            let signals = self.held.as_ref().map_or(self.pidfd.as_fd(), AsFd::as_fd);
+            let mut fds = [self.socket.as_fd(), self.pidfd.as_fd(), signals]
+                .map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+            match poll(&mut fds, PollTimeout::NONE) {
+                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+                Err(e) => return Err(Error::call(doing, "poll(criu)", e)),
+            }
+            match recv(&self.socket, &mut *buffer, RecvFlags::DONTWAIT | RecvFlags::TRUNC) {
+                Ok((0, _)) | Err(rustix::io::Errno::CONNRESET) => return Ok(None),
+                Ok((got, whole)) if whole > got => {
+                    return Err(Error::new(
+                        Class::Internal,
+                        doing,
+                        format_args!("criu's answer has {whole} bytes"),
+                    ));
+                }
+                Ok((got, _)) => return Ok(Some(got)),
+                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(Error::call(doing, "recv(criu)", e)),
+            }
+            if chain::supervise::has_ended(self.pidfd.as_fd())? {
+                return Ok(None);
+            }
+            self.interrupted(&mut warned, doing)?;
+        }
+    }
+
+    fn interrupted(&self, warned: &mut bool, doing: &str) -> Result<()> {
+        let Some(Ok(Some(info))) = self.held.as_ref().map(SignalFd::read_signal) else { return Ok(()) };
+        let signal = Signal::try_from(info.ssi_signo as i32).map_or("a signal", Signal::as_str);
+        if *warned {
+            return Err(Error::new(
+                Class::Conflict,
+                doing,
+                format_args!("{signal} came for the second time"),
+            ));
+        }
+        *warned = true;
+        let text = format!(
+            "{signal}: criu is at work, and stopping it now can crash the tree; the next one stops it"
+        );
+        report::warn(crate::NAME, text);
+        Ok(())
+    }
+
+    /// What criu printed so far.
+    pub(crate) fn printed(&self) -> Vec<u8> {
+        captured(&self.printed)
+    }
+
+    /// Why there is no answer.
+    fn death(&mut self, doing: &str) -> Error {
+        let how = match self.end() {
+            Ok(status) => describe(status),
+            Err(error) => error.to_string(),
+        };
+        Error::new(Class::Internal, doing, format_args!("criu went away without an answer: {how}"))
+    }
+
+    /// Waits until criu has ended; it has nothing to do after an answer.
+    pub(crate) fn end(&mut self) -> Result<ExitStatus> {
+        let doing = "wait for criu";
+        let mut fds = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
+        if let Ok(0) = poll(&mut fds, PollTimeout::from(GRACE)) {
+            self.kill()?;
+        }
+        let status = self.child.wait().cannot(doing, "wait4(criu)")?;
+        self.ended = true;
+        Ok(status)
+    }
+
+    fn kill(&self) -> Result<()> {
+        match pidfd_signal(self.pidfd.as_fd(), libc::SIGKILL) {
+            Ok(()) | Err(nix::errno::Errno::ESRCH) => Ok(()),
+            Err(e) => Err(Error::call("stop criu", "pidfd_send_signal(SIGKILL)", e.into_errno())),
+        }
+    }
+}
+
+impl Drop for Criu {
+    fn drop(&mut self) {
+        if !self.ended && self.kill().is_ok() {
+            self.child.wait().map(drop).unwrap_or(());
+        }
+    }
+}
+
+fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("it ended with status {code}"),
+        (None, Some(signal)) => format!("it was killed by signal {signal}"),
+        (None, None) => "it stopped".into(),
+    }
+}
