@@ -68,6 +68,12 @@ pub fn idmap(config: &Config, _bundle: &Path) -> Result<Idmap> {
     if !new {
         return Ok(Idmap::default());
     }
+    for (field, lines) in [("uidMappings", &linux.uid_mappings), ("gidMappings", &linux.gid_mappings)] {
+        if lines.is_empty() {
+            let detail = format!("linux.{field}: missing, and linux.namespaces has a new user namespace");
+            return Err(Error::usage("carry out config.json", detail));
+        }
+    }
     Ok(Idmap { uid_mappings: linux.uid_mappings, gid_mappings: linux.gid_mappings, setgroups: None })
 }
 
@@ -99,7 +105,8 @@ pub fn rootfs_prep(config: &Config, bundle: &Path) -> Result<RootfsPrep> {
     root.path = in_bundle(bundle, &root.path);
     let mut mounts = config.mounts.clone();
     for mount in &mut mounts {
-        let bind = mount.kind.as_deref() == Some("bind") || mount.options.iter().any(|o| o == "bind" || o == "rbind");
+        let bind = mount.kind.as_deref() == Some("bind")
+            || mount.options.iter().any(|o| o == "bind" || o == "rbind");
         if let Some(source) = mount.source.as_mut().filter(|_| bind) {
             *source = in_bundle(bundle, source);
         }
@@ -111,7 +118,9 @@ pub fn rootfs_prep(config: &Config, bundle: &Path) -> Result<RootfsPrep> {
         default_devices: true,
         masked_paths: linux.masked_paths,
         readonly_paths: linux.readonly_paths,
-        rootfs_propagation: Some(linux.rootfs_propagation.filter(|p| !p.is_empty()).unwrap_or("rslave".into())),
+        rootfs_propagation: Some(
+            linux.rootfs_propagation.filter(|p| !p.is_empty()).unwrap_or("rslave".into()),
+        ),
         mount_label: linux.mount_label.filter(|l| !l.is_empty()),
         cwd: Some(process.cwd).filter(|c| !c.0.is_empty()),
         terminal: process.terminal,
@@ -151,7 +160,6 @@ pub fn seccomp_load(config: &Config, _bundle: &Path) -> Result<SeccompLoad> {
         seccomp: linux(config).seccomp,
         unknown_syscalls_warn: true,
         allow_new_privileges: !process(config).no_new_privileges,
-        ..SeccompLoad::default()
     })
 }
 

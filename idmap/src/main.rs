@@ -1,2 +1,35 @@
-//! idmap
-fn main() {}
+//! idmap: makes a user namespace, writes its maps, and becomes user 0 in there if the maps have one.
+#![forbid(unsafe_code)]
+
+mod answer;
+mod apply;
+mod cli;
+mod helper;
+mod other;
+mod plan;
+mod resolve;
+mod subid;
+mod why;
+
+use chain::link::Begun;
+use std::process::ExitCode;
+
+const FEATURES: &[&str] = &["user-namespace", "auto", "newuidmap", "pid"];
+
+fn main() -> ExitCode {
+    chain::link::run("idmap", || {
+        if let Some(args) = cli::for_another()? {
+            return other::map(&args);
+        }
+        let (mut link, spec) = match chain::link::begin(chain::share::idmap, plan::from_flags, FEATURES)? {
+            Begun::Act(link, spec) => (link, spec),
+            Begun::Ask(question, args, spec) => return answer::answer(question, &args, &spec),
+            Begun::Done => return Ok(0),
+        };
+        // Everything that can be refused is refused here.
+        resolve::order(&link.state)?;
+        let plan = resolve::resolve(&spec, &resolve::facts()?)?;
+        let receipt = apply::all(&plan, &mut link.state)?;
+        match link.go_on(receipt)? {}
+    })
+}

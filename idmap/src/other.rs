@@ -1,0 +1,64 @@
+//! `--pid`: the maps of a user namespace that another program made and waits in.
+
+use crate::cli::Args;
+use crate::resolve::{Map, Plan};
+use crate::{apply, helper, plan, resolve};
+use chain::link::Question;
+use chain::oci::NamespaceKind;
+use chain::spec::Idmap;
+use chain::sys::process::pidfd_open;
+use chain::{Cannot, Class, Error, Result, proc, supervise};
+use std::os::fd::AsFd;
+
+/// Writes them, reads them back, and that is all.
+pub(crate) fn map(args: &Args) -> Result<u8> {
+    let pid = args.pid.unwrap_or_default();
+    let base = match &args.common.oci {
+        Some(path) => {
+            let folder = path.parent().unwrap_or(std::path::Path::new("."));
+            chain::share::idmap(&chain::oci::read_config(path)?, folder)?
+        }
+        None => Idmap::default(),
+    };
+    let spec = plan::compose(args, base)?;
+    let plan = resolve::resolve(&spec, &resolve::facts()?)?;
+    if args.common.print {
+        return crate::answer::answer(Question::Print, args, &spec);
+    }
+    if args.common.check || args.common.show.is_some() {
+        return Err(Error::usage("read the command line", "--pid and a question exclude each other"));
+    }
+    write(&plan, pid)?;
+    Ok(0)
+}
+
+fn write(plan: &Plan, pid: i32) -> Result<()> {
+    let doing = format!("map ids for process {pid}");
+    // Holds the number: while this is open and says the process lives, it means the same process.
+    let pidfd = pidfd_open(pid).cannot(&doing, format_args!("pidfd_open({pid})"))?;
+    let who = pid.to_string();
+    if proc::namespace(&who, NamespaceKind::User)? == proc::namespace("self", NamespaceKind::User)? {
+        return Err(Error::new(Class::Order, doing, "it is in our own user namespace")
+            .cure("let it make one first, as unshare(1) -U does"));
+    }
+    let proc = proc::host()?;
+    for map in &plan.maps {
+        let path = format!("{who}/{}", map.kind.file());
+        if !proc::read_at(proc.as_fd(), &path)?.is_empty() {
+            let detail =
+                format!("its {} map is written already, and the kernel takes one only", map.kind.noun());
+            return Err(Error::new(Class::Conflict, doing, detail));
+        }
+    }
+    if supervise::has_ended(pidfd.as_fd())? {
+        return Err(Error::new(Class::Missing, doing, "it has ended"));
+    }
+    if plan.deny_setgroups {
+        proc::write_at(proc.as_fd(), &format!("{who}/setgroups"), b"deny")?;
+    }
+    plan.maps.iter().try_for_each(|map: &Map| helper::write(map, pid.unsigned_abs()))?;
+    if supervise::has_ended(pidfd.as_fd())? {
+        return Err(Error::new(Class::Missing, doing, "it ended meanwhile"));
+    }
+    apply::read_back(plan, proc.as_fd(), &who)
+}
