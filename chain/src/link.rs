@@ -88,6 +88,10 @@ pub fn begin<A: Flags, S: Spec + Default>(
         Parsed::Help(text) => return report::stdout(text.as_bytes()).map(|()| Begun::Done),
     };
     let common = flags.common().clone();
+    if let Some(fd) = common.status_fd {
+        sys::fd::borrow(fd).cannot(format_args!("use fd {fd}"), format_args!("fcntl({fd})"))?;
+        report::status_to(fd);
+    }
     if common.version {
         let text = cli::version(S::TOOL.as_str(), common.json, features);
         return report::stdout(text.as_bytes()).map(|()| Begun::Done);
@@ -103,6 +107,9 @@ pub fn begin<A: Flags, S: Spec + Default>(
     }
     let spec = from_flags(&flags, base, &files)?;
     if let Some(question) = question {
+        if question == Question::Print && received.is_none() {
+            print_layers(&source::plan(&common, S::TOOL.as_str())?.0)?;
+        }
         return Ok(Begun::Ask(question, Box::new(flags), spec));
     }
     let Some(next) = next else { return filter(&common, received.is_some(), &spec).map(|()| Begun::Done) };
@@ -120,6 +127,15 @@ fn question(common: &Common) -> Option<Question> {
     common.show.map(Question::Show).or_else(|| asked.into_iter().flatten().next())
 }
 
+/// The layers in front of ours, as they stand: each tool can say what it would do with its own.
+fn print_layers(plan: &Plan) -> Result<()> {
+    for layer in &plan.layers {
+        let spec = layer.spec.as_ref().map_or("", |raw| raw.get());
+        report::stdout(format!("{} {spec}\n", layer.tool).as_bytes())?;
+    }
+    Ok(())
+}
+
 /// A link that a plan drives: its spec is in the state, and its flags are not looked at.
 fn driven<A, S: Spec>(state: State, next: &[OsString]) -> Result<Begun<A, S>> {
     let doing = "carry out the plan";
@@ -133,9 +149,14 @@ fn driven<A, S: Spec>(state: State, next: &[OsString]) -> Result<Begun<A, S>> {
         ));
     }
     let spec = layer.spec()?;
-    let asked =
-        layer.spec.as_ref().map_or(Value::Null, |raw| serde_json::from_str(raw.get()).unwrap_or(Value::Null));
+    let asked = asked(layer);
     Ok(Begun::Act(Box::new(Link { tool: S::TOOL, state, next: next.to_vec(), asked }), spec))
+}
+
+/// The spec once more for the receipt, if anybody reads receipts: a filter's can be long.
+fn asked(layer: &Layer) -> Value {
+    let spec = layer.spec.as_ref().filter(|_| report::has_status());
+    spec.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or(Value::Null)
 }
 
 /// No next program: read a plan, add the layer, write the plan.
@@ -204,8 +225,9 @@ fn add_and_act<A, S: Spec>(
     spec: S,
 ) -> Result<Begun<A, S>> {
     take_fds(&mut state, common)?;
-    state.layers.push(Layer::of(&spec)?);
-    let asked = serde_json::to_value(&spec).unwrap_or(Value::Null);
+    let layer = Layer::of(&spec)?;
+    let asked = asked(&layer);
+    state.layers.push(layer);
     Ok(Begun::Act(Box::new(Link { tool: S::TOOL, state, next: next.to_vec(), asked }), spec))
 }
 

@@ -18,6 +18,11 @@ pub fn status_to(fd: RawFd) {
     STATUS.store(fd, Relaxed);
 }
 
+/// Whether anybody reads JSON lines.
+pub fn has_status() -> bool {
+    STATUS.load(Relaxed) >= 0
+}
+
 /// Sends errors to `fd` (the meeting socket, or the connection of `runner start`) instead of stderr.
 pub fn errors_to(fd: RawFd) {
     LISTENER.store(fd, Relaxed);
@@ -56,7 +61,8 @@ pub fn error(tool: &str, error: &Error) -> u8 {
 
 /// The error as JSON, for `--status-fd` and `runner --log-format json`.
 pub fn event(tool: &str, error: &Error) -> Value {
-    let mut line = json!({"tool": tool, "event": "error", "class": error.class, "message": error.to_string()});
+    let mut line =
+        json!({"tool": tool, "event": "error", "class": error.class, "message": error.to_string()});
     if let Some(errno) = error.errno() {
         line["errno"] = json!(format!("{errno:?}"));
     }

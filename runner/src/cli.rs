@@ -28,7 +28,7 @@ pub(crate) struct Args {
     #[arg(long, global = true)]
     pub(crate) systemd_cgroup: bool,
     /// Ignore refused cgroups: true, false or auto
-    #[arg(long, value_name = "WHEN", default_value = "auto", global = true)]
+    #[arg(id = "when-rootless", long = "rootless", value_name = "WHEN", default_value = "auto")]
     pub(crate) rootless: String,
     /// Print version and build
     #[arg(short = 'v', long)]
