@@ -6,6 +6,9 @@
 
 mod credentials;
 mod label;
+mod rehearsal;
+
+pub use rehearsal::{Denied, rehearse};
 
 use crate::bytes::Bytes;
 use crate::error::{Cannot, Class, EXIT_CANNOT_RUN, EXIT_NOT_FOUND, Error, Result};

@@ -74,13 +74,15 @@ fn become_user(user: &Ids, landing: &Landing) -> Result<()> {
     if let Some(uid) = user.uid {
         // A change from root to another user empties the permitted set unless this bit is on; it goes off at exec.
         if landing.capabilities.is_some() {
-            prctl(libc::PR_SET_KEEPCAPS, 1, 0).cannot("keep capabilities over setuid", "prctl(PR_SET_KEEPCAPS)")?;
+            prctl(libc::PR_SET_KEEPCAPS, 1, 0)
+                .cannot("keep capabilities over setuid", "prctl(PR_SET_KEEPCAPS)")?;
         }
         sys::process::set_uids(uid)
             .cannot(format_args!("become user {uid}"), format_args!("setresuid({uid})"))
             .map_err(|e| unmapped(e, "user"))?;
         if landing.capabilities.is_some() {
-            prctl(libc::PR_SET_KEEPCAPS, 0, 0).cannot("stop keeping capabilities", "prctl(PR_SET_KEEPCAPS)")?;
+            prctl(libc::PR_SET_KEEPCAPS, 0, 0)
+                .cannot("stop keeping capabilities", "prctl(PR_SET_KEEPCAPS)")?;
         }
     }
     if let Some(mask) = user.umask {
@@ -148,7 +150,11 @@ fn read_back(landing: &Landing) -> Result<()> {
     if let Some(bits) = landing.securebits {
         let found = prctl(libc::PR_GET_SECUREBITS, 0, 0).cannot("prove the secure bits", "prctl")?;
         if found as u32 != bits {
-            return Err(Error::readback("the secure bits", format_args!("{bits:#x}"), format_args!("{found:#x}")));
+            return Err(Error::readback(
+                "the secure bits",
+                format_args!("{bits:#x}"),
+                format_args!("{found:#x}"),
+            ));
         }
     }
     Ok(())
@@ -186,13 +192,16 @@ fn mask_all(sets: CapSets, mask: u64) -> CapSets {
 
 fn hex(sets: CapSets) -> String {
     let CapSets { bounding, effective, permitted, inheritable, ambient } = sets;
-    format!("bounding {bounding:x} effective {effective:x} permitted {permitted:x} inheritable {inheritable:x} ambient {ambient:x}")
+    format!(
+        "bounding {bounding:x} effective {effective:x} permitted {permitted:x} inheritable {inheritable:x} ambient {ambient:x}"
+    )
 }
 
 fn prove_ids(user: &Ids) -> Result<()> {
     let uids = nix::unistd::getresuid().cannot("prove the user", "getresuid")?;
     let gids = nix::unistd::getresgid().cannot("prove the group", "getresgid")?;
-    let all = |a: u32, b: u32, c: u32, asked: Option<u32>| asked.is_none_or(|id| a == id && b == id && c == id);
+    let all =
+        |a: u32, b: u32, c: u32, asked: Option<u32>| asked.is_none_or(|id| a == id && b == id && c == id);
     if !all(uids.real.as_raw(), uids.effective.as_raw(), uids.saved.as_raw(), user.uid) {
         return Err(Error::readback("the user", user.uid.unwrap_or(0), format_args!("{uids:?}")));
     }

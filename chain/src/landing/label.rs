@@ -18,7 +18,8 @@ pub(super) fn files(landing: &Landing) -> Result<Vec<(OwnedFd, String)>> {
     let proc = proc.as_ref().map(AsFd::as_fd);
     if let Some(profile) = &landing.apparmor {
         let doing = format!("set the AppArmor profile {profile}");
-        let fd = open(proc, "self/attr/apparmor/exec", &doing).or_else(|_| open(proc, "self/attr/exec", &doing))?;
+        let fd = open(proc, "self/attr/apparmor/exec", &doing)
+            .or_else(|_| open(proc, "self/attr/exec", &doing))?;
         files.push((fd, format!("exec {profile}")));
     }
     if let Some(label) = &landing.selinux {
@@ -50,6 +51,8 @@ pub(super) fn write(fd: BorrowedFd<'_>, label: &str) -> Result<()> {
     let written = rustix::io::write(fd, label.as_bytes()).cannot(&doing, "write(attr/exec)")?;
     match written == label.len() {
         true => Ok(()),
-        false => Err(Error::new(Class::Internal, doing, format_args!("write(attr/exec) took {written} bytes"))),
+        false => {
+            Err(Error::new(Class::Internal, doing, format_args!("write(attr/exec) took {written} bytes")))
+        }
     }
 }
