@@ -27,7 +27,10 @@ lint: ## rustfmt, clippy, where unsafe may be, shellcheck
 	@scripts/setup.sh lint
 	@scripts/lint.sh
 
-install: build ## into $(DESTDIR)$(PREFIX)
+man: build ## a page for each tool, from its own --help, in target/man
+	@scripts/man.sh target/man
+
+install: build man ## into $(DESTDIR)$(PREFIX)
 	@scripts/install.sh '$(DESTDIR)$(PREFIX)'
 
 uninstall: ## what install put there

@@ -15,11 +15,12 @@ if [ -n "$remove" ]; then
 fi
 
 from=$(built release)
-mkdir -p "$bin" "$doc"
+mkdir -p "$bin" "$doc" "$man"
 for tool in $tools; do
     # Beside, then over: a tool that is running right now is never written to.
     install -m 755 "$from/$tool" "$bin/.$tool.new"
     mv -f "$bin/.$tool.new" "$bin/$tool"
+    install -m 644 "$top/target/man/$tool.1" "$man/$tool.1"
 done
 for page in "$top"/README.md "$top"/LICENSE* "$top"/docs/*; do install -m 644 "$page" "$doc/"; done
-echo "installed $(echo "$tools" | wc -w) tools into $bin"
+echo "installed $(echo "$tools" | wc -w) tools and their pages into $bin"
