@@ -165,6 +165,8 @@ fn filter<S: Spec>(common: &Common, in_chain: bool, spec: &S) -> Result<()> {
         let detail = format_args!("nothing stands behind {}: write -- and a program", S::TOOL).to_string();
         return Err(Error::usage("go on with the chain", detail).exit(EXIT_NOT_FOUND));
     }
+    refuse(common.stdin.is_some(), "--stdin", "the stage with the command")?;
+    refuse(!common.keep_fd.is_empty(), "--keep-fd", "the stage with the command")?;
     let (mut plan, _) = source::plan(common, S::TOOL.as_str())?;
     plan.layers.push(Layer::of(spec)?);
     check_order(&plan, &[], &[], &[])?;
@@ -181,17 +183,10 @@ fn first<A, S: Spec>(common: &Common, own: &[OsString], next: &[OsString], spec:
     }
     check_order(&plan, &own_words::<S>(own), &later, command)?;
     let drives = !plan.layers.is_empty();
-    let mut state = State::default();
     if drives {
         plan.layers.push(Layer::of(&spec)?);
     }
-    let wanted = plan
-        .layers
-        .iter()
-        .map(|l| (l.tool, None))
-        .chain(later.iter().map(|s| (s.tool, Some(s.words[0].as_os_str()))));
-    state.fds.tools = next::open_tools(&wanted.collect::<Vec<_>>())?;
-    state.fds.files = open_files(&later)?;
+    let mut state = opened(&plan, &later)?;
     source::stdin(common, from_stdin)?;
     if !drives {
         return add_and_act(state, common, next, spec);
@@ -199,6 +194,41 @@ fn first<A, S: Spec>(common: &Common, own: &[OsString], next: &[OsString], spec:
     take_fds(&mut state, common)?;
     state.layers = plan.layers;
     Err(go_to_layer(&state, next))
+}
+
+/// An option that would do nothing here.
+fn refuse(given: bool, option: &str, place: &str) -> Result<()> {
+    if given {
+        Err(Error::usage("read the command line", format_args!("{option} belongs to {place}")))
+    } else {
+        Ok(())
+    }
+}
+
+/// Runs a plan that comes from `--plan` or standard input, with no layer on top: `next` is what it ends in.
+pub fn run_plan(common: &Common, next: &[OsString]) -> Result<Infallible> {
+    let (plan, from_stdin) = source::plan(common, "runner")?;
+    if plan.layers.is_empty() || next.is_empty() {
+        let detail = if next.is_empty() { "nothing stands behind --" } else { "it has no layers" };
+        return Err(Error::usage("run the plan", detail));
+    }
+    let (later, command) = next::segments(next);
+    check_order(&plan, &[], &later, command)?;
+    let mut state = opened(&plan, &later)?;
+    source::stdin(common, from_stdin)?;
+    take_fds(&mut state, common)?;
+    state.layers = plan.layers;
+    Err(go_to_layer(&state, next))
+}
+
+/// A state with every tool and file that the chain will need, opened while the host's paths are there.
+fn opened(plan: &Plan, later: &[Segment<'_>]) -> Result<State> {
+    let mut state = State::default();
+    let driven = plan.layers.iter().map(|l| (l.tool, None));
+    let named = later.iter().map(|s| (s.tool, Some(s.words[0].as_os_str())));
+    state.fds.tools = next::open_tools(&driven.chain(named).collect::<Vec<_>>())?;
+    state.fds.files = open_files(later)?;
+    Ok(state)
 }
 
 fn own_words<S: Spec>(own: &[OsString]) -> Vec<OsString> {
@@ -224,6 +254,10 @@ fn add_and_act<A, S: Spec>(
     next: &[OsString],
     spec: S,
 ) -> Result<Begun<A, S>> {
+    if !state.receipts.is_empty() {
+        refuse(common.stdin.is_some(), "--stdin", "the first link")?;
+        refuse(common.plan.is_some(), "--plan", "the first link")?;
+    }
     take_fds(&mut state, common)?;
     let layer = Layer::of(&spec)?;
     let asked = asked(&layer);
@@ -235,6 +269,10 @@ fn add_and_act<A, S: Spec>(
 fn take_fds(state: &mut State, common: &Common) -> Result<()> {
     for fd in common.status_fd.iter().chain(&common.keep_fd) {
         let doing = format!("use fd {fd}");
+        // Closed when the chain began, so the chain has put something of its own there.
+        if state.fds.own().any(|own| own == *fd) {
+            return Err(Error::call(&doing, format_args!("fcntl({fd})"), nix::errno::Errno::EBADF));
+        }
         let borrowed = sys::fd::borrow(*fd).cannot(&doing, format_args!("fcntl({fd})"))?;
         if *fd > 2 {
             sys::fd::set_cloexec(borrowed, true).cannot(&doing, "fcntl(F_SETFD)")?;

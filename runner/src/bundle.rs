@@ -1,6 +1,6 @@
 //! The bundle: its folder, its config.json, and what must hold before anything is made.
 
-use crate::cli::Create;
+use crate::cli::{Args, Create};
 use chain::bytes::Bytes;
 use chain::oci::{Config, Hooks};
 use chain::{Cannot, Class, Error, Result};
@@ -19,9 +19,10 @@ pub(crate) struct Bundle {
 
 impl Bundle {
     /// Reads the bundle of `options`.
-    pub(crate) fn read(options: &Create) -> Result<Bundle> {
+    pub(crate) fn read(args: &Args, options: &Create) -> Result<Bundle> {
         let path = absolute(&options.bundle)?;
-        let file = options.config.clone().unwrap_or_else(|| path.join("config.json"));
+        let given = options.config.clone().or_else(|| args.common.oci.clone());
+        let file = given.unwrap_or_else(|| path.join("config.json"));
         let doing = format!("read {}", file.display());
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let fd = openat(CWD, &file, flags, Mode::empty())

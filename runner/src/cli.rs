@@ -9,7 +9,7 @@ use std::path::PathBuf;
 #[command(
     name = "runner",
     disable_version_flag = true,
-    after_help = "Example:\n  runner spec --bundle b && runner run --bundle b first\n\nExit status: 1 for a failure of our own, else the container's."
+    after_help = "Example:\n  runner spec --bundle b && runner run --bundle b first\n  runner --print run --bundle b first > plan.json && runner --plan plan.json -- sh\n\nExit status: 1 for a failure of our own, else the container's."
 )]
 pub(crate) struct Args {
     /// Folder of the containers' state [default: /run/catena, or $XDG_RUNTIME_DIR/catena without root]
@@ -31,10 +31,15 @@ pub(crate) struct Args {
     #[arg(id = "when-rootless", long = "rootless", value_name = "WHEN", default_value = "auto")]
     pub(crate) rootless: String,
     /// Print version and build
-    #[arg(short = 'v', long)]
-    pub(crate) version: bool,
+    #[arg(short = 'v', hide = true)]
+    pub(crate) v: bool,
+    #[command(flatten)]
+    pub(crate) common: chain::cli::Common,
     #[command(subcommand)]
     pub(crate) verb: Option<Verb>,
+    /// With --plan: what the plan's chain ends in
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<std::ffi::OsString>,
 }
 
 /// A command.
@@ -175,6 +180,13 @@ pub(crate) struct Delete {
 }
 
 /// runc prints `runc version …` and `spec: …`, and engines look for both.
-pub(crate) fn version() -> String {
-    format!("runner version {BUILD}\nspec: 1.3.0\n")
+pub(crate) fn version(json: bool) -> String {
+    match json {
+        true => chain::cli::version(
+            "runner",
+            true,
+            &["spec", "create", "run", "start", "state", "kill", "delete", "list"],
+        ),
+        false => format!("runner version {BUILD}\nspec: 1.3.0\n"),
+    }
 }

@@ -42,19 +42,24 @@ pub(crate) enum Gate {
     Open,
 }
 
-/// Makes a container up to its gate. What fails on the way is unmade by the janitor.
+/// Makes a container up to its gate; None when `--print` asked for the plan alone. What fails on the way is unmade by
+/// the janitor.
 pub(crate) fn launch(
     root: &StateRoot,
     args: &Args,
     options: &Create,
     gate: Gate,
     detach: bool,
-) -> Result<Launched> {
+) -> Result<Option<Launched>> {
     id::check(&options.id)?;
-    let bundle = Bundle::read(options)?;
+    let bundle = Bundle::read(args, options)?;
     terminal::check(&bundle.config, options, detach)?;
     let mut state = plan::state(&bundle, &options.id, options, args)?;
+    if args.common.print {
+        return plan::print(&state).map(|()| None);
+    }
     state.fds.keep = preserved(options.preserve_fds)?;
+    state.fds.status = args.common.status_fd;
     let tools: Vec<_> = state.layers.iter().map(|l| (l.tool, None)).collect();
     state.fds.tools = next::open_tools(&tools)?;
 
@@ -66,7 +71,7 @@ pub(crate) fn launch(
     match make(root_fd, &bundle, options, state, gate, &janitor) {
         Ok(launched) => {
             janitor.dismiss()?;
-            Ok(launched)
+            Ok(Some(launched))
         }
         Err(error) => {
             janitor.clean_up()?;

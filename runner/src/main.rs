@@ -37,12 +37,12 @@ fn main() -> ExitCode {
 }
 
 fn act(args: &Args) -> Result<u8> {
-    if args.version {
-        return chain::report::stdout(cli::version().as_bytes()).map(|()| 0);
+    if args.v || args.common.version {
+        return chain::report::stdout(cli::version(args.common.json).as_bytes()).map(|()| 0);
     }
     let root = container::StateRoot::new(args)?;
     match &args.verb {
-        None => Err(chain::Error::usage("read the command line", "no command").cure("runner --help")),
+        None => plan::run(args),
         Some(Verb::Spec(options)) => spec::write(options),
         Some(Verb::Create(options)) => create::create(&root, args, options),
         Some(Verb::Run(options)) => run::run(&root, args, options),

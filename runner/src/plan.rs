@@ -3,10 +3,25 @@
 use crate::bundle::Bundle;
 use crate::cli::{Args, Create};
 use chain::landing::Command;
+use chain::link;
 use chain::oci::NamespaceKind;
-use chain::plan::Layer;
+use chain::plan::{Layer, Plan};
 use chain::state::State;
 use chain::{Error, Result, share};
+
+/// `runner --plan PLAN -- COMMAND`: the plan's chain, as any tool would run it, in this process.
+pub(crate) fn run(args: &Args) -> Result<u8> {
+    if args.common.plan.is_none() {
+        return Err(Error::usage("read the command line", "no command").cure("runner --help"));
+    }
+    match link::run_plan(&args.common, &args.command)? {}
+}
+
+/// `--print`: the layers as a plan that tools can read, and nothing happens.
+pub(crate) fn print(state: &State) -> Result<()> {
+    let plan = Plan { layers: state.layers.clone(), ..Plan::default() };
+    chain::report::stdout(&plan.to_json()?)
+}
 
 /// The state that a chain for `bundle` starts with; fds are added at the launch.
 pub(crate) fn state(bundle: &Bundle, id: &str, options: &Create, args: &Args) -> Result<State> {
@@ -17,7 +32,9 @@ pub(crate) fn state(bundle: &Bundle, id: &str, options: &Create, args: &Args) ->
     let mut state = State::default();
     let mut cg_apply = share::cg_apply(config, folder)?;
     cg_apply.cgroups_path.get_or_insert_with(|| format!("/{id}").into());
-    cg_apply.keep = true;
+    // A plan that is printed is for tools without a runner: nobody meets its chain or removes its cgroup later.
+    let met = !args.common.print;
+    cg_apply.keep = met;
     cg_apply.exclusive = true;
     state.layers.push(Layer::of(&cg_apply)?);
 
@@ -26,7 +43,7 @@ pub(crate) fn state(bundle: &Bundle, id: &str, options: &Create, args: &Args) ->
         state.layers.push(Layer::of(&idmap)?);
     }
     let mut ns_enter = share::ns_enter(config, folder)?;
-    ns_enter.hand_over = true;
+    ns_enter.hand_over = met;
     let has = |kind| ns_enter.namespaces.iter().any(|ns| ns.kind == kind);
     if !has(NamespaceKind::Mount) {
         // Without one, every mount below would be the host's.
@@ -36,6 +53,7 @@ pub(crate) fn state(bundle: &Bundle, id: &str, options: &Create, args: &Args) ->
 
     let mut rootfs_prep = share::rootfs_prep(config, folder)?;
     rootfs_prep.no_pivot = options.no_pivot;
+    rootfs_prep.terminal &= met;
     state.layers.push(Layer::of(&rootfs_prep)?);
 
     let mut cap_drop = share::cap_drop(config, folder)?;

@@ -17,7 +17,9 @@ pub(crate) fn run(root: &StateRoot, args: &Args, options: &Run) -> Result<u8> {
         prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0)
             .cannot("adopt what the container leaves", "prctl(SUBREAPER)")?;
     }
-    let launched = launch(root, args, &options.create, Gate::Open, options.detach)?;
+    let Some(launched) = launch(root, args, &options.create, Gate::Open, options.detach)? else {
+        return Ok(0);
+    };
     if let Err(error) = started(&launched) {
         delete::destroy(root, &launched.record.id)?;
         return Err(error);
