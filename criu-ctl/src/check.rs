@@ -16,8 +16,14 @@ pub(crate) fn run(program: &Path, feature: Option<&str>, as_json: bool) -> Resul
         Some(name) => format!("use the feature {name} of criu"),
         None => "checkpoint and restore on this host".into(),
     };
+    let place = format!("{} check", program.display());
+    let says = |error: Error, printed: &[u8]| {
+        let (opts, place) = (Opts::default(), place.clone());
+        explain(error, &Failed { answer: None, log: b"", printed, opts: &opts, place, full: false })
+    };
+
     let mut criu = Criu::start(program, Group::Ours)?;
-    let answer = criu.ask(Kind::Version, None, &doing)?;
+    let answer = criu.ask(Kind::Version, None, &doing).map_err(|error| says(error, &criu.printed()))?;
     criu.end()?;
     if !answer.success {
         return Err(refusal(&doing, "version", &answer));
@@ -33,12 +39,8 @@ pub(crate) fn run(program: &Path, feature: Option<&str>, as_json: bool) -> Resul
         let printed = swrk::captured(&printed);
         let unknown = String::from_utf8_lossy(&printed).contains("Unknown feature");
         let class = if unknown { Class::Usage } else { Class::Unsupported };
-        let place = format!("{} check", program.display());
-        let opts = Opts::default();
-        let failed = Failed { answer: None, log: b"", printed: &printed, opts: &opts, place, full: false };
-        return Err(
-            explain(Error::new(class, doing, format_args!("criu {version} says no")), &failed).class(class)
-        );
+        let error = Error::new(class, doing, format_args!("criu {version} says no"));
+        return Err(says(error, &printed).class(class));
     }
     let text = match (as_json, feature) {
         (true, _) => {

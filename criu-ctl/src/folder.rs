@@ -68,7 +68,7 @@ pub(crate) fn mark_finished(folder: BorrowedFd<'_>, doing: &str) -> Result<()> {
 pub(crate) fn expect_whole(folder: BorrowedFd<'_>, doing: &str) -> Result<()> {
     if statat(folder, UNFINISHED, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
         let said = read(folder, UNFINISHED, 4096).unwrap_or_default();
-        let said = String::from_utf8_lossy(&said).trim().escape_debug().to_string();
+        let said = crate::log::clean(&String::from_utf8_lossy(&said));
         let detail = format!("its dump did not finish{}{said}", if said.is_empty() { "" } else { ": " });
         return Err(Error::new(Class::Conflict, doing, detail));
     }

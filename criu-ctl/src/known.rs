@@ -11,7 +11,7 @@ use chain::oci;
 use chain::plan::Plan;
 use chain::spec::RootfsPrep;
 use chain::{share, source};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// See the module. Nothing of it for a tree that is no container.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,7 +74,7 @@ fn absolute(path: &Bytes) -> Result<Bytes> {
 
 /// A destination as mountinfo spells it: from the root, no `.` and no slash too many.
 fn inside(destination: &Bytes) -> Bytes {
-    Bytes::from(Path::new("/").join(destination.as_path()).components().as_path())
+    Bytes::from(Path::new("/").join(destination.as_path()).components().collect::<PathBuf>().as_path())
 }
 
 #[cfg(test)]

@@ -25,17 +25,17 @@ pub(crate) fn explain(error: Error, failed: &Failed<'_>) -> Error {
     let mut error = error;
     let text = [failed.log, b"\n", failed.printed].concat();
     let text = String::from_utf8_lossy(&text);
-    let message = failed.answer.and_then(|answer| answer.cr_errmsg.as_deref());
-    let message = message.map(|m| clean(&String::from_utf8_lossy(m))).filter(|m| !m.is_empty());
-    error.detail = Some(match (reason(&text), message, error.detail) {
-        (Some(line), Some(message), _) if !line.contains(&message) => format!("{line}; {message}"),
-        (Some(line), ..) => line,
-        (None, Some(message), _) => message,
-        (None, None, Some(detail)) => match last_line(&text) {
-            Some(line) => format!("{detail}: {line}"),
-            None => detail,
+    let answer = failed.answer.and_then(|answer| answer.cr_errmsg.as_deref()).unwrap_or_default();
+    let answer = String::from_utf8_lossy(answer);
+    let message = error_line(&answer).or_else(|| last_line(&answer)).filter(|line| !is_noise(line));
+    error.detail = Some(match (reason(&text), message) {
+        (Some(line), Some(message)) if !line.contains(&message) => format!("{line}; {message}"),
+        (Some(line), _) => line,
+        (None, Some(message)) => message,
+        (None, None) => match (error.detail, last_line(&text)) {
+            (Some(detail), Some(line)) => format!("{detail}: {line}"),
+            (detail, line) => detail.or(line).unwrap_or_else(|| "criu gave no reason".into()),
         },
-        (None, None, None) => last_line(&text).unwrap_or_else(|| "criu gave no reason".into()),
     });
     match cause::find(&text, failed.opts) {
         Some(cause) => {
@@ -46,7 +46,10 @@ pub(crate) fn explain(error: Error, failed: &Failed<'_>) -> Error {
             }
         }
         None if failed.full => error = error.why("no space is left on the disk of the images"),
-        None => error = error.why(format_args!("{} has the whole story", failed.place)),
+        None if !failed.log.is_empty() => {
+            error = error.why(format_args!("{} has the whole story", failed.place))
+        }
+        None => {}
     }
     error
 }
@@ -75,24 +78,25 @@ fn error_line(line: &str) -> Option<String> {
     Some(clean(message)).filter(|m| !m.is_empty())
 }
 
-/// Lines that only say that there was an error before.
+/// Lines that only say that there was an error before, and one that is none: without CAP_SYS_RESOURCE criu goes on with
+/// the limit it has.
 fn is_noise(line: &str) -> bool {
-    line.starts_with("exited, status=") || line.ends_with("FAILED.")
+    let noise = ["exited, status=", "rlimit: Can't setup RLIMIT_NOFILE for self"];
+    noise.iter().any(|start| line.starts_with(start)) || line.ends_with("FAILED")
 }
 
 fn last_line(text: &str) -> Option<String> {
-    text.lines().map(clean).rfind(|line| !line.is_empty())
+    let message = |line: &str| {
+        let labelled = line.starts_with("Warn") || line.starts_with("Error");
+        clean(line.split_once("): ").filter(|_| labelled).map_or(line, |(_, message)| message))
+    };
+    text.lines().map(message).rfind(|line| !line.is_empty())
 }
 
 /// One line without control characters: names in it come from the tree, or from images.
-fn clean(text: &str) -> String {
-    text.trim()
-        .trim_end_matches('.')
-        .chars()
-        .flat_map(char::escape_debug)
-        .collect::<String>()
-        .replace("\\'", "'")
-        .replace("\\\"", "\"")
+pub(crate) fn clean(text: &str) -> String {
+    let text = text.trim().trim_end_matches('.');
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 #[cfg(test)]
@@ -108,10 +112,7 @@ mod tests {
     fn the_first_error_with_a_meaning_is_the_reason() {
         assert_eq!(reason(LOG).unwrap(), "tty: Found dangling tty with sid 7 pgid 9 (pts) on peer fd 0");
         assert_eq!(reason("(00.1) Dumping a file named Error (x): y\n"), None);
-        assert_eq!(
-            reason("pie: 7: Error (criu/pie/restorer.c:1): Can't\x1b[2J\n").unwrap(),
-            "Can't\\u{1b}[2J"
-        );
+        assert_eq!(reason("pie: 7: Error (criu/pie/restorer.c:1): Can't\x1b[2J\n").unwrap(), "Can't?[2J");
     }
 
     fn explained(log: &str, answer: &Resp, opts: &Opts) -> Error {

@@ -138,7 +138,7 @@ mod tests {
         };
         let req = Req { kind: Kind::Dump as i32, opts: Some(opts) };
         // Field number times 8, plus 0 for a number and 2 for a length; numbers in groups of seven bits.
-        let mut wire = vec![8, 1, 2 << 3 | 2, 24, 8, 5, 2 << 3, 0xac, 2, 7 << 3, 1, 0x90, 2, 0, 0xaa, 2, 10];
+        let mut wire = vec![8, 1, 2 << 3 | 2, 23, 8, 5, 2 << 3, 0xac, 2, 7 << 3, 1, 0x90, 2, 0, 0xaa, 2, 10];
         wire.extend(b"mnt[/d]:/d");
         assert_eq!(req.encode_to_vec(), wire);
     }

@@ -1,0 +1,138 @@
+//! A tree that counts: a shell that writes one number a line, with a child now and then.
+
+use catena_tests::{TempDir, requires};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Whether this is the lane with a criu that works; says so where it is not.
+pub(crate) fn in_lane() -> bool {
+    let there = std::env::var_os("CATENA_LANE").is_some_and(|lane| lane == "trixie");
+    there || requires::skip("needs the lane of criu: tests/lanes/in-trixie")
+}
+
+/// Waits until it is so; the test fails when it does not come.
+#[track_caller]
+pub(crate) fn wait_for(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(15);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "it did not come that {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// The last whole number in a file.
+pub(crate) fn last(path: &Path) -> u64 {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+    whole.lines().last().map_or(0, |line| line.parse().unwrap())
+}
+
+/// Processes that are alive and have `mark` on their command line.
+pub(crate) fn processes_with(mark: &str) -> Vec<i32> {
+    let entries = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    let pids = entries.filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
+    let has = |pid: &i32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let zombie = line.is_empty();
+        !zombie && String::from_utf8_lossy(&line).split('\0').any(|word| word == mark)
+    };
+    pids.filter(has).collect()
+}
+
+/// See the module. Killed when dropped.
+pub(crate) struct Counter {
+    pub(crate) pid: i32,
+    /// Its last argument, which nobody else has.
+    pub(crate) mark: String,
+    count: PathBuf,
+    child: Option<Child>,
+}
+
+impl Counter {
+    /// What it runs.
+    pub(crate) const LOOP: &str = "while :; do echo $((++i)) >>COUNT; sleep 0.02; done";
+
+    /// Starts one in a session of its own.
+    pub(crate) fn start(dir: &TempDir) -> Counter {
+        Counter::running(dir, Counter::LOOP)
+    }
+
+    /// Starts one that runs this.
+    pub(crate) fn running(dir: &TempDir, script: &str) -> Counter {
+        Counter::with_stdin(dir, script, Stdio::null())
+    }
+
+    /// Starts one that runs this, with this standard input.
+    pub(crate) fn with_stdin(dir: &TempDir, script: &str, stdin: Stdio) -> Counter {
+        let path = Counter::script(dir, script);
+        let mut command = Command::new("setsid");
+        command.arg("bash").arg(&path).stdin(stdin).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn().unwrap();
+        let counter = Counter::of(dir, child.id() as i32, Some(child));
+        wait_for("it counts", || counter.last() > 2);
+        counter
+    }
+
+    /// The script of one.
+    pub(crate) fn script(dir: &TempDir, script: &str) -> PathBuf {
+        let count = dir.join("count").display().to_string();
+        dir.file("count.sh", script.replace("LOOP", Counter::LOOP).replace("COUNT", &count) + "\n")
+    }
+
+    /// One that somebody else started and wrote the pid of.
+    pub(crate) fn watch(dir: &TempDir, pid: &Path) -> Counter {
+        wait_for("it counts", || last(&dir.join("count")) > 2);
+        let pid = std::fs::read_to_string(pid).unwrap().trim().parse().unwrap();
+        Counter::of(dir, pid, None)
+    }
+
+    fn of(dir: &TempDir, pid: i32, child: Option<Child>) -> Counter {
+        let mark = dir.join("count.sh").display().to_string();
+        Counter { pid, mark, count: dir.join("count"), child }
+    }
+
+    /// Where it is.
+    pub(crate) fn last(&self) -> u64 {
+        last(&self.count)
+    }
+
+    /// 1, 2, 3… as one process counts that was never started anew.
+    #[track_caller]
+    pub(crate) fn expect_every_number_once(&self) {
+        let text = std::fs::read_to_string(&self.count).unwrap();
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        let numbers: Vec<usize> = whole.lines().map(|line| line.parse().unwrap()).collect();
+        assert_eq!(numbers, (1..=numbers.len()).collect::<Vec<_>>());
+    }
+
+    /// It was killed, and its number is free again.
+    #[track_caller]
+    pub(crate) fn expect_gone(&mut self) {
+        let mut child = self.child.take().expect("it is our child");
+        let status = child.try_wait().unwrap();
+        if status.is_none() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            panic!("process {} still runs", self.pid);
+        }
+        wait_for("all of the tree is gone", || processes_with(&self.mark).is_empty());
+    }
+
+    /// Ends it.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap_or(());
+            child.wait().map(drop).unwrap_or(());
+        }
+    }
+}
+
+impl Drop for Counter {
+    fn drop(&mut self) {
+        self.kill();
+        for pid in processes_with(&self.mark) {
+            nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGKILL).unwrap_or(());
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! criu-ctl with a real criu and real trees: in the lane `tests/lanes/in-trixie`, for the criu of Debian 12 is too old
+//! for newer kernels.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod counter;
+
+use catena_tests::{Output, TempDir, Tool, requires, shell, tool};
+use counter::{Counter, in_lane, processes_with, wait_for};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::Stdio;
+
+fn criu_ctl(verb: &str, folder: &Path, flags: &str) -> Tool {
+    tool("criu-ctl").arg(verb).arg("-D").arg(folder).args(flags.split_whitespace())
+}
+
+fn dump(counter: &Counter, folder: &Path, flags: &str) -> Output {
+    criu_ctl("dump", folder, &format!("-t {} {flags}", counter.pid)).run()
+}
+
+#[test]
+fn check_proves_the_host_and_names_a_feature_it_lacks() {
+    if !in_lane() {
+        return;
+    }
+    let out = tool("criu-ctl").arg("check").run();
+    assert!(out.succeeds().stdout.contains("works on this kernel"), "{out:?}");
+    assert_eq!(tool("criu-ctl").args(["--check", "--json"]).run().succeeds().json()["check"], true);
+    tool("criu-ctl").args(["check", "--feature", "bogus"]).run().refuses(125, "Unknown feature bogus");
+    let feature = tool("criu-ctl").args(["check", "--feature", "mem_dirty_track"]).run();
+    // Kernels without soft-dirty tracking are the project's own machines; elsewhere the feature is there.
+    if feature.status != 0 {
+        feature.refuses(125, "cannot use the feature mem_dirty_track of criu: Dirty tracking is OFF");
+    }
+}
+
+#[test]
+fn a_tree_goes_on_counting_where_it_was() {
+    if !in_lane() {
+        return;
+    }
+    let dir = TempDir::new();
+    let img = dir.join("img");
+    let mut counter = Counter::start(&dir);
+    dump(&counter, &img, "").succeeds();
+    counter.expect_gone();
+    let stopped_at = counter.last();
+    let running = criu_ctl("restore", &img, "").spawn();
+    wait_for("it counts on", || counter.last() > stopped_at + 3);
+    counter.expect_every_number_once();
+    // What is sent to criu-ctl reaches the tree, and the tree's end is criu-ctl's.
+    running.signal(Signal::SIGTERM);
+    running.wait().exits(128 + 15);
+    wait_for("the tree is gone", || processes_with(&counter.mark).is_empty());
+}
+
+#[test]
+fn a_restored_tree_s_own_status_comes_back() {
+    if !in_lane() {
+        return;
+    }
+    let dir = TempDir::new();
+    let img = dir.join("img");
+    let go = dir.join("go");
+    let mut counter = Counter::running(
+        &dir,
+        &format!("until [ -e {} ]; do echo $((++i)) >>COUNT; sleep 0.02; done; exit 41", go.display()),
+    );
+    dump(&counter, &img, "").succeeds();
+    counter.expect_gone();
+    let running = criu_ctl("restore", &img, "").spawn();
+    std::fs::write(go, "").unwrap();
+    running.wait().exits(41);
+}
+
+#[test]
+fn detached_it_writes_the_pid_and_ends() {
+    if !in_lane() {
+        return;
+    }
+    let dir = TempDir::new();
+    let img = dir.join("img");
+    let mut counter = Counter::start(&dir);
+    dump(&counter, &img, "").succeeds();
+    counter.expect_gone();
+    let stopped_at = counter.last();
+    let line = format!("criu-ctl restore -D {0} -d --pid-file {0}/pid --status-fd 7 7>&1", img.display());
+    let out = shell(&line).run();
+    assert_eq!(out.succeeds().json()["pid"], counter.pid);
+    assert_eq!(std::fs::read_to_string(img.join("pid")).unwrap(), counter.pid.to_string());
+    wait_for("it counts on", || counter.last() > stopped_at + 3);
+    kill(Pid::from_raw(counter.pid), Signal::SIGKILL).unwrap();
+    wait_for("the tree is gone", || processes_with(&counter.mark).is_empty());
+}
+
+#[test]
+fn left_running_it_runs_and_its_pid_is_taken() {
+    if !in_lane() {
+        return;
+    }
+    let dir = TempDir::new();
+    let img = dir.join("img");
+    let mut counter = Counter::start(&dir);
+    dump(&counter, &img, "-R").succeeds();
+    let then = counter.last();
+    wait_for("it counts on", || counter.last() > then + 3);
+    let out = criu_ctl("restore", &img, "--pid-file").arg(dir.join("pid")).run();
+    out.refuses(125, "a pid of the tree is in use here");
+    assert!(!dir.join("pid").exists(), "a pid was written of nobody");
+    // A second dump over the first is a whole one too.
+    dump(&counter, &img, "").succeeds();
+    counter.expect_gone();
+    counter.expect_every_number_once();
+}
+
+#[test]
+fn a_job_of_a_terminal_wants_to_be_called_one() {
+    if !in_lane() || !requires::command("script") {
+        return;
+    }
+    let dir = TempDir::new();
+    let img = dir.join("img");
+    // `set -m` would give it a group of its own; without, it shares session, group and terminal with its shell.
+    let (script, pid) = (Counter::script(&dir, Counter::LOOP), dir.join("pid"));
+    let line = format!("bash {} & echo $! >{}; wait", script.display(), pid.display());
+    let mut terminal = shell(&format!("script -qefc '{line}' /dev/null")).spawn();
+    let counter = Counter::watch(&dir, &pid);
+    let out = dump(&counter, &img, "");
+    out.refuses(125, "try: --shell-job");
+    criu_ctl("restore", &img, "-j").run().refuses(125, "its dump did not finish: cannot dump process");
+    assert!(!processes_with(&counter.mark).is_empty(), "a dump that fails leaves the tree as it was");
+    dump(&counter, &img, "-j").succeeds();
+    wait_for("the tree is gone", || processes_with(&counter.mark).is_empty());
+    terminal.kill();
+
+    let stopped_at = counter.last();
+    let restore = format!("script -qefc 'criu-ctl restore -D {} -j' /dev/null", img.display());
+    let running = shell(&restore).spawn();
+    wait_for("it counts on", || counter.last() > stopped_at + 3);
+    kill(Pid::from_raw(counter.pid), Signal::SIGKILL).unwrap();
+    assert_eq!(running.wait().status, 128 + 9);
+}
+
+/// Each is refused with the flag that cures it, and the tree runs on.
+#[test]
+fn what_needs_a_flag_says_which() {
+    if !in_lane() {
+        return;
+    }
+    let dir = TempDir::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let lock = dir.join("lock");
+    let connect = format!("exec 5<>/dev/tcp/127.0.0.1/{port}; LOOP");
+    let hold = format!("exec 6>{}; flock 6; LOOP", lock.display());
+    let cases: [(&str, Stdio, &str); 3] = [
+        (&connect, Stdio::null(), "try: --tcp-established"),
+        ("LOOP", OwnedFd::from(theirs).into(), "try: --ext-unix-sk"),
+        (&hold, Stdio::null(), "try: --file-locks"),
+    ];
+    for (n, (script, stdin, cure)) in cases.into_iter().enumerate() {
+        let own = TempDir::new();
+        let counter = Counter::with_stdin(&own, script, stdin);
+        let img = own.join("img");
+        dump(&counter, &img, "").refuses(125, cure);
+        let then = counter.last();
+        wait_for("it counts on", || counter.last() > then + 3);
+        assert!(img.join("catena-dump-unfinished").exists(), "case {n}");
+    }
+    drop((ours, listener));
+}
+
+#[test]
+fn a_file_lock_comes_along_with_its_flag() {
+    if !in_lane() {
+        return;
+    }
+    let dir = TempDir::new();
+    let (img, lock) = (dir.join("img"), dir.join("lock"));
+    let mut counter = Counter::running(&dir, &format!("exec 6>{}; flock 6; LOOP", lock.display()));
+    dump(&counter, &img, "-l").succeeds();
+    counter.expect_gone();
+    let free = format!("flock -n {} true", lock.display());
+    assert_eq!(shell(&free).run().status, 0);
+    criu_ctl("restore", &img, "-l -d").run().succeeds();
+    assert_eq!(shell(&free).run().status, 1, "the restored process holds the lock again");
+    kill(Pid::from_raw(counter.pid), Signal::SIGKILL).unwrap();
+}
+
+#[test]
+fn its_own_tree_is_refused() {
+    if !in_lane() {
+        return;
+    }
+    let dir = TempDir::new();
+    let line = format!("criu-ctl dump -t $$ -D {}; exit $?", dir.join("img").display());
+    shell(&line).run().refuses(125, "criu-ctl runs inside the tree it is to dump");
+}
+
+#[test]
+fn a_full_disk_is_named_and_nothing_half_is_restored() {
+    if !in_lane() {
+        return;
+    }
+    let dir = TempDir::new();
+    let img = dir.join("img");
+    let counter = Counter::start(&dir);
+    std::fs::create_dir(&img).unwrap();
+    let options = Some("size=128k,mode=0700");
+    nix::mount::mount(Some("small"), &img, Some("tmpfs"), nix::mount::MsFlags::empty(), options).unwrap();
+    dump(&counter, &img, "").refuses(125, "no space is left");
+    criu_ctl("restore", &img, "").run().refuses(125, "its dump did not finish");
+    let then = counter.last();
+    wait_for("the tree runs on", || counter.last() > then + 3);
+}
+
+/// The real criu, killed at work: the memory makes its work long enough.
+#[test]
+fn a_criu_killed_at_work_leaves_nothing_and_no_dump_to_trust() {
+    if !in_lane() {
+        return;
+    }
+    let dir = TempDir::new();
+    let img = dir.join("img");
+    let fill = "a=$(head -c 60000000 /dev/zero | tr '\\0' x); b=$a$a$a; LOOP";
+    let mut counter = Counter::running(&dir, fill);
+    let kill_criu = |running: &catena_tests::Running, started: &dyn Fn() -> bool| {
+        wait_for("criu is at work", started);
+        let path = format!("/proc/{0}/task/{0}/children", running.pid());
+        let children = std::fs::read_to_string(path).unwrap();
+        let criu: Vec<i32> = children.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+        let is_criu =
+            |pid: &&i32| std::fs::read(format!("/proc/{pid}/comm")).is_ok_and(|c| c.starts_with(b"criu"));
+        let pid = criu.iter().find(is_criu).unwrap_or_else(|| panic!("criu is over: {children}"));
+        kill(Pid::from_raw(*pid), Signal::SIGKILL).unwrap();
+    };
+    // A whole dump first, to have something to restore.
+    dump(&counter, &img, "-R").succeeds();
+    let second = dir.join("second");
+    let running = criu_ctl("dump", &second, &format!("-t {}", counter.pid)).spawn();
+    kill_criu(&running, &|| second.join("inventory.img").exists() || second.join("pages-1.img").exists());
+    running.wait().refuses(125, "criu went away without an answer: it was killed by signal 9");
+    criu_ctl("restore", &second, "").run().refuses(125, "its dump did not finish");
+    counter.kill();
+
+    let running = criu_ctl("restore", &img, "").spawn();
+    kill_criu(&running, &|| img.join("restore.log").metadata().is_ok_and(|m| m.len() > 10_000));
+    running.wait().refuses(125, "criu went away without an answer");
+    wait_for("nothing half restored is left", || processes_with(&counter.mark).is_empty());
+}
+
+/// A restored tree stays in the cgroup that criu-ctl was started in: `cg-apply -m 1G -- criu-ctl restore` means it.
+#[test]
+fn the_cgroup_is_criu_ctl_s_own() {
+    if !in_lane() || !requires::cgroup_v1("pids") {
+        return;
+    }
+    let dir = TempDir::new();
+    let img = dir.join("img");
+    let mut counter = Counter::start(&dir);
+    dump(&counter, &img, "").succeeds();
+    counter.expect_gone();
+    let group = requires::cgroup_mount("pids").unwrap().join(format!("catena-criu-{}", std::process::id()));
+    std::fs::create_dir(&group).unwrap();
+    let line =
+        format!("echo $$ >{}/cgroup.procs && exec criu-ctl restore -D {} -d", group.display(), img.display());
+    let out = shell(&line).run();
+    let cgroup = std::fs::read_to_string(format!("/proc/{}/cgroup", counter.pid)).unwrap_or_default();
+    kill(Pid::from_raw(counter.pid), Signal::SIGKILL).unwrap_or(());
+    wait_for("the cgroup is empty", || std::fs::remove_dir(&group).is_ok());
+    out.succeeds();
+    let name = group.file_name().unwrap().to_str().unwrap();
+    assert!(cgroup.lines().any(|line| line.ends_with(&format!(":pids:/{name}"))), "{cgroup}");
+}
+
+/// Namespaces of its own, a root of its own, a bind mount from outside, all known from its config.json.
+#[test]
+fn a_container_comes_back_in_its_namespaces() {
+    if !in_lane() {
+        return;
+    }
+    let dir = TempDir::new();
+    let (root, volume, img) = (dir.join("root"), dir.join("vol"), dir.join("img"));
+    for folder in [&root, &volume] {
+        std::fs::create_dir(folder).unwrap();
+    }
+    let none: Option<&str> = None;
+    nix::mount::mount(Some("/"), &root, none, nix::mount::MsFlags::MS_BIND, none).unwrap();
+    let config = dir.file(
+        "config.json",
+        r#"{"ociVersion":"1.0.2","root":{"path":"root"},"mounts":[
+            {"destination":"/proc","type":"proc","source":"proc"},{"destination":"/mnt/","type":"bind","source":"vol"}]}"#,
+    );
+    let inner = format!(
+        "mount --make-rprivate / && mount -t proc proc {root}/proc && mount --bind {vol} {root}/mnt && cd {root} && \
+         pivot_root . . && umount -l . && cd / && exec setsid bash -c 'exec </dev/null >/dev/null 2>&1; \
+         while :; do echo $((++i)) >>/mnt/count; sleep 0.02; done' {vol}",
+        root = root.display(),
+        vol = volume.display()
+    );
+    let mut outside = shell(&format!("exec unshare -mpf bash -c '{}'", inner.replace('\'', "'\\''"))).spawn();
+    let count = volume.join("count");
+    wait_for("it counts", || counter::last(&count) > 2);
+    let init = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", outside.pid())).unwrap();
+    let dump = |flags: &str| criu_ctl("dump", &img, &format!("-t {} {flags}", init.trim())).run();
+    dump("").refuses(125, "a mount in there comes from outside the tree");
+    dump(&format!("--oci {}", config.display())).succeeds();
+    outside.kill();
+    let stopped_at = counter::last(&count);
+
+    let running = criu_ctl(
+        "restore",
+        &img,
+        &format!("--oci {} --pid-file {}/pid", config.display(), dir.path().display()),
+    )
+    .spawn();
+    wait_for("it counts on", || counter::last(&count) > stopped_at + 3);
+    let pid: i32 = std::fs::read_to_string(dir.join("pid")).unwrap().parse().unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    assert!(status.lines().any(|line| line.starts_with("NSpid:") && line.ends_with("\t1")), "{status}");
+    let mounts = std::fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap();
+    assert_eq!(mounts.lines().count(), 3, "its root, /proc and /mnt, nothing of the host's:\n{mounts}");
+    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    running.wait().exits(128 + 9);
+}
