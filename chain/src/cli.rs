@@ -14,7 +14,7 @@ pub struct Common {
     #[arg(short = 'N', long)]
     pub new: bool,
     /// Read the plan from here: a file, fd:N, or - for standard input
-    #[arg(long, value_name = "FILE|fd:N|-")]
+    #[arg(long, value_name = "FILE|fd:N|-", conflicts_with = "new")]
     pub plan: Option<OsString>,
     /// Take this tool's share of an OCI config.json; flags come on top
     #[arg(long, value_name = "CONFIG")]
@@ -57,6 +57,13 @@ pub enum Parsed<A> {
     Flags(A),
     /// Help was asked for; here it is.
     Help(String),
+}
+
+/// `--status-fd` in a tool's own words, read before the rest: a command line that is wrong elsewhere is told there too.
+pub fn status_fd(words: &[OsString]) -> Option<RawFd> {
+    let inline = words.iter().find_map(|w| w.to_str()?.strip_prefix("--status-fd="));
+    let named = || words.windows(2).find(|pair| pair[0] == "--status-fd").and_then(|pair| pair[1].to_str());
+    inline.or_else(named)?.parse().ok()
 }
 
 /// Parses a tool's own words (without those behind `--`).

@@ -83,6 +83,9 @@ pub fn begin<A: Flags, S: Spec + Default>(
             return driven(received.unwrap_or_default(), next.unwrap_or(&[]));
         }
     }
+    if let Some(fd) = cli::status_fd(own).filter(|fd| sys::fd::borrow(*fd).is_ok()) {
+        report::status_to(fd);
+    }
     let flags: A = match cli::parse(S::TOOL.as_str(), own)? {
         Parsed::Flags(flags) => flags,
         Parsed::Help(text) => return report::stdout(text.as_bytes()).map(|()| Begun::Done),
@@ -90,7 +93,6 @@ pub fn begin<A: Flags, S: Spec + Default>(
     let common = flags.common().clone();
     if let Some(fd) = common.status_fd {
         sys::fd::borrow(fd).cannot(format_args!("use fd {fd}"), format_args!("fcntl({fd})"))?;
-        report::status_to(fd);
     }
     if common.version {
         let text = cli::version(S::TOOL.as_str(), common.json, features);

@@ -58,7 +58,7 @@ fn right_chain(links: &[Written], command: &[OsString]) -> String {
 /// A word as a shell reads it.
 pub fn quote(word: &OsString) -> String {
     let text = word.to_string_lossy();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=@:,+%".contains(c);
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=@:,+%…".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         return text.into_owned();
     }

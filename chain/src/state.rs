@@ -91,12 +91,16 @@ pub struct Fds {
 }
 
 impl Fds {
+    /// The chain's own: not given by the user, not for the command.
+    pub fn own(&self) -> impl Iterator<Item = RawFd> {
+        let single = [self.meet, self.gate, self.filter, self.terminal, self.parent];
+        let files = self.files.iter().map(|(_, fd)| *fd);
+        self.tools.values().copied().chain(files).chain(single.into_iter().flatten())
+    }
+
     /// Every number in it.
     pub fn all(&self) -> impl Iterator<Item = RawFd> {
-        let single = [self.status, self.meet, self.gate, self.filter, self.terminal, self.parent];
-        let tools = self.tools.values().copied();
-        let files = self.files.iter().map(|(_, fd)| *fd);
-        tools.chain(files).chain(single.into_iter().flatten()).chain(self.keep.iter().copied())
+        self.own().chain(self.status).chain(self.keep.iter().copied())
     }
 }
 
@@ -151,11 +155,23 @@ impl State {
         }
         same_build(&text, doing)?;
         let state: State = crate::json::parse(&text, doing)?;
+        state.is_whole()?;
         for fd in state.fds.all() {
             let fd = sys::fd::borrow(fd).cannot(doing, format_args!("fcntl({fd})"))?;
             sys::fd::set_cloexec(fd, true).cannot(doing, "fcntl(F_SETFD)")?;
         }
         Ok(Some(state))
+    }
+
+    fn is_whole(&self) -> Result<()> {
+        let wrong = match () {
+            () if self.catena != CATENA => format!("catena: version {}, not {CATENA}", self.catena),
+            () if !self.complete => "complete: it is not".to_string(),
+            // A layer added now would find a receipt that is there already.
+            () if self.receipts.len() > self.layers.len() => "it has more receipts than layers".to_string(),
+            () => return Ok(()),
+        };
+        Err(Error::usage("take over the state of the chain", wrong))
     }
 
     /// Writes the state to a sealed memfd for the next link; gives the fd and the variable that names it.
