@@ -4,7 +4,11 @@ use chain::cli::{Common, Flags};
 
 /// Drops capabilities and becomes a user, then executes the next program.
 #[derive(clap::Parser, Clone, Debug, Default)]
-#[command(name = "cap-drop", disable_version_flag = true, after_help = AFTER, max_term_width = 100)]
+#[command(
+    name = "cap-drop",
+    disable_version_flag = true, after_help = AFTER,
+    override_usage = "cap-drop [OPTIONS] -- PROGRAM [ARGS…]"
+)]
 pub(crate) struct Args {
     /// Drop every capability, from all five sets
     #[arg(long)]

@@ -42,9 +42,18 @@ pub(crate) fn list(mask: u64) -> Vec<String> {
     (0..64).filter(|n| mask & 1 << n != 0).map(of).collect()
 }
 
-/// For a sentence.
+/// For a line of `--print`.
 pub(crate) fn words(mask: u64) -> String {
     list(mask).join(", ")
+}
+
+/// For a sentence: the first few.
+pub(crate) fn few(mask: u64) -> String {
+    let names = list(mask);
+    match names.len() {
+        0..=5 => names.join(", "),
+        n => format!("{} and {} more", names[..3].join(", "), n - 3),
+    }
 }
 
 fn unknown(word: &str) -> Error {

@@ -232,7 +232,7 @@ fn exec_keeps_what_was_asked(change: &CapChange, asked: CapSets, after: CapSets,
         if !named || asked == after {
             continue;
         }
-        let (more, less) = (name::words(after & !asked), name::words(asked & !after));
+        let (more, less) = (name::few(after & !asked), name::few(asked & !after));
         let detail = match more.is_empty() {
             false => format!("{set}: its exec would give {more}"),
             true => format!("{set}: its exec would take {less}"),

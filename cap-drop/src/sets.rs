@@ -209,7 +209,7 @@ fn ambient_can_be_raised(
         return Ok(());
     }
     let place = if oci { "process.capabilities.ambient" } else { "ambient" };
-    let detail = format!("{place}: {}: not in permitted and inheritable", name::words(lost));
+    let detail = format!("{place}: {}: not in permitted and inheritable", name::few(lost));
     if !may_lack {
         return Err(Error::usage("raise ambient capabilities", detail));
     }
@@ -232,7 +232,7 @@ fn kernel_will_take(sets: CapSets, present: &Present, oci: bool) -> Result<()> {
     for (set, wrong, why) in rules {
         if wrong != 0 {
             let place = if oci { "process.capabilities." } else { "" };
-            let detail = format!("{place}{set}: {}: {why}", name::words(wrong));
+            let detail = format!("{place}{set}: {}: {why}", name::few(wrong));
             return Err(Error::new(Class::Denied, "set the capabilities", detail));
         }
     }

@@ -81,8 +81,16 @@ pub fn idmap(config: &Config, _bundle: &Path) -> Result<Idmap> {
 pub fn ns_enter(config: &Config, _bundle: &Path) -> Result<NsEnter> {
     let linux = linux(config);
     refuse("linux.netDevices", linux.net_devices.as_ref())?;
+    let mut namespaces = linux.namespaces;
+    for (i, ns) in namespaces.iter_mut().enumerate() {
+        ns.path = ns.path.take().filter(|path| !path.0.is_empty());
+        if ns.path.as_ref().is_some_and(|path| !path.0.starts_with(b"/")) {
+            let detail = format!("linux.namespaces[{i}].path: not an absolute path");
+            return Err(Error::usage("carry out config.json", detail));
+        }
+    }
     Ok(NsEnter {
-        namespaces: linux.namespaces,
+        namespaces,
         time_offsets: linux.time_offsets,
         hostname: config.hostname.clone().filter(|h| !h.is_empty()),
         domainname: config.domainname.clone().filter(|d| !d.is_empty()),
@@ -160,6 +168,7 @@ pub fn seccomp_load(config: &Config, _bundle: &Path) -> Result<SeccompLoad> {
         seccomp: linux(config).seccomp,
         unknown_syscalls_warn: true,
         allow_new_privileges: !process(config).no_new_privileges,
+        ..SeccompLoad::default()
     })
 }
 

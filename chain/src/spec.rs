@@ -5,8 +5,8 @@
 use crate::bytes::Bytes;
 use crate::ids::{Gid, Uid};
 use crate::oci::{
-    Capabilities, Device, IdMapping, Mount, Namespace, Personality, Resources, Rlimit, Root, Seccomp,
-    TimeOffset,
+    Capabilities, Device, IdMapping, Mount, Namespace, Personality, Profile, Resources, Rlimit, Root,
+    Seccomp, SyscallRule, TimeOffset,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -262,13 +262,33 @@ pub struct CapChange {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct SeccompLoad {
-    /// The filter, as OCI has it; `@default` and Docker's files were resolved to this when the layer was written.
+    /// The filter, as OCI has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seccomp: Option<Seccomp>,
+    /// Instead of it, a profile with rules that depend on the capabilities of the command: these are known only where
+    /// the filter is made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<ProfileSource>,
+    /// Rules on top: each takes its calls out of every rule below. Without anything below, the rest is allowed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<SyscallRule>,
+    /// For calls that no rule names, instead of what the profile says; with `names` empty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default: Option<SyscallRule>,
     /// Calls this build's libseccomp does not know are left out (and recorded) instead of refused: OCI's rule.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub unknown_syscalls_warn: bool,
     /// Load without no_new_privs (needs CAP_SYS_ADMIN).
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub allow_new_privileges: bool,
+}
+
+/// Where a profile with conditions comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "the name of a profile, as \"@default\", or a profile")]
+pub enum ProfileSource {
+    /// One of this build's own: `@default`.
+    Own(String),
+    /// A document as Docker writes them.
+    Document(Box<Profile>),
 }

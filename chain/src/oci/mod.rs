@@ -6,12 +6,14 @@
 mod linux;
 mod mounts;
 mod process;
+mod profile;
 mod read;
 mod seccomp;
 
 pub use linux::*;
 pub use mounts::*;
 pub use process::*;
+pub use profile::*;
 pub use read::{CONFIG_MAX, parse_config, read_bounded, read_config};
 pub use seccomp::*;
 

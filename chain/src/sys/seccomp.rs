@@ -36,5 +36,7 @@ pub fn load(program: &[Instruction], flags: u64) -> Result<Option<OwnedFd>, Errn
 /// kernel: -1 is no address, no fd and no length that anything takes.
 pub fn refused_call(number: i64) -> Option<i32> {
     // SAFETY: no pointer among the arguments can be read or written, so no memory of ours is touched.
-    check(unsafe { libc::syscall(number, -1_i64, -1_i64, -1_i64, -1_i64, -1_i64, -1_i64) }).err().map(|e| e as i32)
+    check(unsafe { libc::syscall(number, -1_i64, -1_i64, -1_i64, -1_i64, -1_i64, -1_i64) })
+        .err()
+        .map(|e| e as i32)
 }
