@@ -1,2 +1,41 @@
-//! cg-apply
-fn main() {}
+//! cg-apply: makes a cgroup, limits it, joins it, sets rlimits, then executes the next program.
+#![forbid(unsafe_code)]
+
+mod answer;
+mod apply;
+mod cli;
+mod devices;
+mod limits;
+mod memory;
+mod plan;
+mod remove;
+mod rlimits;
+mod show;
+mod sizes;
+mod steward;
+
+use chain::link::Begun;
+use std::process::ExitCode;
+
+const FEATURES: &[&str] = &["cgroup-v1", "cgroup-v2", "hybrid", "devices", "rlimits", "oom-score-adj"];
+
+fn main() -> ExitCode {
+    chain::link::run("cg-apply", || {
+        if let Some(args) = cli::removal()? {
+            return remove::group(&args);
+        }
+        let (mut link, spec) = match chain::link::begin(chain::share::cg_apply, plan::from_flags, FEATURES)? {
+            Begun::Act(link, spec) => (link, spec),
+            Begun::Ask(question, args, spec) => return answer::answer(question, &args, &spec),
+            Begun::Done => return Ok(0),
+        };
+        // Everything that can be refused is refused here, before a directory is made.
+        let mut plan = plan::resolve(&spec, &plan::facts(&spec)?)?;
+        apply::make(&mut plan)?;
+        if let Some(status) = steward::stay(&mut plan, &mut link.state)? {
+            return Ok(status);
+        }
+        let receipt = apply::enter(&mut plan, &mut link.state)?;
+        match link.go_on(receipt)? {}
+    })
+}

@@ -98,6 +98,11 @@ impl Dir {
         Ok(fd)
     }
 
+    /// Whether [`super::Group::create`] made it.
+    pub fn is_new(&self) -> bool {
+        self.made > 0
+    }
+
     /// Reads one of its files; None when there is no such file.
     pub fn read(&self, file: &str) -> Result<Option<String>> {
         let Some(fd) = self.open()? else { return Ok(None) };
@@ -108,6 +113,21 @@ impl Dir {
     pub fn write(&self, file: &str, value: &str) -> Result<()> {
         let doing = format!("set {file} of the cgroup {} to {value}", self.path);
         write_at(self.fd()?.as_fd(), file, value).cannot(doing, format_args!("write({}/{file})", self.path))
+    }
+
+    /// Writes several values to one file, each in one write.
+    pub fn write_each(&self, file: &str, values: &[String]) -> Result<()> {
+        let path = &self.path;
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = openat(self.fd()?.as_fd(), file, flags, Mode::empty())
+            .cannot(format_args!("set {file} of the cgroup {path}"), format_args!("open({path}/{file})"))?;
+        for value in values {
+            rustix::io::write(&fd, value.as_bytes()).cannot(
+                format_args!("set {file} of the cgroup {path} to {value}"),
+                format_args!("write({path}/{file})"),
+            )?;
+        }
+        Ok(())
     }
 }
 

@@ -59,6 +59,13 @@ impl Group {
         Ok(())
     }
 
+    /// Closes the directories it holds open.
+    pub fn close(&mut self) {
+        for dir in &mut self.dirs {
+            dir.fd = None;
+        }
+    }
+
     /// Moves this process back to the groups it was in when the hierarchies were detected.
     pub fn leave(&self) -> Result<()> {
         self.dirs.iter().try_for_each(go_back)

@@ -17,6 +17,13 @@ use std::time::{Duration, Instant};
 /// How long processes that were killed may take to leave. One that hangs in the kernel (NFS, a dying disk) takes longer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Some pids for a message.
+pub fn list(pids: &[i32]) -> String {
+    let some: Vec<String> = pids.iter().take(8).map(ToString::to_string).collect();
+    let more = if pids.len() > some.len() { ", …" } else { "" };
+    format!("{}{more}", some.join(", "))
+}
+
 impl Group {
     /// Every process in it or in a group below it, in whatever hierarchy.
     pub fn procs(&self) -> Result<Vec<i32>> {
@@ -73,7 +80,7 @@ impl Group {
                 return Err(Error::new(
                     Class::Conflict,
                     "kill what is in the cgroup",
-                    format_args!("{pids:?} do not die"),
+                    format_args!("{} do not die", list(&pids)),
                 )
                 .why("a process that hangs in the kernel cannot be killed before it comes back"));
             }
@@ -254,7 +261,7 @@ impl Dir {
                 let name = OsStr::from_bytes(name).display();
                 return Err(self
                     .cannot_remove(Errno::EBUSY)
-                    .why(format_args!("{name} holds {pids:?}"))
+                    .why(format_args!("{name} holds {}", list(&pids)))
                     .cure("--kill"));
             }
             std::thread::sleep(pause);

@@ -13,6 +13,7 @@ mod kill;
 pub use convert::{cpu_shares_of_weight, cpu_weight_of_shares};
 pub use dir::Dir;
 pub use group::Group;
+pub use kill::list;
 
 use crate::bytes::Bytes;
 use crate::error::{Class, Error, Result};
@@ -155,6 +156,12 @@ impl Hierarchy {
         }
         below.extend_from_slice(components);
         Ok(Dir::new(self, &below))
+    }
+
+    /// Controllers that the root of this v2 mount has.
+    pub fn root_controllers(&self) -> Result<Vec<String>> {
+        let text = Dir::new(self, &[]).read("cgroup.controllers")?.unwrap_or_default();
+        Ok(text.split_whitespace().map(String::from).collect())
     }
 
     /// The directory of the caller's own group.

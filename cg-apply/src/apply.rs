@@ -1,0 +1,369 @@
+//! The operations, in order: make the group and limit it while nobody is in it, then enter it.
+
+use crate::devices;
+use crate::limits::{Expect, Write, may_fail, members};
+use crate::plan::{Devices, Plan};
+use crate::rlimits;
+use chain::cgroup::{Dir, Group, Version};
+use chain::state::{Receipt, State};
+use chain::sys::bpf;
+use chain::{Cannot, Class, Error, Result, ToolName, proc};
+use nix::errno::Errno;
+use serde_json::{Map, Value, json};
+use std::os::fd::AsFd;
+
+/// Names our programs among others on the same group, so that ours can be replaced.
+const PROGRAM_NAME: &str = "catena_devices";
+
+/// Makes the group with its limits. On failure nothing of it stays.
+pub(crate) fn make(plan: &mut Plan) -> Result<()> {
+    let Some(mut group) = plan.group.take() else { return Ok(()) };
+    let needed: Vec<&str> = plan.needed.iter().map(String::as_str).collect();
+    group.create(plan.exclusive, &needed)?;
+    let limited = limit(&group, plan);
+    if let Err(error) = limited {
+        group.undo()?;
+        return Err(error);
+    }
+    plan.group = Some(group);
+    Ok(())
+}
+
+fn limit(group: &Group, plan: &mut Plan) -> Result<()> {
+    if plan.fresh && group.dirs.iter().any(|d| !d.is_new()) {
+        return Err(Error::new(Class::Conflict, "make a fresh cgroup", "somebody made one of the same name"));
+    }
+    if let Some(limit) = plan.check_usage {
+        check_usage(group, limit)?;
+    }
+
+    // Some files refuse a value as long as another file has its old one (memory above memory and swap together, a
+    // quota below its burst), so what was refused is tried again when the others are set.
+    let mut again = Vec::new();
+    for write in &plan.writes {
+        match perform(group, write) {
+            Err(e) if matches!(e.errno(), Some(Errno::EINVAL | Errno::EBUSY)) => again.push(write),
+            other => forgive(other, &write.field, &plan.attempt, &mut plan.degraded)?,
+        }
+    }
+    for write in again {
+        let result = perform(group, write).map_err(|e| explain(e, group, write));
+        forgive(result, &write.field, &plan.attempt, &mut plan.degraded)?;
+    }
+
+    if let Some(rules) = &plan.devices {
+        let result = limit_devices(group, rules);
+        forgive(result, "resources.devices", &plan.attempt, &mut plan.degraded)?;
+    }
+    Ok(())
+}
+
+/// Lets a failure pass where `--try` names the field.
+fn forgive(result: Result<()>, field: &str, attempt: &[String], degraded: &mut Vec<String>) -> Result<()> {
+    match result {
+        Err(error) if may_fail(attempt, field) => {
+            degraded.push(format!("{field}: {error}"));
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+fn dir_of<'a>(group: &'a Group, controller: &str, version: Version) -> Result<&'a Dir> {
+    let dir = if version == Version::V1 { group.v1(controller) } else { group.v2() };
+    dir.ok_or_else(|| {
+        Error::new(Class::Internal, format_args!("limit {controller}"), "the group has no such directory")
+    })
+}
+
+fn perform(group: &Group, write: &Write) -> Result<()> {
+    let dir = dir_of(group, &write.controller, write.version)?;
+    match dir.write(&write.file, &write.value) {
+        Err(e) if write.optional && e.errno() == Some(Errno::ENOENT) => Ok(()),
+        Err(e) if e.errno() == Some(Errno::ENOENT) => {
+            Err(e.class(Class::Unsupported).why("this kernel has no such limit"))
+        }
+        other => other,
+    }
+}
+
+fn explain(error: Error, group: &Group, write: &Write) -> Error {
+    let Ok(dir) = dir_of(group, &write.controller, write.version) else { return error };
+    let usage = if write.version == Version::V1 { "memory.usage_in_bytes" } else { "memory.current" };
+    match (error.errno(), write.controller.as_str()) {
+        (Some(Errno::EBUSY), "memory") => {
+            let used = dir.read(usage).ok().flatten().unwrap_or_default();
+            error.why(format_args!("{} bytes are in use and cannot be reclaimed", used.trim()))
+        }
+        (Some(Errno::EINVAL), "memory") => {
+            error.why("with memory and swap together below memory alone, or above the parent's limit")
+        }
+        (Some(Errno::EINVAL), "cpu") => error
+            .why("a quota is from 1000 µs, a period from 1000 to 1000000 µs, and both within the parent's"),
+        (Some(Errno::EACCES | Errno::EINVAL | Errno::ERANGE), "cpuset") => {
+            error.why("it may only have what its parent has, and what is online")
+        }
+        _ => error,
+    }
+}
+
+/// `checkBeforeUpdate`: a limit below what is used now would have the kernel kill.
+fn check_usage(group: &Group, limit: i64) -> Result<()> {
+    let (dir, file) = match (group.v1("memory"), group.v2()) {
+        (Some(dir), _) => (dir, "memory.usage_in_bytes"),
+        (None, Some(dir)) => (dir, "memory.current"),
+        (None, None) => return Ok(()),
+    };
+    let used = dir.read(file)?.and_then(|t| t.trim().parse::<i64>().ok()).unwrap_or(0);
+    if limit < 0 || used <= limit {
+        return Ok(());
+    }
+    let detail =
+        format_args!("{used} bytes are in use, and resources.memory.checkBeforeUpdate is set").to_string();
+    Err(Error::new(Class::Conflict, format_args!("limit memory to {limit} bytes"), detail))
+}
+
+fn limit_devices(group: &Group, devices: &Devices) -> Result<()> {
+    match devices {
+        Devices::V1(exceptions) => limit_devices_v1(dir_of(group, "devices", Version::V1)?, exceptions),
+        Devices::V2(rules) => limit_devices_v2(dir_of(group, "devices", Version::V2)?, rules),
+    }
+}
+
+/// All denied (or allowed), then exception by exception; then the list is read back.
+fn limit_devices_v1(dir: &Dir, exceptions: &devices::Exceptions) -> Result<()> {
+    let (all, except) = match exceptions.default_allow {
+        true => ("devices.allow", "devices.deny"),
+        false => ("devices.deny", "devices.allow"),
+    };
+    dir.write(all, "a").map_err(|e| match e.errno() {
+        Some(Errno::EINVAL) => e.why("the group has children, and then its list cannot start anew"),
+        Some(Errno::EPERM) => e.why("its parent does not allow all devices"),
+        _ => e,
+    })?;
+    let lines: Vec<String> = exceptions.lines().collect();
+    dir.write_each(except, &lines).map_err(|e| match e.errno() {
+        Some(Errno::EPERM) => e.why("its parent does not allow that device"),
+        _ => e,
+    })?;
+    // With everything allowed the kernel lists no exceptions.
+    let expected = if exceptions.default_allow { vec!["a *:* rwm".to_string()] } else { lines };
+    let text = dir.read("devices.list")?.unwrap_or_default();
+    let mut listed: Vec<&str> = text.lines().collect();
+    let mut expected: Vec<&str> = expected.iter().map(String::as_str).collect();
+    listed.sort_unstable();
+    expected.sort_unstable();
+    if listed == expected {
+        Ok(())
+    } else {
+        Err(Error::readback("devices.list", expected.join(", "), listed.join(", ")))
+    }
+}
+
+/// A program of ours on the group. One that an earlier run of ours left there is taken off when the new one is in
+/// force; those of others stay, for all of them must agree.
+fn limit_devices_v2(dir: &Dir, rules: &[devices::Rule]) -> Result<()> {
+    let doing = format!("limit devices in the cgroup {}", dir.path);
+    let program =
+        bpf::load_device_program(&devices::program(rules), PROGRAM_NAME).cannot(&doing, "bpf(PROG_LOAD)");
+    let program = program.map_err(|e| match e.errno() {
+        Some(Errno::EPERM) => {
+            e.why("loading such a program needs CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN")
+        }
+        _ => e,
+    })?;
+    let (cgroup, program) = (dir.fd()?, program.as_fd());
+    let old = if dir.is_new() {
+        Vec::new()
+    } else {
+        bpf::device_programs(cgroup.as_fd()).cannot(&doing, "bpf(PROG_QUERY)")?
+    };
+    bpf::attach_device_program(cgroup.as_fd(), program).cannot(&doing, "bpf(PROG_ATTACH)")?;
+    for id in old {
+        let Ok(theirs) = bpf::program_by_id(id) else { continue };
+        let (_, name) = bpf::program_info(theirs.as_fd()).cannot(&doing, "bpf(OBJ_GET_INFO_BY_FD)")?;
+        if name == PROGRAM_NAME {
+            bpf::detach_device_program(cgroup.as_fd(), theirs.as_fd()).cannot(&doing, "bpf(PROG_DETACH)")?;
+        }
+    }
+    let (id, _) = bpf::program_info(program).cannot(&doing, "bpf(OBJ_GET_INFO_BY_FD)")?;
+    let attached = bpf::device_programs(cgroup.as_fd()).cannot(&doing, "bpf(PROG_QUERY)")?;
+    if attached.contains(&id) {
+        Ok(())
+    } else {
+        Err(Error::readback("the device program", id, format_args!("{attached:?}")))
+    }
+}
+
+/// Does to this process what the layer asks for: limits, score, group. Goes back out of the group when it fails.
+pub(crate) fn enter(plan: &mut Plan, state: &mut State) -> Result<Receipt> {
+    let entered = try_enter(plan, state);
+    if entered.is_err() {
+        abandon(plan)?;
+    }
+    entered
+}
+
+fn try_enter(plan: &mut Plan, state: &mut State) -> Result<Receipt> {
+    for (resource, _, hard) in &plan.rlimits {
+        forgive(rlimits::raise(*resource, *hard), "rlimits", &plan.attempt, &mut plan.degraded)?;
+    }
+    if let Some(score) = plan.oom_score_adj {
+        forgive(set_oom_score(score), "oomScoreAdj", &plan.attempt, &mut plan.degraded)?;
+    }
+    let mut applied = Map::new();
+    if let Some(group) = &plan.group {
+        group.join(0)?;
+        applied.insert("cgroup".into(), json!(group.paths().collect::<Vec<_>>()));
+        applied.insert("limits".into(), Value::Object(read_back(group, &plan.writes, &plan.degraded)?));
+    }
+    if !plan.rlimits.is_empty() {
+        let named =
+            plan.rlimits.iter().map(|(n, soft, hard)| (rlimits::name(*n).to_string(), json!([soft, hard])));
+        applied.insert("rlimits".into(), Value::Object(named.collect()));
+        state.landing.rlimits = within_reach(&plan.rlimits, &plan.degraded)?;
+    }
+    if let Some(score) = plan.oom_score_adj {
+        applied.insert("oomScoreAdj".into(), json!(score));
+    }
+    let mut receipt = Receipt::verified(ToolName::CgApply, Value::Object(applied));
+    receipt.degraded = std::mem::take(&mut plan.degraded);
+    if let Some(group) = &mut plan.group {
+        group.close();
+    }
+    Ok(receipt)
+}
+
+/// What the landing can set: where raising was forgiven, the hard limit that there is.
+fn within_reach(limits: &[(u32, u64, u64)], degraded: &[String]) -> Result<Vec<(u32, u64, u64)>> {
+    if !degraded.iter().any(|d| d.starts_with("rlimits: ")) {
+        return Ok(limits.to_vec());
+    }
+    let cut = |(resource, soft, hard): &(u32, u64, u64)| {
+        let (_, most) =
+            chain::sys::process::prlimit(0, *resource, None).cannot("read resource limits", "prlimit")?;
+        Ok((*resource, (*soft).min(most), (*hard).min(most)))
+    };
+    limits.iter().map(cut).collect()
+}
+
+/// Leaves the group and removes what was made of it. For a link that stays nobody's: without `--keep` the supervisor
+/// does it.
+pub(crate) fn abandon(plan: &mut Plan) -> Result<()> {
+    match plan.group.as_mut().filter(|_| plan.keep) {
+        Some(group) => group.leave().and_then(|()| group.undo()),
+        None => Ok(()),
+    }
+}
+
+/// oom_score_adj of this process, inherited by all that follows.
+fn set_oom_score(score: i32) -> Result<()> {
+    let read =
+        || proc::read("/proc/self/oom_score_adj").map(|t| String::from_utf8_lossy(&t).trim().to_string());
+    let present = read()?;
+    if present == score.to_string() {
+        return Ok(());
+    }
+    // Without CAP_SYS_ADMIN there is no private procfs, and then nobody's privilege is at stake either.
+    let written = match proc::private() {
+        Ok(private) => proc::write_at(private.as_fd(), "self/oom_score_adj", score.to_string().as_bytes()),
+        Err(_) => proc::write_at(rustix::fs::CWD, "/proc/self/oom_score_adj", score.to_string().as_bytes()),
+    };
+    written.map_err(|e| match e.errno() {
+        Some(Errno::EACCES | Errno::EPERM) => {
+            e.why(format_args!("it is {present}, and lowering it needs CAP_SYS_RESOURCE"))
+        }
+        _ => e,
+    })?;
+    let found = read()?;
+    if found == score.to_string() { Ok(()) } else { Err(Error::readback("oom_score_adj", score, found)) }
+}
+
+/// What the files say now, by field; refused when it is not what was asked.
+fn read_back(group: &Group, writes: &[Write], degraded: &[String]) -> Result<Map<String, Value>> {
+    let mut found = Map::new();
+    let left_out = |field: &str| {
+        degraded.iter().any(|d| d.strip_prefix(field).is_some_and(|rest| rest.starts_with(": ")))
+    };
+    for (at, write) in writes.iter().enumerate() {
+        // A later write to the same file is the one that counts.
+        let replaced = writes[at + 1..].iter().any(|w| w.file == write.file && w.version == write.version);
+        if left_out(&write.field) || replaced && write.expect != Expect::Anything {
+            continue;
+        }
+        let dir = dir_of(group, &write.controller, write.version)?;
+        let Some(text) = dir.read(&write.file)? else {
+            if write.optional {
+                continue;
+            }
+            return Err(Error::readback(&write.file, &write.value, "nothing: the file is gone"));
+        };
+        let text = text.trim();
+        if !agrees(write, text) {
+            return Err(Error::readback(format_args!("{} of {}", write.file, dir.path), &write.value, text));
+        }
+        in_force(dir, write)?;
+        found.insert(write.field.clone(), text.into());
+    }
+    Ok(found)
+}
+
+fn agrees(write: &Write, text: &str) -> bool {
+    let numbers = || Some((write.value.parse::<u64>().ok()?, text.parse::<u64>().ok()?));
+    match write.expect {
+        Expect::Same => text == write.value,
+        Expect::RoundedTo(unit) => {
+            text == write.value || numbers().is_some_and(|(asked, found)| found == asked - asked % unit)
+        }
+        Expect::Unlimited => text.parse::<u64>().is_ok_and(|n| n >= i64::MAX as u64 - (1 << 21)),
+        Expect::List => members(text) == members(&write.value),
+        Expect::Line(line) => text.lines().any(|l| l == line),
+        Expect::Anything => true,
+    }
+}
+
+/// v2 takes any list of CPUs, and then runs on those that the ancestors have too: less than was asked is no success.
+fn in_force(dir: &Dir, write: &Write) -> Result<()> {
+    if write.expect != Expect::List || write.version != Version::V2 {
+        return Ok(());
+    }
+    let file = format!("{}.effective", write.file);
+    let text = dir.read(&file)?.unwrap_or_default();
+    if members(&text) == members(&write.value) {
+        Ok(())
+    } else {
+        Err(Error::readback(file, &write.value, text.trim()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(value: &str, expect: Expect) -> Write {
+        let (field, controller, file) = (String::new(), String::new(), String::new());
+        Write { field, controller, version: Version::V1, file, value: value.into(), expect, optional: false }
+    }
+
+    #[test]
+    fn a_limit_that_came_out_otherwise_is_noticed() {
+        let table = [
+            ("100", Expect::Same, "100", true),
+            ("100", Expect::Same, "max", false),
+            ("50000 100000", Expect::Same, "50000 100000", true),
+            ("5000", Expect::RoundedTo(4096), "4096", true),
+            ("8192", Expect::RoundedTo(4096), "8192", true),
+            ("8192", Expect::RoundedTo(4096), "4096", false),
+            ("8192", Expect::RoundedTo(4096), "9223372036854771712", false),
+            ("-1", Expect::Unlimited, "9223372036854771712", true),
+            ("-1", Expect::Unlimited, "4096", false),
+            ("0,1", Expect::List, "0-1", true),
+            ("0-1", Expect::List, "0", false),
+            ("1", Expect::Line("oom_kill_disable 1"), "oom_kill_disable 1\nunder_oom 0", true),
+            ("1", Expect::Line("oom_kill_disable 1"), "oom_kill_disable 0\nunder_oom 0", false),
+        ];
+        for (value, expect, found, agreed) in table {
+            assert_eq!(agrees(&write(value, expect), found), agreed, "{value} {expect:?} {found}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The command line.
+
+use crate::sizes::{Count, CpuTime, LimitSpec, Size};
+use chain::cli::{Common, Flags, Parsed};
+use chain::{Error, Result};
+use std::ffi::OsString;
+
+const EXAMPLES: &str = "\
+Examples:
+  cg-apply -m 512M --pids 100 --cpus 1.5 -- make -j8
+  cg-apply -m 512M -- ns-enter -mpniuC -- rootfs-prep --root ./rootfs -- cap-drop --all -- sh
+  cg-apply --rlimit nofile=1024:4096 --oom-score-adj 500 -- sh
+  cg-apply --cgroup /batch/7 --keep -m 2G -- ./job      and later: cg-apply --rm /batch/7 --kill
+
+Without --keep a supervisor stays outside the group, and removes it with all that is left in it when the command ends.
+Sizes take K, M, G, T (powers of 1024); 'max', 'infinity', 'unlimited' and -1 mean no limit.";
+
+/// Make, limit and join a cgroup (v1, hybrid or v2), set rlimits, and execute the next program
+#[derive(clap::Parser, Clone, Debug)]
+#[command(name = "cg-apply", disable_version_flag = true, after_help = EXAMPLES,
+    override_usage = "cg-apply [OPTIONS] -- PROGRAM [ARGS…]")]
+pub(crate) struct Args {
+    /// The group: absolute from the root of each hierarchy, or relative to the caller's own (default: a fresh name)
+    #[arg(long, value_name = "PATH")]
+    pub(crate) cgroup: Option<OsString>,
+    /// Leave the group behind, and no supervisor
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Refuse a group that holds processes already or is frozen
+    #[arg(long)]
+    pub(crate) exclusive: bool,
+    /// Remove this group and those below it, and do nothing else
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["cgroup", "keep", "exclusive"])]
+    pub(crate) rm: Option<OsString>,
+    /// With --rm: kill what is in it first
+    #[arg(long, requires = "rm")]
+    pub(crate) kill: bool,
+    /// May be done less of than asked, recorded in the receipt: resources.cpu, oomScoreAdj, … (repeatable)
+    #[arg(long = "try", value_name = "FIELD", value_delimiter = ',')]
+    pub(crate) attempt: Vec<String>,
+
+    /// Most memory
+    #[arg(short = 'm', long, value_name = "SIZE", allow_hyphen_values = true, help_heading = "Memory")]
+    pub(crate) memory: Option<Size>,
+    /// Most memory and swap together (equal to --memory: no swap)
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, help_heading = "Memory")]
+    pub(crate) memory_swap: Option<Size>,
+    /// Memory that is left to it when memory gets scarce
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, help_heading = "Memory")]
+    pub(crate) memory_reservation: Option<Size>,
+
+    /// Most processes and threads
+    #[arg(
+        long,
+        visible_alias = "pids-limit",
+        value_name = "N",
+        allow_hyphen_values = true,
+        help_heading = "Tasks and CPU"
+    )]
+    pub(crate) pids: Option<Count>,
+    /// As much run time as so many CPUs have
+    #[arg(long, value_name = "N", conflicts_with_all = ["cpu_quota", "cpu_period"], help_heading = "Tasks and CPU")]
+    pub(crate) cpus: Option<CpuTime>,
+    /// Relative weight in v1's numbers, 2 to 262144 (default 1024)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..=262_144), help_heading = "Tasks and CPU")]
+    pub(crate) cpu_shares: Option<u64>,
+    /// Relative weight in v2's numbers, 1 to 10000 (default 100)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000),
+        conflicts_with = "cpu_shares", help_heading = "Tasks and CPU")]
+    pub(crate) cpu_weight: Option<u64>,
+    /// Run time per period, in microseconds
+    #[arg(long, value_name = "US", allow_hyphen_values = true, help_heading = "Tasks and CPU")]
+    pub(crate) cpu_quota: Option<Count>,
+    /// Length of a period, in microseconds
+    #[arg(long, value_name = "US", value_parser = clap::value_parser!(u64).range(1000..=1_000_000), help_heading = "Tasks and CPU")]
+    pub(crate) cpu_period: Option<u64>,
+    /// CPUs it may run on, as 0-3,7
+    #[arg(long, value_name = "LIST", help_heading = "Tasks and CPU")]
+    pub(crate) cpuset_cpus: Option<String>,
+    /// Memory nodes it may use, as 0-1
+    #[arg(long, value_name = "LIST", help_heading = "Tasks and CPU")]
+    pub(crate) cpuset_mems: Option<String>,
+
+    /// A resource limit, as prlimit(1) writes it: nofile=1024:4096, core=0, cpu=unlimited (repeatable)
+    #[arg(long, value_name = "NAME=SOFT[:HARD]", help_heading = "The process itself")]
+    pub(crate) rlimit: Vec<LimitSpec>,
+    /// How readily the kernel kills it when memory is out: -1000 (never) to 1000
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = clap::value_parser!(i32).range(-1000..=1000),
+        help_heading = "The process itself")]
+    pub(crate) oom_score_adj: Option<i32>,
+    /// The flags of every tool.
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+impl Flags for Args {
+    fn common(&self) -> &Common {
+        &self.common
+    }
+}
+
+/// The flags, if `--rm` is among them: that form has no next program and no plan.
+pub(crate) fn removal() -> Result<Option<Args>> {
+    let argv: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let (own, next) = chain::next::split(&argv);
+    if !own.iter().any(|w| w == "--rm" || w.as_encoded_bytes().starts_with(b"--rm=")) {
+        return Ok(None);
+    }
+    let Parsed::Flags(args) = chain::cli::parse::<Args>("cg-apply", own)? else { return Ok(None) };
+    // `--rm` may have been the value of another option.
+    if args.rm.is_none() {
+        return Ok(None);
+    }
+    if next.is_some() {
+        return Err(Error::usage("read the command line", "--rm removes a group and runs nothing")
+            .cure("leave out -- and what stands behind it"));
+    }
+    Ok(Some(args))
+}

@@ -1,0 +1,242 @@
+//! From flags to a layer, and from a layer to what will be done: pure but for [`facts`]. What can be refused is refused
+//! here.
+
+use crate::cli::Args;
+use crate::devices::{self, Exceptions, Rule};
+use crate::limits::{self, Controllers, Write, may_fail, unsupported};
+use crate::rlimits;
+use crate::sizes::CpuTime;
+use chain::cgroup::{Group, Hierarchies, Layout, Version, cpu_shares_of_weight};
+use chain::link::Files;
+use chain::oci::{Cpu, Memory, Pids, Resources};
+use chain::spec::CgApply;
+use chain::{Class, Error, Result, near};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// What `--try` may name.
+const FIELDS: [&str; 30] = [
+    "resources",
+    "resources.devices",
+    "resources.memory",
+    "resources.memory.limit",
+    "resources.memory.swap",
+    "resources.memory.reservation",
+    "resources.memory.swappiness",
+    "resources.memory.disableOOMKiller",
+    "resources.memory.useHierarchy",
+    "resources.memory.kernel",
+    "resources.memory.kernelTCP",
+    "resources.cpu",
+    "resources.cpu.shares",
+    "resources.cpu.quota",
+    "resources.cpu.period",
+    "resources.cpu.burst",
+    "resources.cpu.realtimeRuntime",
+    "resources.cpu.realtimePeriod",
+    "resources.cpu.idle",
+    "resources.cpu.cpus",
+    "resources.cpu.mems",
+    "resources.pids",
+    "resources.pids.limit",
+    "resources.blockIO",
+    "resources.hugepageLimits",
+    "resources.network",
+    "resources.rdma",
+    "resources.unified",
+    "rlimits",
+    "oomScoreAdj",
+];
+
+/// Puts flags on top of a config's share.
+pub(crate) fn from_flags(args: &Args, mut spec: CgApply, _files: &Files<'_>) -> Result<CgApply> {
+    if let Some(path) = &args.cgroup {
+        spec.cgroups_path = Some(path.clone().into());
+    }
+    let resources = spec.resources.get_or_insert_default();
+    memory_flags(args, resources.memory.get_or_insert_default());
+    cpu_flags(args, resources.cpu.get_or_insert_default());
+    if let Some(pids) = args.pids {
+        resources.pids = Some(Pids { limit: Some(pids.0) });
+    }
+    resources.memory = resources.memory.take().filter(|m| *m != Memory::default());
+    resources.cpu = resources.cpu.take().filter(|c| *c != Cpu::default());
+    spec.resources = spec.resources.take().filter(|r| *r != Resources::default());
+    for limit in &args.rlimit {
+        // A flag replaces the config's limit of the same name; two flags of one name are the user's mistake, found later.
+        spec.rlimits.retain(|l| l.kind != limit.0.kind || args.rlimit.iter().any(|f| f.0 == *l));
+        spec.rlimits.push(limit.0.clone());
+    }
+    spec.oom_score_adj = args.oom_score_adj.or(spec.oom_score_adj);
+    spec.keep |= args.keep;
+    spec.exclusive |= args.exclusive;
+    spec.attempt.extend(args.attempt.iter().cloned());
+    check_attempt(&spec.attempt)?;
+    Ok(spec)
+}
+
+fn memory_flags(args: &Args, memory: &mut Memory) {
+    let set = |to: &mut Option<i64>, from: Option<crate::sizes::Size>| *to = from.map(|s| s.0).or(*to);
+    set(&mut memory.limit, args.memory);
+    set(&mut memory.swap, args.memory_swap);
+    set(&mut memory.reservation, args.memory_reservation);
+}
+
+fn cpu_flags(args: &Args, cpu: &mut Cpu) {
+    if let Some(CpuTime(quota)) = args.cpus {
+        (cpu.quota, cpu.period) = (Some(quota), Some(CpuTime::PERIOD));
+    }
+    cpu.quota = args.cpu_quota.map(|q| q.0).or(cpu.quota);
+    cpu.period = args.cpu_period.or(cpu.period);
+    cpu.shares = args.cpu_shares.or(args.cpu_weight.map(cpu_shares_of_weight)).or(cpu.shares);
+    cpu.cpus = args.cpuset_cpus.clone().or(cpu.cpus.take());
+    cpu.mems = args.cpuset_mems.clone().or(cpu.mems.take());
+}
+
+fn check_attempt(fields: &[String]) -> Result<()> {
+    let Some(unknown) =
+        fields.iter().find(|f| !FIELDS.contains(&f.as_str()) && !f.starts_with("resources.unified."))
+    else {
+        return Ok(());
+    };
+    let error = Error::usage(
+        "read the command line",
+        format_args!("--try: unknown field '{}'", unknown.escape_debug()),
+    );
+    Err(match near::nearest(unknown, FIELDS.into_iter()) {
+        Some(meant) => error.cure(format_args!("{meant}?")),
+        None => error
+            .cure("resources.memory, resources.cpu, resources.pids, resources.devices, rlimits, oomScoreAdj"),
+    })
+}
+
+/// What a layer is resolved against.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts {
+    hierarchies: Hierarchies,
+    controllers: Controllers,
+    fresh: String,
+}
+
+/// Reads as much of the host as this layer needs.
+pub(crate) fn facts(spec: &CgApply) -> Result<Facts> {
+    let hierarchies = match wants_group(spec) {
+        true => Hierarchies::detect()?,
+        false => Hierarchies { layout: Layout::None, all: Vec::new() },
+    };
+    let v1 = hierarchies.all.iter().flat_map(|h| h.controllers.clone()).collect();
+    let v2 = hierarchies.v2().map(chain::cgroup::Hierarchy::root_controllers).transpose()?;
+    let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos());
+    let fresh = format!("catena-{}-{clock:x}", std::process::id());
+    Ok(Facts { hierarchies, controllers: Controllers { v1, v2 }, fresh })
+}
+
+fn wants_group(spec: &CgApply) -> bool {
+    spec.cgroups_path.is_some() || spec.resources.as_ref().is_some_and(says_something)
+}
+
+fn says_something(resources: &Resources) -> bool {
+    serde_json::to_value(resources)
+        .map_or(true, |v| !chain::share::says_nothing(&v) || !resources.devices.is_empty())
+}
+
+/// Everything that will be done.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Plan {
+    /// The group; None when nothing asks for one.
+    pub(crate) group: Option<Group>,
+    /// Its name is ours, so nobody may have made it before.
+    pub(crate) fresh: bool,
+    /// Leave it behind.
+    pub(crate) keep: bool,
+    /// Refuse it when it is in use.
+    pub(crate) exclusive: bool,
+    /// v2 controllers that its ancestors must give it.
+    pub(crate) needed: Vec<String>,
+    /// Limits, in order.
+    pub(crate) writes: Vec<Write>,
+    /// Refuse a memory limit below present use.
+    pub(crate) check_usage: Option<i64>,
+    /// Device rules.
+    pub(crate) devices: Option<Devices>,
+    /// (RLIMIT_* number, soft, hard).
+    pub(crate) rlimits: Vec<(u32, u64, u64)>,
+    /// OOM score.
+    pub(crate) oom_score_adj: Option<i32>,
+    /// What may fail.
+    pub(crate) attempt: Vec<String>,
+    /// What is known already to be left out.
+    pub(crate) degraded: Vec<String>,
+}
+
+/// How the device rules are carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Devices {
+    /// Exceptions for devices.allow and devices.deny.
+    V1(Exceptions),
+    /// A program.
+    V2(Vec<Rule>),
+}
+
+/// Works out what will be done.
+pub(crate) fn resolve(spec: &CgApply, facts: &Facts) -> Result<Plan> {
+    check_attempt(&spec.attempt)?;
+    let mut plan = Plan {
+        keep: spec.keep,
+        exclusive: spec.exclusive,
+        attempt: spec.attempt.clone(),
+        rlimits: rlimits::resolve(&spec.rlimits)?,
+        oom_score_adj: spec.oom_score_adj,
+        ..Plan::default()
+    };
+    if let Some(score) = spec.oom_score_adj.filter(|s| !(-1000..=1000).contains(s)) {
+        return Err(Error::usage(
+            "set the OOM score",
+            format_args!("oomScoreAdj: {score} is not from -1000 to 1000"),
+        ));
+    }
+    if !wants_group(spec) {
+        return Ok(plan);
+    }
+    plan.group = Some(facts.hierarchies.group(spec.cgroups_path.as_ref(), &facts.fresh)?);
+    plan.fresh = spec.cgroups_path.is_none();
+    if let Some(resources) = &spec.resources {
+        let sheet = limits::writes(resources, &facts.controllers, &spec.attempt)?;
+        (plan.writes, plan.degraded) = (sheet.writes, sheet.degraded);
+        plan.check_usage =
+            resources.memory.as_ref().filter(|m| m.check_before_update == Some(true)).and_then(|m| m.limit);
+        plan.devices = match resolve_devices(resources, &facts.controllers) {
+            Err(e) if may_fail(&plan.attempt, "resources.devices") && e.class != Class::Usage => {
+                plan.degraded.push(format!("resources.devices: {e}"));
+                None
+            }
+            other => other?,
+        };
+    }
+    plan.needed = needed(&plan);
+    Ok(plan)
+}
+
+fn resolve_devices(resources: &Resources, controllers: &Controllers) -> Result<Option<Devices>> {
+    let rules = devices::parse(&resources.devices)?;
+    if rules.is_empty() {
+        return Ok(None);
+    }
+    if controllers.v1.iter().any(|c| c == "devices") {
+        return Exceptions::of(&rules).map(|e| Some(Devices::V1(e)));
+    }
+    match controllers.v2 {
+        Some(_) => Ok(Some(Devices::V2(rules))),
+        None => Err(unsupported("resources.devices", "no v1 devices hierarchy and no cgroup v2 is mounted")),
+    }
+}
+
+/// Controllers that v2's ancestors must hand down; those of fields that may be left out are not among them.
+fn needed(plan: &Plan) -> Vec<String> {
+    let strict = |w: &&Write| {
+        w.version == Version::V2 && w.controller != "cgroup" && !may_fail(&plan.attempt, &w.field)
+    };
+    let mut needed: Vec<String> = plan.writes.iter().filter(strict).map(|w| w.controller.clone()).collect();
+    needed.sort();
+    needed.dedup();
+    needed
+}
