@@ -30,7 +30,8 @@ pub fn canary(body: impl FnOnce() -> Result<()>) -> Result<()> {
 
 /// The child's half: its result as JSON. Nobody listens any more when the parent died, and that is no error here.
 pub fn tell(write: &OwnedFd, result: &Result<()>) {
-    let text = serde_json::to_vec(&result.as_ref().err()).unwrap_or_default();
+    let mut text = serde_json::to_vec(&result.as_ref().err()).unwrap_or_default();
+    text.push(b'\n');
     write_all(write.as_fd(), &text).unwrap_or(());
 }
 
@@ -39,10 +40,12 @@ pub fn listen(read: OwnedFd) -> Result<Result<()>> {
     let doing = "hear from a child";
     let mut text = Vec::new();
     std::fs::File::from(read).read_to_end(&mut text).cannot(doing, "read")?;
-    match serde_json::from_slice::<Option<Error>>(&text) {
-        Ok(Some(error)) => Ok(Err(error)),
-        Ok(None) => Ok(Ok(())),
-        Err(_) => Err(Error::new(Class::Internal, doing, "it ended without a word")),
+    // A child that forked in turn (into a pid namespace) is told of first by the one that is inside.
+    let mut words = serde_json::Deserializer::from_slice(&text).into_iter::<Option<Error>>();
+    match words.next() {
+        Some(Ok(Some(error))) => Ok(Err(error)),
+        Some(Ok(None)) => Ok(Ok(())),
+        _ => Err(Error::new(Class::Internal, doing, "it ended without a word")),
     }
 }
 

@@ -6,7 +6,7 @@
 
 use crate::bytes::Bytes;
 use crate::error::{Class, Error, Result};
-use crate::oci::{Config, Linux, NamespaceKind, Process};
+use crate::oci::{Config, DeviceRule, Linux, NamespaceKind, Process};
 use crate::spec::{CapDrop, CgApply, Idmap, NsEnter, RootfsPrep, SeccompLoad, UserSpec};
 use serde_json::Value;
 use std::path::Path;
@@ -52,13 +52,41 @@ pub fn cg_apply(config: &Config, _bundle: &Path) -> Result<CgApply> {
     refuse("process.execCPUAffinity", process.exec_cpu_affinity.as_ref())?;
     refuse("linux.memoryPolicy", linux.memory_policy.as_ref())?;
     refuse("linux.intelRdt", linux.intel_rdt.as_ref())?;
+    let mut resources = linux.resources.unwrap_or_default();
+    resources.devices.extend(default_device_rules());
     Ok(CgApply {
         cgroups_path: linux.cgroups_path.filter(|p| !p.0.is_empty()),
-        resources: linux.resources,
+        resources: Some(resources),
         rlimits: process.rlimits,
         oom_score_adj: process.oom_score_adj,
         ..CgApply::default()
     })
+}
+
+/// What every container may do to devices whatever its config says, behind the config's own rules, as runc has it: make
+/// any node, and use the default devices, terminals, and tun. What no rule allows is denied.
+fn default_device_rules() -> impl Iterator<Item = DeviceRule> {
+    const NODES: [(&str, Option<i64>, Option<i64>, &str); 11] = [
+        ("b", None, None, "m"),
+        ("c", None, None, "m"),
+        ("c", Some(1), Some(3), "rwm"),    // null
+        ("c", Some(1), Some(5), "rwm"),    // zero
+        ("c", Some(1), Some(7), "rwm"),    // full
+        ("c", Some(1), Some(8), "rwm"),    // random
+        ("c", Some(1), Some(9), "rwm"),    // urandom
+        ("c", Some(5), Some(0), "rwm"),    // tty
+        ("c", Some(5), Some(2), "rwm"),    // ptmx
+        ("c", Some(10), Some(200), "rwm"), // net/tun
+        ("c", Some(136), None, "rwm"),     // pts
+    ];
+    let rule = |(kind, major, minor, access): (&str, _, _, &str)| DeviceRule {
+        allow: true,
+        kind: Some(kind.into()),
+        major,
+        minor,
+        access: Some(access.into()),
+    };
+    NODES.into_iter().map(rule)
 }
 
 /// uidMappings and gidMappings of a new user namespace.

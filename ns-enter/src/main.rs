@@ -1,2 +1,60 @@
-//! ns-enter
-fn main() {}
+//! ns-enter: makes or joins namespaces, sets what belongs to them, and executes the next program in there.
+#![forbid(unsafe_code)]
+
+mod answer;
+mod apply;
+mod cli;
+mod inside;
+mod join;
+mod plan;
+mod resolve;
+mod sysctl;
+mod targets;
+mod verify;
+
+use apply::Outcome;
+use chain::link::Begun;
+use std::process::ExitCode;
+
+const FEATURES: &[&str] = &[
+    "mount",
+    "uts",
+    "ipc",
+    "net",
+    "pid",
+    "user",
+    "cgroup",
+    "time",
+    "join",
+    "pidfd",
+    "hostname",
+    "domainname",
+    "sysctl",
+    "time-offsets",
+    "loopback",
+    "personality",
+    "try",
+];
+
+fn main() -> ExitCode {
+    chain::link::run("ns-enter", || {
+        let (mut link, spec) = match chain::link::begin(chain::share::ns_enter, plan::from_flags, FEATURES)? {
+            Begun::Act(link, spec) => (link, spec),
+            Begun::Ask(question, args, spec) => return answer::answer(question, &args, &spec),
+            Begun::Done => return Ok(0),
+        };
+        // Whoever lives in a namespace that is joined can open this process' program by /proc/PID/exe, and write to it.
+        if join::may_be_seen(&spec) && !join::program_is_read_only()? {
+            return Err(link.restart_read_only());
+        }
+        // Everything that can be refused is refused here.
+        resolve::order(&link.state)?;
+        let targets = targets::open(&spec)?;
+        let facts = resolve::facts(&spec, &targets, &link.state)?;
+        let plan = resolve::resolve(&spec, &facts)?;
+        match apply::all(&plan, &targets, &mut link.state)? {
+            Outcome::Inside(receipt) => match link.go_on(receipt)? {},
+            Outcome::Ended(status) => Ok(status),
+        }
+    })
+}

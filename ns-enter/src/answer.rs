@@ -1,0 +1,113 @@
+//! `--print`, `--check`, `--show`: answers that change nothing.
+
+use crate::apply::{self, Outcome};
+use crate::cli::Args;
+use crate::resolve::{self, Fork, Plan};
+use crate::targets::{self, Targets};
+use chain::canary::canary;
+use chain::link::Question;
+use chain::oci::{Namespace, NamespaceKind};
+use chain::plan::Layer;
+use chain::spec::NsEnter;
+use chain::state::State;
+use chain::{Class, Error, Result, proc, report};
+use std::fmt::Write;
+
+/// Answers `question`.
+pub(crate) fn answer(question: Question, args: &Args, spec: &NsEnter) -> Result<u8> {
+    let json = args.common.json;
+    match question {
+        Question::Show(pid) => layer(&in_force(pid)?)?,
+        Question::Print if json => layer(spec)?,
+        Question::Print => {
+            let (plan, targets) = plan(spec)?;
+            report::stdout(shown(&plan, &targets).as_bytes())?;
+        }
+        Question::Check => {
+            check(spec)?;
+            let text =
+                if json { "{\"tool\":\"ns-enter\",\"check\":true}\n" } else { "this host can do it\n" };
+            report::stdout(text.as_bytes())?;
+        }
+    }
+    Ok(0)
+}
+
+fn plan(spec: &NsEnter) -> Result<(Plan, Targets)> {
+    let targets = targets::open(spec)?;
+    let plan = resolve::resolve(spec, &resolve::facts(spec, &targets, &State::default())?)?;
+    Ok((plan, targets))
+}
+
+/// Really does it, in a child, and in a child of that where it takes a fork: both come back here as the canary.
+fn check(spec: &NsEnter) -> Result<()> {
+    let spec = NsEnter { hand_over: false, ..spec.clone() };
+    let (plan, targets) = plan(&spec)?;
+    canary(|| match apply::all(&plan, &targets, &mut State::default())? {
+        Outcome::Inside(_) | Outcome::Ended(0) => Ok(()),
+        Outcome::Ended(status) => {
+            Err(Error::new(Class::Internal, "try it out", format_args!("it ended with status {status}")))
+        }
+    })
+}
+
+fn layer(spec: &NsEnter) -> Result<()> {
+    let mut text = serde_json::to_vec(&Layer::of(spec)?)
+        .map_err(|e| Error::new(Class::Internal, "write the layer", e))?;
+    text.push(b'\n');
+    report::stdout(&text)
+}
+
+/// The layer that joins what process `pid` is in and we are not.
+fn in_force(pid: i32) -> Result<NsEnter> {
+    let who = pid.to_string();
+    let mut spec = NsEnter::default();
+    for kind in NamespaceKind::ALL {
+        // A kernel without that kind has no file for it, neither for us.
+        let Ok(ours) = proc::namespace("self", kind) else { continue };
+        if proc::namespace(&who, kind)? != ours {
+            let path = format!("/proc/{pid}/ns/{}", kind.proc_name());
+            spec.namespaces.push(Namespace { kind, path: Some(path.into()) });
+        }
+    }
+    Ok(spec)
+}
+
+fn shown(plan: &Plan, targets: &Targets) -> String {
+    let mut text = String::new();
+    let mut line = |what: &str, value: String| {
+        writeln!(text, "{what:<12}{value}").expect("a String takes all");
+    };
+    if plan.mapped.is_some() {
+        line("user", "made by idmap".into());
+    }
+    for kind in &plan.make {
+        line("make", kind.as_str().into());
+    }
+    for target in &targets.list {
+        let here = if target.here { " (we are in it already)" } else { "" };
+        line("join", format!("{} {} (inode {}){here}", target.kind.as_str(), target.path, target.inode));
+    }
+    for lost in &plan.degraded {
+        line("leave out", lost.clone());
+    }
+    if plan.fork != Fork::No {
+        line("fork", "the command is a child, for only a child comes into a pid namespace".into());
+    }
+    if let Some(name) = &plan.hostname {
+        line("hostname", name.clone());
+    }
+    if let Some(name) = &plan.domainname {
+        line("domainname", name.clone());
+    }
+    for offset in plan.time_offsets.iter().flat_map(|t| t.lines()) {
+        line("clock", offset.into());
+    }
+    if plan.loopback {
+        line("lo", "up".into());
+    }
+    for sysctl in &plan.sysctls {
+        line("sysctl", format!("/proc/{} = {}", sysctl.path, sysctl.value));
+    }
+    if text.is_empty() { "no namespace\n".into() } else { text }
+}

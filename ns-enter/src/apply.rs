@@ -1,0 +1,143 @@
+//! The operations, in order.
+
+use crate::inside;
+use crate::join::{dumpable, enter, guard};
+use crate::resolve::{Fork, Plan, flag_names, make};
+use crate::targets::{Target, Targets};
+use crate::verify::Before;
+use chain::meet::{self, Message};
+use chain::name::ToolName;
+use chain::oci::NamespaceKind;
+use chain::state::{Receipt, State};
+use chain::supervise::{self, Side, default_action};
+use chain::sys::caps;
+use chain::sys::process::{Forked, fork};
+use chain::{Cannot, Class, Error, Result, proc, sys};
+use nix::errno::Errno;
+use serde_json::json;
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// Which process this is afterwards.
+pub(crate) enum Outcome {
+    /// The one that goes on with the chain.
+    Inside(Receipt),
+    /// The one that stayed outside: the command has ended with this status, or somebody else looks after it.
+    Ended(u8),
+}
+
+/// Enters what `plan` says.
+pub(crate) fn all(plan: &Plan, targets: &Targets, state: &mut State) -> Result<Outcome> {
+    // The host's /proc, while it is the host's: afterwards it may be anything, or not be there.
+    let proc = proc::host()?;
+    let before = Before::look(plan, proc.as_fd())?;
+    let joins: Vec<&Target> = targets.list.iter().filter(|t| plan.join.contains(&t.kind)).collect();
+    if !joins.is_empty() {
+        guard(state)?;
+    }
+    let process = targets.process.as_ref().map(AsFd::as_fd);
+    let (early, late) = in_time(plan, &joins);
+
+    // A caller may have left SIGCHLD ignored (Erlang's port programs do), and then wait(2) fails in everything below.
+    default_action(nix::sys::signal::Signal::SIGCHLD)?;
+    enter(&early, process)?;
+    match plan.fork {
+        Fork::No => {
+            enter(&late, process)?;
+            if plan.flags() != 0 {
+                make(plan.flags()).map_err(why)?;
+            }
+        }
+        Fork::Supervise => match supervise::split(plan.flags(), state).map_err(|e| of_fork(e, plan))? {
+            Side::Supervisor(mut child) => {
+                if !joins.is_empty() {
+                    dumpable(true)?;
+                }
+                return child.wait().map(Outcome::Ended);
+            }
+            Side::Child => enter(&late, process)?,
+        },
+        Fork::HandOver => {
+            if hand_over(plan, state)? {
+                return Ok(Outcome::Ended(0));
+            }
+            enter(&late, process)?;
+        }
+    }
+
+    inside::set_up(plan, proc.as_fd(), state)?;
+    let ns = before.prove(plan, targets, proc.as_fd())?;
+    let applied = json!({
+        "made": plan.make, "joined": plan.join, "forked": plan.fork != Fork::No, "hostname": plan.hostname,
+        "domainname": plan.domainname, "loopback": plan.loopback, "timeOffsets": plan.time_offsets,
+        "sysctl": plan.sysctls.iter().map(|s| [&s.path, &s.value]).collect::<Vec<_>>(),
+    });
+    let mut receipt = Receipt::verified(ToolName::NsEnter, applied);
+    receipt.degraded.clone_from(&plan.degraded);
+    receipt.ns = ns;
+    Ok(Outcome::Inside(receipt))
+}
+
+/// Which namespaces are joined before the fork and which by the child, so that the process that stays outside lives in
+/// no more of them than it must: a pid namespace is entered by fork alone; a new namespace belongs to the user
+/// namespace of whoever makes it, so a joined one comes before; and joining others wants the privilege that a new user
+/// namespace takes away.
+fn in_time<'a>(plan: &Plan, joins: &[&'a Target]) -> (Vec<&'a Target>, Vec<&'a Target>) {
+    let joins_user = joins.iter().any(|t| t.kind == NamespaceKind::User);
+    let all_early = joins_user && !plan.make.is_empty() || plan.makes(NamespaceKind::User);
+    joins.iter().partition(|t| all_early || t.kind == NamespaceKind::Pid)
+}
+
+/// Forks a child of our parent and tells the runner its pid; true in the process that stays behind.
+fn hand_over(plan: &Plan, state: &State) -> Result<bool> {
+    let doing = "hand the container's first process over";
+    let Some(meet) = state.fds.meet else {
+        return Err(Error::new(Class::Internal, doing, "nobody waits for it"));
+    };
+    let meet = sys::fd::borrow(meet).cannot(doing, "fcntl(meet)")?;
+    let flags = plan.flags() | libc::CLONE_PARENT;
+    let forked =
+        fork(flags as u32 as u64).cannot(doing, format_args!("clone3(CLONE_PARENT|{})", flag_names(flags)));
+    match forked.map_err(why)? {
+        Forked::Child => Ok(false),
+        Forked::Parent(pid, pidfd) => {
+            meet::send(meet, &Message::Pid(pid), Some(pidfd.as_fd()))?;
+            Ok(true)
+        }
+    }
+}
+
+fn of_fork(error: Error, plan: &Plan) -> Error {
+    match error.call.as_deref() {
+        Some(call) if call.starts_with("clone3") => {
+            let call = Some(format!("clone3({})", flag_names(plan.flags())));
+            why(Error { doing: "make namespaces".into(), call, ..error })
+        }
+        _ => error,
+    }
+}
+
+/// CAP_SYS_ADMIN of linux/capability.h.
+const CAP_SYS_ADMIN: u32 = 21;
+
+/// Causes, found by looking.
+fn why(error: Error) -> Error {
+    let privileged = caps::get().is_ok_and(|held| held.effective & 1 << CAP_SYS_ADMIN != 0);
+    match error.errno() {
+        Some(Errno::EPERM) if !privileged => error
+            .why("the caller is not privileged")
+            .cure("idmap -r -- ns-enter …, which makes a user namespace first"),
+        Some(Errno::ENOSPC | Errno::EUSERS) => {
+            error.why("a limit below /proc/sys/user is reached, or too many are nested")
+        }
+        Some(Errno::EINVAL) => error.why("this kernel lacks one of them").cure("--try KIND"),
+        Some(Errno::ENOMEM) => {
+            error.why("the pid namespace to join has no first process any more, or memory is short")
+        }
+        _ => error,
+    }
+}
+
+/// A file below /proc/self as text, for proofs.
+pub(crate) fn own_file(proc: BorrowedFd<'_>, name: &str) -> Result<String> {
+    Ok(String::from_utf8_lossy(&proc::read_at(proc, &format!("self/{name}"))?).into_owned())
+}

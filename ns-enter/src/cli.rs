@@ -1,0 +1,146 @@
+//! The command line: unshare(1)'s and nsenter(1)'s letters.
+
+use chain::cli::{Common, Flags};
+use chain::oci::NamespaceKind;
+use std::ffi::OsString;
+
+const EXAMPLES: &str = "\
+Examples:
+  ns-enter -mpniuC -- rootfs-prep --root ./rootfs --proc /proc -- sh
+  ns-enter --unshare all --share net --hostname box -- sh
+  ns-enter -t 4711 -a -- ps ax              in all namespaces of process 4711
+  ns-enter -m --join net=/run/netns/vpn -- curl example.org
+  ns-enter -T --boottime 100000000 -- uptime
+
+With a new or joined pid namespace the command is a child: ns-enter stays, forwards signals, gives back its status,
+and the command dies with it. In a new one the command is pid 1 itself, with a pid 1's duties.";
+
+/// Make or join namespaces, and execute the next program in there
+#[derive(clap::Parser, Clone, Debug)]
+#[command(name = "ns-enter", disable_version_flag = true, after_help = EXAMPLES,
+    override_usage = "ns-enter [OPTIONS] -- PROGRAM [ARGS…]")]
+pub(crate) struct Args {
+    /// Mount namespace: a new one, PID's with -t, or this one
+    #[arg(short, long, value_name = "PATH", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub(crate) mount: Option<OsString>,
+    /// UTS namespace
+    #[arg(short, long, value_name = "PATH", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub(crate) uts: Option<OsString>,
+    /// IPC namespace
+    #[arg(short, long, value_name = "PATH", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub(crate) ipc: Option<OsString>,
+    /// Network namespace
+    #[arg(short, long, value_name = "PATH", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub(crate) net: Option<OsString>,
+    /// Pid namespace
+    #[arg(short, long, value_name = "PATH", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub(crate) pid: Option<OsString>,
+    /// User namespace; a new one has no maps: idmap makes one that has
+    #[arg(short = 'U', long, value_name = "PATH", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub(crate) user: Option<OsString>,
+    /// Cgroup namespace
+    #[arg(short = 'C', long, value_name = "PATH", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub(crate) cgroup: Option<OsString>,
+    /// Time namespace
+    #[arg(short = 'T', long, value_name = "PATH", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub(crate) time: Option<OsString>,
+    /// New namespaces: names, or all (every kind; user only for a caller without privilege)
+    #[arg(long, value_name = "LIST|all", value_delimiter = ',')]
+    pub(crate) unshare: Vec<Unshare>,
+    /// Take these away from --unshare
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub(crate) share: Vec<Kind>,
+    /// Join namespaces of this process: those whose letter stands here, or --all
+    #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) target: Option<i32>,
+    /// With -t: all its namespaces
+    #[arg(short, long, requires = "target")]
+    pub(crate) all: bool,
+    /// Join a namespace by its file, or by an open fd of it (repeatable)
+    #[arg(long, value_name = "KIND=PATH|KIND=fd:N")]
+    pub(crate) join: Vec<OsString>,
+    /// Host name, in a new or joined UTS namespace
+    #[arg(long, value_name = "NAME")]
+    pub(crate) hostname: Option<String>,
+    /// NIS domain name, in a new or joined UTS namespace
+    #[arg(long, value_name = "NAME")]
+    pub(crate) domainname: Option<String>,
+    /// Leave lo down in a new network namespace
+    #[arg(long)]
+    pub(crate) no_lo: bool,
+    /// Offset of CLOCK_MONOTONIC in a new time namespace
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    pub(crate) monotonic: Option<i64>,
+    /// Offset of CLOCK_BOOTTIME in a new time namespace
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    pub(crate) boottime: Option<i64>,
+    /// Kernel parameter of a new or joined namespace (repeatable)
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) sysctl: Vec<String>,
+    /// Do without these where the host cannot make them
+    #[arg(long = "try", value_name = "LIST", value_delimiter = ',')]
+    pub(crate) attempt: Vec<Kind>,
+    /// Do not enter a new or joined pid namespace: the command's children will be in it
+    #[arg(long)]
+    pub(crate) no_fork: bool,
+    /// The flags of every tool.
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+impl Args {
+    /// The letters: what stands behind each, if it was given.
+    pub(crate) fn letters(&self) -> [(NamespaceKind, &Option<OsString>); 8] {
+        [
+            (NamespaceKind::User, &self.user),
+            (NamespaceKind::Mount, &self.mount),
+            (NamespaceKind::Uts, &self.uts),
+            (NamespaceKind::Ipc, &self.ipc),
+            (NamespaceKind::Network, &self.net),
+            (NamespaceKind::Pid, &self.pid),
+            (NamespaceKind::Cgroup, &self.cgroup),
+            (NamespaceKind::Time, &self.time),
+        ]
+    }
+}
+
+impl Flags for Args {
+    fn common(&self) -> &Common {
+        &self.common
+    }
+}
+
+/// A kind by any name that is in use: `mnt` and `mount`, `net` and `network`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Kind(pub(crate) NamespaceKind);
+
+impl std::str::FromStr for Kind {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Kind, String> {
+        let kind = NamespaceKind::ALL.into_iter().find(|k| name == k.as_str() || name == k.proc_name());
+        kind.map(Kind).ok_or_else(|| {
+            format!(
+                "no namespace is called '{}'; there are mount uts ipc net pid user cgroup time",
+                name.escape_debug()
+            )
+        })
+    }
+}
+
+/// One word of `--unshare`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unshare {
+    /// `all`.
+    All,
+    /// A kind.
+    One(NamespaceKind),
+}
+
+impl std::str::FromStr for Unshare {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Unshare, String> {
+        if name == "all" { Ok(Unshare::All) } else { name.parse().map(|Kind(kind)| Unshare::One(kind)) }
+    }
+}

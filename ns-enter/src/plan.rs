@@ -1,0 +1,230 @@
+//! From flags to the layer.
+
+use crate::cli::{Args, Kind, Unshare};
+use chain::bytes::Bytes;
+use chain::link::Files;
+use chain::oci::{Namespace, NamespaceKind, TimeOffset};
+use chain::spec::NsEnter;
+use chain::sys::caps;
+use chain::{Cannot, Error, Result};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
+/// CAP_SYS_ADMIN of linux/capability.h.
+const CAP_SYS_ADMIN: u32 = 21;
+
+/// Flags on top of a share of an OCI config: a kind that flags name is theirs.
+pub(crate) fn from_flags(args: &Args, base: NsEnter, _files: &Files<'_>) -> Result<NsEnter> {
+    let privileged =
+        caps::get().cannot("see what the caller may", "capget")?.effective & 1 << CAP_SYS_ADMIN != 0;
+    let exists = |pid: i32, kind: NamespaceKind| std::path::Path::new(&proc_path(pid, kind)).exists();
+    compose(args, base, privileged, &exists)
+}
+
+/// The same, with what it looks up given.
+fn compose(
+    args: &Args,
+    mut spec: NsEnter,
+    privileged: bool,
+    exists: &dyn Fn(i32, NamespaceKind) -> bool,
+) -> Result<NsEnter> {
+    let mut named = Vec::new();
+    letters(args, &mut named)?;
+    if let (Some(pid), true) = (args.target, args.all) {
+        let missing = |kind: &NamespaceKind| !named.iter().any(|n: &Namespace| n.kind == *kind);
+        let all: Vec<_> = NamespaceKind::ALL.into_iter().filter(|k| missing(k) && exists(pid, *k)).collect();
+        named.extend(all.into_iter().map(|kind| joined(kind, proc_path(pid, kind).into())));
+    }
+    for word in &args.join {
+        add(&mut named, join(word)?)?;
+    }
+    for kind in unshared(args, privileged)? {
+        add(&mut named, Namespace { kind, path: None })?;
+    }
+    if named.is_empty() && args.common.oci.is_none() {
+        let detail =
+            if args.target.is_some() { "-t says no namespace to join" } else { "it says no namespace" };
+        return Err(
+            Error::usage("read the command line", detail).cure("-mpniuC, --unshare all, or -t PID -a")
+        );
+    }
+    spec.namespaces.retain(|ns| !named.iter().any(|n| n.kind == ns.kind));
+    spec.namespaces.extend(named);
+
+    spec.hostname = args.hostname.clone().or(spec.hostname);
+    spec.domainname = args.domainname.clone().or(spec.domainname);
+    spec.no_loopback |= args.no_lo;
+    spec.no_fork |= args.no_fork;
+    spec.attempt.extend(args.attempt.iter().map(|k| k.0));
+    for (clock, secs) in [("monotonic", args.monotonic), ("boottime", args.boottime)] {
+        if let Some(secs) = secs {
+            spec.time_offsets.insert(clock.into(), TimeOffset { secs, nanosecs: 0 });
+        }
+    }
+    for word in &args.sysctl {
+        let Some((key, value)) = word.split_once('=') else {
+            return Err(Error::usage(
+                "read the command line",
+                format_args!("--sysctl {word}: not KEY=VALUE"),
+            ));
+        };
+        spec.sysctl.insert(key.into(), value.into());
+    }
+    Ok(spec)
+}
+
+fn proc_path(pid: i32, kind: NamespaceKind) -> String {
+    format!("/proc/{pid}/ns/{}", kind.proc_name())
+}
+
+fn joined(kind: NamespaceKind, path: Bytes) -> Namespace {
+    Namespace { kind, path: Some(path) }
+}
+
+/// `-n` makes, `-t PID -n` joins, `--net=PATH` joins.
+fn letters(args: &Args, named: &mut Vec<Namespace>) -> Result<()> {
+    for (kind, given) in args.letters() {
+        let Some(path) = given else { continue };
+        let path = match (path.is_empty(), args.target) {
+            (false, _) => Some(Bytes::from(path.as_os_str())),
+            (true, Some(pid)) => Some(proc_path(pid, kind).into()),
+            (true, None) => None,
+        };
+        add(named, Namespace { kind, path })?;
+    }
+    Ok(())
+}
+
+/// `KIND=PATH`, `KIND=fd:N`.
+fn join(word: &OsStr) -> Result<Namespace> {
+    let wrong =
+        |what: String| Error::usage("read the command line", format!("--join {}: {what}", word.display()));
+    let bytes = word.as_bytes();
+    let equals = bytes.iter().position(|b| *b == b'=').ok_or_else(|| wrong("not KIND=PATH".into()))?;
+    let (kind, path) = (String::from_utf8_lossy(&bytes[..equals]), &bytes[equals + 1..]);
+    let Kind(kind) = kind.parse().map_err(&wrong)?;
+    if path.is_empty() {
+        return Err(wrong("the path is empty".into()));
+    }
+    Ok(joined(kind, Bytes(path.to_vec())))
+}
+
+/// One kind can be made or joined once. Asking twice for a new one is asking for a new one.
+fn add(named: &mut Vec<Namespace>, ns: Namespace) -> Result<()> {
+    match named.iter().find(|n| n.kind == ns.kind) {
+        None => named.push(ns),
+        Some(same) if *same == ns => {}
+        Some(_) => {
+            let detail = format!("two different {} namespaces are asked for", ns.kind.as_str());
+            return Err(Error::usage("read the command line", detail));
+        }
+    }
+    Ok(())
+}
+
+fn unshared(args: &Args, privileged: bool) -> Result<Vec<NamespaceKind>> {
+    let mut kinds = Vec::new();
+    for word in &args.unshare {
+        match word {
+            Unshare::One(kind) => kinds.push(*kind),
+            // A caller with privilege needs no user namespace, and one without maps would make it nobody.
+            Unshare::All => {
+                kinds.extend(
+                    NamespaceKind::ALL.into_iter().filter(|k| *k != NamespaceKind::User || !privileged),
+                );
+            }
+        }
+    }
+    for Kind(kind) in &args.share {
+        if !kinds.contains(kind) && (*kind != NamespaceKind::User || kinds.is_empty()) {
+            let detail = format!("--share {0}: --unshare does not name {0}", kind.as_str());
+            return Err(Error::usage("read the command line", detail));
+        }
+    }
+    kinds.retain(|kind| !args.share.contains(&Kind(*kind)));
+    Ok(kinds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    fn spec_of(line: &str, privileged: bool) -> Result<NsEnter> {
+        let args = Args::try_parse_from(line.split(' ')).unwrap();
+        compose(&args, NsEnter::default(), privileged, &|_, kind| kind != NamespaceKind::Time)
+    }
+
+    fn shown(line: &str) -> String {
+        let spec = spec_of(line, true).unwrap();
+        let word = |n: &Namespace| {
+            n.path.as_ref().map_or(n.kind.as_str().into(), |p| format!("{}={p}", n.kind.as_str()))
+        };
+        spec.namespaces.iter().map(word).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn letters_make_and_with_a_target_they_join() {
+        assert_eq!(shown("x -mpniuC"), "mount uts ipc network pid cgroup");
+        assert_eq!(shown("x -U -T"), "user time");
+        assert_eq!(shown("x -t 7 -np"), "network=/proc/7/ns/net pid=/proc/7/ns/pid");
+        assert_eq!(shown("x -m --net=/run/n"), "mount network=/run/n");
+        assert_eq!(shown("x -t 7 -n --unshare mnt"), "network=/proc/7/ns/net mount");
+        assert!(!shown("x -t 7 -a").contains("time") && shown("x -t 7 -a").contains("user=/proc/7/ns/user"));
+        assert_eq!(shown("x --join net=fd:5 --join mnt=/a=b"), "network=fd:5 mount=/a=b");
+        assert_eq!(shown("x -m --unshare mount,uts"), "mount uts");
+    }
+
+    #[test]
+    fn all_leaves_the_user_namespace_to_those_who_need_it() {
+        let kinds = |line, privileged| -> Vec<_> {
+            spec_of(line, privileged).unwrap().namespaces.iter().map(|n| n.kind.as_str()).collect()
+        };
+        assert_eq!(
+            kinds("x --unshare all", true),
+            ["mount", "uts", "ipc", "network", "pid", "cgroup", "time"]
+        );
+        assert_eq!(kinds("x --unshare all", false)[0], "user");
+        assert_eq!(kinds("x --unshare all --share net,time", true), ["mount", "uts", "ipc", "pid", "cgroup"]);
+        assert!(!kinds("x --unshare all --share user", false).contains(&"user"));
+        kinds("x --unshare all --share user", true);
+    }
+
+    #[test]
+    fn contradictions_and_nothing_are_refused() {
+        for (line, text) in [
+            ("x", "says no namespace"),
+            ("x -t 7", "-t says no namespace"),
+            ("x -n --join net=/a", "two different network"),
+            ("x --join net=/a --join network=/b", "two different network"),
+            ("x --join net", "not KIND=PATH"),
+            ("x --join net=", "path is empty"),
+            ("x --join nett=/a", "no namespace is called 'nett'"),
+            ("x -m --share net", "does not name network"),
+            ("x -n --sysctl net.x", "not KEY=VALUE"),
+        ] {
+            let error = spec_of(line, true).unwrap_err().to_string();
+            assert!(error.contains(text), "{line}: {error}");
+        }
+        for line in ["x -a", "x -t 0 -a", "x -t x -a", "x --unshare pidd", "x --try al", "x -mp7", "x -m -m"]
+        {
+            assert!(Args::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn flags_take_their_kinds_from_a_config() {
+        let base = NsEnter {
+            namespaces: vec![
+                joined(NamespaceKind::Network, "/a".into()),
+                joined(NamespaceKind::Ipc, "/b".into()),
+            ],
+            hostname: Some("old".into()),
+            ..NsEnter::default()
+        };
+        let args = Args::try_parse_from("x -n --hostname new".split(' ')).unwrap();
+        let spec = compose(&args, base, true, &|_, _| true).unwrap();
+        assert_eq!(spec.namespaces.len(), 2);
+        assert_eq!((spec.namespaces[1].path.clone(), spec.hostname.as_deref()), (None, Some("new")));
+    }
+}

@@ -1,0 +1,129 @@
+//! The namespaces to join, opened and looked at before anything is touched.
+
+use chain::bytes::Bytes;
+use chain::oci::{Namespace, NamespaceKind};
+use chain::spec::NsEnter;
+use chain::sys::namespaces::kind_of;
+use chain::sys::process::pidfd_open;
+use chain::{Cannot, Class, Error, Result, supervise, sys};
+use nix::errno::Errno;
+use rustix::fs::{CWD, Mode, OFlags, fstat, openat};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+
+/// One namespace to join.
+pub(crate) struct Target {
+    /// Its kind.
+    pub(crate) kind: NamespaceKind,
+    /// As the layer names it.
+    pub(crate) path: Bytes,
+    /// It.
+    pub(crate) fd: OwnedFd,
+    /// Its inode.
+    pub(crate) inode: u64,
+    /// We are in it already.
+    pub(crate) here: bool,
+}
+
+/// All of them.
+#[derive(Default)]
+pub(crate) struct Targets {
+    /// In the layer's order.
+    pub(crate) list: Vec<Target>,
+    /// The process, if all are of one: setns(2) takes a pidfd and joins all of its namespaces at once, or none.
+    pub(crate) process: Option<OwnedFd>,
+}
+
+/// Opens what `spec` joins.
+pub(crate) fn open(spec: &NsEnter) -> Result<Targets> {
+    let joins: Vec<(&Namespace, &Bytes)> =
+        spec.namespaces.iter().filter_map(|ns| Some((ns, ns.path.as_ref()?))).collect();
+    let process = match common_pid(joins.iter().map(|(_, path)| *path)) {
+        Some(pid) => open_process(pid)?,
+        None => None,
+    };
+    let list = joins.iter().map(|(ns, path)| open_one(ns.kind, path)).collect::<Result<Vec<_>>>()?;
+    // If it lives now, the files opened above were its own and not those of a successor with its number.
+    if let Some(process) = &process
+        && supervise::has_ended(process.as_fd())?
+    {
+        return Err(Error::new(Class::Missing, "join the namespaces of a process", "it has ended"));
+    }
+    Ok(Targets { list, process })
+}
+
+/// The process that all these paths belong to.
+fn common_pid<'a>(paths: impl Iterator<Item = &'a Bytes>) -> Option<i32> {
+    let pids: Option<Vec<i32>> = paths.map(pid_of).collect();
+    let pids = pids?;
+    pids.first().copied().filter(|first| pids.iter().all(|pid| pid == first))
+}
+
+/// `/proc/N/ns/X`: N.
+fn pid_of(path: &Bytes) -> Option<i32> {
+    let text = std::str::from_utf8(&path.0).ok()?;
+    let (pid, _) = text.strip_prefix("/proc/")?.split_once("/ns/")?;
+    pid.parse().ok().filter(|pid| *pid > 0)
+}
+
+fn open_process(pid: i32) -> Result<Option<OwnedFd>> {
+    match pidfd_open(pid) {
+        Ok(fd) => Ok(Some(fd)),
+        // Before Linux 5.3 the paths alone must do.
+        Err(Errno::ENOSYS) => Ok(None),
+        Err(e) => Err(Error::call(
+            format_args!("join namespaces of process {pid}"),
+            format_args!("pidfd_open({pid})"),
+            e,
+        )),
+    }
+}
+
+fn open_one(kind: NamespaceKind, path: &Bytes) -> Result<Target> {
+    let doing = format!("join the {} namespace {path}", kind.as_str());
+    let fd = match path.0.strip_prefix(b"fd:") {
+        Some(number) => given(number, &doing)?,
+        None => {
+            openat(CWD, path.as_path(), OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
+                .cannot(&doing, format_args!("open({path})"))?
+        }
+    };
+    let found = match kind_of(fd.as_fd()) {
+        Ok(flag) => flag,
+        Err(Errno::ENOTTY) => return Err(Error::usage(doing, "it is not a namespace")),
+        Err(e) => return Err(Error::call(doing, "ioctl(NS_GET_NSTYPE)", e)),
+    };
+    if found != kind.clone_flag() {
+        let found = NamespaceKind::ALL.into_iter().find(|k| k.clone_flag() == found);
+        let found = found.map_or("unknown", NamespaceKind::as_str);
+        return Err(Error::usage(doing, format_args!("it is a {found} namespace")));
+    }
+    let inode = fstat(&fd).cannot(&doing, "fstat")?.st_ino;
+    let here = chain::proc::namespace("self", kind)? == inode;
+    Ok(Target { kind, path: path.clone(), fd, inode, here })
+}
+
+fn given(number: &[u8], doing: &str) -> Result<OwnedFd> {
+    let number = std::str::from_utf8(number).ok().and_then(|n| n.parse::<RawFd>().ok());
+    let number = number.ok_or_else(|| Error::usage(doing, "not fd:N"))?;
+    let fd = sys::fd::borrow(number).cannot(doing, format_args!("fcntl({number})"))?;
+    rustix::io::fcntl_dupfd_cloexec(fd, 3).cannot(doing, "fcntl(F_DUPFD_CLOEXEC)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_process_is_recognised_by_its_paths() {
+        let pid = |paths: &[&str]| {
+            let paths: Vec<Bytes> = paths.iter().map(|p| Bytes::from(*p)).collect();
+            common_pid(paths.iter())
+        };
+        assert_eq!(pid(&["/proc/7/ns/net", "/proc/7/ns/mnt"]), Some(7));
+        assert_eq!(pid(&["/proc/7/ns/net", "/proc/8/ns/mnt"]), None);
+        assert_eq!(pid(&["/proc/7/ns/net", "/run/netns/x"]), None);
+        assert_eq!(pid(&["/proc/self/ns/net"]), None);
+        assert_eq!(pid(&["fd:5"]), None);
+        assert_eq!(pid(&[]), None);
+    }
+}
