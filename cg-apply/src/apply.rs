@@ -213,7 +213,12 @@ fn try_enter(plan: &mut Plan, state: &mut State) -> Result<Receipt> {
     }
     let mut applied = Map::new();
     if let Some(group) = &plan.group {
-        group.join(0)?;
+        if plan.in_v2 {
+            group.join_v1()?
+        } else {
+            group.join(0)?
+        }
+        group.prove_joined()?;
         applied.insert("cgroup".into(), json!(group.paths().collect::<Vec<_>>()));
         applied.insert("limits".into(), Value::Object(read_back(group, &plan.writes, &plan.degraded)?));
     }

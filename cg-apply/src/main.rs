@@ -36,6 +36,9 @@ fn main() -> ExitCode {
             return Ok(status);
         }
         let receipt = apply::enter(&mut plan, &mut link.state)?;
-        match link.go_on(receipt)? {}
+        match link.go_on(receipt) {
+            Ok(never) => match never {},
+            Err(error) => Err(steward::give_up(&mut plan, error)),
+        }
     })
 }

@@ -150,6 +150,8 @@ pub(crate) struct Plan {
     pub(crate) keep: bool,
     /// Refuse it when it is in use.
     pub(crate) exclusive: bool,
+    /// This process was made in the v2 directory already.
+    pub(crate) in_v2: bool,
     /// v2 controllers that its ancestors must give it.
     pub(crate) needed: Vec<String>,
     /// Limits, in order.

@@ -1,37 +1,107 @@
 //! Who removes the group: a supervisor that stays outside of it, unless it is to be kept.
 
+use crate::apply;
 use crate::plan::Plan;
-use chain::Result;
-use chain::cgroup::Group;
+use chain::cgroup::{Dir, Group};
 use chain::state::State;
-use chain::supervise::{Side, split};
+use chain::supervise::{Side, Supervised, split_into};
+use chain::sys::process::{Forked, fork_into};
+use chain::{Cannot, Error, Result};
+use nix::errno::Errno;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 
-/// Forks where a group is to be removed at the end. In the child, which goes on with the chain: None. In the
-/// supervisor: the command's status, when it has ended and the group is gone.
+/// Forks where a group is to be removed at the end, or where forking is the quick way into it. In the child, which goes
+/// on with the chain: None. In the parent: the status to end with, when everything is done.
 pub(crate) fn stay(plan: &mut Plan, state: &mut State) -> Result<Option<u8>> {
-    let Some(group) = plan.group.as_mut().filter(|_| !plan.keep) else { return Ok(None) };
-    let side = split(0, state);
-    match side {
-        Ok(Side::Child) => Ok(None),
-        Ok(Side::Supervisor(mut child)) => {
-            let status = child.wait();
-            clean_up(group)?;
-            status.map(Some)
-        }
-        Err(error) => {
+    let Some(group) = &plan.group else { return Ok(None) };
+    let v2 = group.v2().map(Dir::fd).transpose()?;
+    let stayed = match (plan.keep, v2, state.fds.meet) {
+        (false, v2, _) => supervise(plan, state, v2.as_ref()),
+        // Whoever meets the chain on a socket learns the first process from there, and does not mind which pid cg-apply
+        // has. Anybody else who says --keep wants the command to be the very process he started.
+        (true, Some(v2), Some(_)) => change_over(plan, &v2),
+        (true, _, _) => Ok(None),
+    };
+    if stayed.is_err() {
+        if let Some(group) = &mut plan.group {
             group.undo()?;
-            Err(error)
         }
+    }
+    stayed
+}
+
+/// Kernels before 5.7 cannot fork into a cgroup, and before 5.3 there is no clone3.
+fn too_old(errno: Option<Errno>) -> bool {
+    matches!(errno, Some(Errno::ENOSYS | Errno::E2BIG | Errno::EINVAL))
+}
+
+fn supervise(plan: &mut Plan, state: &mut State, v2: Option<&Rc<OwnedFd>>) -> Result<Option<u8>> {
+    let side = match split_into(0, v2.map(AsFd::as_fd), state) {
+        Err(e) if v2.is_some() && too_old(e.errno()) => return supervise(plan, state, None),
+        other => other.map_err(|e| explain(e, plan))?,
+    };
+    match side {
+        Side::Child => {
+            plan.in_v2 = v2.is_some();
+            Ok(None)
+        }
+        Side::Supervisor(child) => see_out(plan, child).map(Some),
+    }
+}
+
+fn see_out(plan: &mut Plan, mut child: Supervised) -> Result<u8> {
+    let status = child.wait();
+    if let Some(group) = &mut plan.group {
+        clean_up(group)?;
+    }
+    status
+}
+
+/// Goes on as a child of our own parent that is in the group from its first moment.
+fn change_over(plan: &mut Plan, v2: &OwnedFd) -> Result<Option<u8>> {
+    match fork_into(libc::CLONE_PARENT as u64, Some(v2.as_fd())) {
+        Ok(Forked::Parent(..)) => Ok(Some(0)),
+        Ok(Forked::Child) => {
+            plan.in_v2 = true;
+            Ok(None)
+        }
+        Err(e) if too_old(Some(e)) => Ok(None),
+        other => other
+            .cannot("fork into the cgroup", "clone3(CLONE_INTO_CGROUP)")
+            .map_err(|e| explain(e, plan))
+            .map(|_| None),
+    }
+}
+
+fn explain(error: Error, plan: &Plan) -> Error {
+    let path = plan.group.as_ref().and_then(Group::v2).map(|d| d.path.to_string()).unwrap_or_default();
+    match error.errno() {
+        Some(Errno::EAGAIN) => error.why(format_args!("a limit of tasks, of the user or of {path}, is reached")),
+        Some(Errno::EBUSY) => error.why(format_args!("{path} gives controllers to children, so it may hold no process")),
+        Some(Errno::EOPNOTSUPP) => error.why(format_args!("{path} is not a 'domain' cgroup")),
+        Some(Errno::EACCES | Errno::EPERM) => error
+            .why("this needs write permission there and in the common ancestor of both groups: they are not delegated"),
+        _ => error,
     }
 }
 
 /// Whatever the command left in the group ends with it. A group that was there before us is not ours to empty.
 fn clean_up(group: &mut Group) -> Result<()> {
-    if group.dirs.iter().all(chain::cgroup::Dir::is_new) {
+    if group.dirs.iter().all(Dir::is_new) {
         if !group.procs()?.is_empty() {
             group.kill()?;
         }
         group.remove()?;
     }
     group.undo()
+}
+
+/// Takes back a group that is kept, when the chain could not go on in this very process: nobody else would.
+pub(crate) fn give_up(plan: &mut Plan, error: Error) -> Error {
+    match apply::abandon(plan) {
+        Ok(()) => error,
+        Err(also) if error.why.is_none() => error.why(format_args!("and then it {also}")),
+        Err(_) => error,
+    }
 }

@@ -3,7 +3,7 @@
 
 use crate::error::{Cannot, Error, Result};
 use crate::state::State;
-use crate::sys::process::{Forked, fork, pidfd_open, pidfd_signal, prctl};
+use crate::sys::process::{Forked, fork_into, pidfd_open, pidfd_signal, prctl};
 use crate::{proc, sys};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
@@ -30,6 +30,11 @@ pub enum Side {
 /// Forks with `flags` (CLONE_NEW*). The child dies with the supervisor, also over a change of credentials: the landing
 /// sets the death signal again, and looks at the pidfd left in `state` to see a supervisor that died meanwhile.
 pub fn split(flags: i32, state: &mut State) -> Result<Side> {
+    split_into(flags, None, state)
+}
+
+/// As [`split`], with the child in this v2 cgroup from its first moment.
+pub fn split_into(flags: i32, cgroup: Option<BorrowedFd<'_>>, state: &mut State) -> Result<Side> {
     let doing = "fork";
     let forwarded = forwarded();
     let mut before = SigSet::empty();
@@ -38,7 +43,11 @@ pub fn split(flags: i32, state: &mut State) -> Result<Side> {
     default_action(Signal::SIGCHLD)?;
     let own = pidfd_open(std::process::id() as i32).cannot(doing, "pidfd_open(self)")?;
     let flags = flags as u32 as u64;
-    match fork(flags).cannot(doing, format_args!("clone3({flags:#x})"))? {
+    let forked = fork_into(flags, cgroup);
+    if forked.is_err() {
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&before), None).cannot(doing, "sigprocmask")?;
+    }
+    match forked.cannot(doing, format_args!("clone3({flags:#x})"))? {
         Forked::Parent(pid, pidfd) => {
             let signals = SignalFd::with_flags(&forwarded, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
                 .cannot(doing, "signalfd")?;
@@ -46,7 +55,8 @@ pub fn split(flags: i32, state: &mut State) -> Result<Side> {
         }
         Forked::Child => {
             sigprocmask(SigmaskHow::SIG_SETMASK, Some(&before), None).cannot(doing, "sigprocmask")?;
-            prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64, 0).cannot(doing, "prctl(PR_SET_PDEATHSIG)")?;
+            prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64, 0)
+                .cannot(doing, "prctl(PR_SET_PDEATHSIG)")?;
             if has_ended(own.as_fd())? {
                 return Err(Error::new(crate::error::Class::Conflict, doing, "the supervisor is gone"));
             }
@@ -60,7 +70,9 @@ pub fn split(flags: i32, state: &mut State) -> Result<Side> {
 /// The signals a supervisor passes on: all that can be held back and mean something to another process.
 fn forwarded() -> SigSet {
     let mut set = SigSet::all();
-    for never in [Signal::SIGKILL, Signal::SIGSTOP, Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGFPE, Signal::SIGILL] {
+    for never in
+        [Signal::SIGKILL, Signal::SIGSTOP, Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGFPE, Signal::SIGILL]
+    {
         set.remove(never);
     }
     set
@@ -161,7 +173,9 @@ impl Supervised {
         let mut ended = None;
         loop {
             match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, code)) if pid == Pid::from_raw(self.pid) => ended = Some(code as u8),
+                Ok(WaitStatus::Exited(pid, code)) if pid == Pid::from_raw(self.pid) => {
+                    ended = Some(code as u8)
+                }
                 Ok(WaitStatus::Signaled(pid, signal, _)) if pid == Pid::from_raw(self.pid) => {
                     ended = Some(128 + signal as u8);
                 }

@@ -23,6 +23,8 @@ pub struct Dir {
     pub path: Bytes,
     /// Mount of the hierarchy; empty when the group was found again by its path.
     pub(super) mount: Bytes,
+    /// Which group that mount shows as its root.
+    pub(super) root: Bytes,
     /// Components below the mount.
     pub(super) below: Vec<Vec<u8>>,
     /// How many of them [`super::Group::create`] made: the last so many.
@@ -39,6 +41,7 @@ impl Dir {
             controllers: hierarchy.controllers.clone(),
             path: join(&hierarchy.mount, below),
             mount: hierarchy.mount.clone(),
+            root: hierarchy.root.clone(),
             below: below.to_vec(),
             made: 0,
             own: hierarchy.own.clone(),
@@ -56,8 +59,14 @@ impl Dir {
         };
         let version = version_of(fd.as_fd(), path)?;
         let fd = Some(Rc::new(fd));
-        let (controllers, mount, below) = (Vec::new(), Bytes::default(), Vec::new());
-        Ok(Some(Dir { version, controllers, path: path.clone(), mount, below, made: 0, own: None, fd }))
+        let (controllers, mount, root, below) = (Vec::new(), Bytes::default(), Bytes::default(), Vec::new());
+        Ok(Some(Dir { version, controllers, path: path.clone(), mount, root, below, made: 0, own: None, fd }))
+    }
+
+    /// What /proc/PID/cgroup calls it.
+    pub(super) fn membership(&self) -> Vec<u8> {
+        let root = self.root.0.strip_suffix(b"/").unwrap_or(&self.root.0);
+        join(&Bytes(root.to_vec()), &self.below).0
     }
 
     /// Whether it belongs to this v1 controller.

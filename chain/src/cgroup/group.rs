@@ -1,7 +1,7 @@
 //! A group: one directory in each hierarchy.
 
 use super::dir::write_at;
-use super::{Dir, Version};
+use super::{Dir, Membership, Version};
 use crate::bytes::Bytes;
 use crate::error::{Cannot, Error, Result};
 use std::os::fd::AsFd;
@@ -48,12 +48,31 @@ impl Group {
     /// Moves a process (0: this one, which must have one thread) into the group, hierarchy by hierarchy. When one
     /// refuses, this process goes back to where it was in those before.
     pub fn join(&self, pid: i32) -> Result<()> {
-        for (at, dir) in self.dirs.iter().enumerate() {
-            if let Err(error) = join_one(dir, pid) {
-                if pid == 0 {
-                    self.dirs[..at].iter().try_for_each(go_back)?;
-                }
-                return Err(error);
+        let dirs: Vec<&Dir> = self.dirs.iter().collect();
+        join_all(&dirs, pid)
+    }
+
+    /// Moves this process into the v1 directories: it was made in the v2 one by
+    /// [`fork_into`](crate::sys::process::fork_into).
+    pub fn join_v1(&self) -> Result<()> {
+        let dirs: Vec<&Dir> = self.dirs.iter().filter(|d| d.version == Version::V1).collect();
+        join_all(&dirs, 0)
+    }
+
+    /// Proves by /proc/self/cgroup that this process is in the group, in every hierarchy.
+    pub fn prove_joined(&self) -> Result<()> {
+        let own = Membership::own()?;
+        for dir in &self.dirs {
+            let found = own.iter().find(|m| m.controllers == dir.controllers).map(|m| m.path.as_slice());
+            let asked = dir.membership();
+            // What a mount from outside our cgroup namespace shows cannot be compared with what the namespace shows.
+            if found != Some(&asked) && !dir.root.0.starts_with(b"/..") {
+                let found = String::from_utf8_lossy(found.unwrap_or(b"nothing")).into_owned();
+                return Err(Error::readback(
+                    "the cgroup of this process",
+                    String::from_utf8_lossy(&asked),
+                    found,
+                ));
             }
         }
         Ok(())
@@ -77,6 +96,18 @@ impl Group {
 /// that leads into another domain.
 fn pid_file(version: Version, pid: i32) -> &'static str {
     if version == Version::V1 && pid == 0 { "tasks" } else { "cgroup.procs" }
+}
+
+fn join_all(dirs: &[&Dir], pid: i32) -> Result<()> {
+    for (at, dir) in dirs.iter().enumerate() {
+        if let Err(error) = join_one(dir, pid) {
+            if pid == 0 {
+                dirs[..at].iter().try_for_each(|d| go_back(d))?;
+            }
+            return Err(error);
+        }
+    }
+    Ok(())
 }
 
 fn join_one(dir: &Dir, pid: i32) -> Result<()> {

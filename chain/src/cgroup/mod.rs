@@ -56,6 +56,8 @@ pub struct Hierarchy {
     pub controllers: Vec<String>,
     /// Where it is mounted.
     pub mount: Bytes,
+    /// Which group that mount shows as its root: `/` but for containers and cgroup namespaces.
+    pub root: Bytes,
     /// The caller's own group as components below that mount; None when the mount does not show it, as when it was
     /// mounted in another cgroup namespace.
     pub own: Option<Vec<Vec<u8>>>,
@@ -180,12 +182,19 @@ fn is_visible(mount: &MountInfo) -> bool {
 }
 
 /// One line of /proc/PID/cgroup.
+#[derive(Clone, Debug)]
 struct Membership {
     controllers: Vec<String>,
     path: Vec<u8>,
 }
 
 impl Membership {
+    /// Those of this process.
+    fn own() -> Result<Vec<Membership>> {
+        let text = crate::proc::read("/proc/self/cgroup")?;
+        Ok(text.split(|b| *b == b'\n').filter_map(Membership::parse).collect())
+    }
+
     fn parse(line: &[u8]) -> Option<Membership> {
         let mut fields = line.splitn(3, |b| *b == b':');
         let (id, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
@@ -207,7 +216,8 @@ impl Membership {
             |m: &&MountInfo| (below(&self.path, &m.root.0).is_some(), std::cmp::Reverse(m.root.0.len()));
         let mount = mounts.iter().filter(fits).rev().max_by_key(best)?;
         let own = below(&self.path, &mount.root.0);
-        Some(Hierarchy { version, controllers: self.controllers, mount: mount.target.clone(), own })
+        let (root, mount) = (mount.root.clone(), mount.target.clone());
+        Some(Hierarchy { version, controllers: self.controllers, mount, root, own })
     }
 }
 

@@ -33,10 +33,18 @@ pub enum Forked {
 /// clone3(2), Linux 5.3, as a fork with `flags` (CLONE_NEW*, CLONE_PARENT). Only for programs of one thread, which
 /// all tools are: the child continues on a copy of everything.
 pub fn fork(flags: u64) -> Result<Forked, Errno> {
+    fork_into(flags, None)
+}
+
+/// As [`fork`], with the child in this v2 cgroup from its first moment (Linux 5.7). Moving it there later would make the
+/// kernel hold up every fork and exit of the system, and wait some ten milliseconds before it could.
+pub fn fork_into(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Forked, Errno> {
+    const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
     let mut pidfd: RawFd = -1;
     let parent = flags & libc::CLONE_PARENT as u64 != 0;
     let args = CloneArgs {
-        flags: flags | libc::CLONE_PIDFD as u64,
+        flags: flags | libc::CLONE_PIDFD as u64 | if cgroup.is_some() { CLONE_INTO_CGROUP } else { 0 },
+        cgroup: cgroup.map_or(0, |fd| fd.as_raw_fd() as u64),
         pidfd: std::ptr::from_mut(&mut pidfd) as u64,
         // With CLONE_PARENT the child takes over our own exit signal, and naming one is EINVAL.
         exit_signal: if parent { 0 } else { libc::SIGCHLD as u64 },
