@@ -28,6 +28,8 @@ pub(crate) enum Verb {
 /// Checkpoint and restore a process tree with CRIU
 #[derive(clap::Parser, Clone, Debug)]
 #[command(name = "criu-ctl", disable_version_flag = true, after_help = EXAMPLE)]
+// Every tool's flags, but these are for a next program or a layer; given all the same, they are refused by name.
+#[command(mut_arg("show", |a| a.hide(true)), mut_arg("stdin", |a| a.hide(true)), mut_arg("keep_fd", |a| a.hide(true)))]
 pub(crate) struct Args {
     /// What to do
     #[arg(value_enum)]

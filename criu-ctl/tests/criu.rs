@@ -4,7 +4,7 @@
 
 mod counter;
 
-use catena_tests::{Output, TempDir, Tool, requires, shell, tool};
+use catena_tests::{Output, Running, TempDir, Tool, requires, shell, tool};
 use counter::{Counter, in_lane, processes_with, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -34,7 +34,7 @@ fn check_proves_the_host_and_names_a_feature_it_lacks() {
     let feature = tool("criu-ctl").args(["check", "--feature", "mem_dirty_track"]).run();
     // Kernels without soft-dirty tracking are the project's own machines; elsewhere the feature is there.
     if feature.status != 0 {
-        feature.refuses(125, "cannot use the feature mem_dirty_track of criu: Dirty tracking is OFF");
+        feature.refuses(125, "says no: Dirty tracking is OFF");
     }
 }
 
@@ -134,8 +134,8 @@ fn a_job_of_a_terminal_wants_to_be_called_one() {
     criu_ctl("restore", &img, "-j").run().refuses(125, "its dump did not finish: cannot dump process");
     assert!(!processes_with(&counter.mark).is_empty(), "a dump that fails leaves the tree as it was");
     dump(&counter, &img, "-j").succeeds();
-    wait_for("the tree is gone", || processes_with(&counter.mark).is_empty());
     terminal.kill();
+    counter.wait_until_free();
 
     let stopped_at = counter.last();
     let restore = format!("script -qefc 'criu-ctl restore -D {} -j' /dev/null", img.display());
@@ -219,6 +219,21 @@ fn a_full_disk_is_named_and_nothing_half_is_restored() {
     wait_for("the tree runs on", || counter.last() > then + 3);
 }
 
+/// Kills the criu of a criu-ctl.
+#[track_caller]
+fn kill_criu(mut running: Running, at_work: impl Fn() -> bool) -> Output {
+    wait_for("criu is at work", || at_work() || running.is_over());
+    let path = format!("/proc/{0}/task/{0}/children", running.pid());
+    let children = std::fs::read_to_string(path).unwrap_or_default();
+    let is_criu =
+        |pid: &i32| std::fs::read(format!("/proc/{pid}/comm")).is_ok_and(|c| c.starts_with(b"criu"));
+    let Some(pid) = children.split_whitespace().map(|pid| pid.parse().unwrap()).find(is_criu) else {
+        panic!("criu is over: {:?}", running.wait());
+    };
+    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    running.wait()
+}
+
 /// The real criu, killed at work: the memory makes its work long enough.
 #[test]
 fn a_criu_killed_at_work_leaves_nothing_and_no_dump_to_trust() {
@@ -229,28 +244,18 @@ fn a_criu_killed_at_work_leaves_nothing_and_no_dump_to_trust() {
     let img = dir.join("img");
     let fill = "a=$(head -c 60000000 /dev/zero | tr '\\0' x); b=$a$a$a; LOOP";
     let mut counter = Counter::running(&dir, fill);
-    let kill_criu = |running: &catena_tests::Running, started: &dyn Fn() -> bool| {
-        wait_for("criu is at work", started);
-        let path = format!("/proc/{0}/task/{0}/children", running.pid());
-        let children = std::fs::read_to_string(path).unwrap();
-        let criu: Vec<i32> = children.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
-        let is_criu =
-            |pid: &&i32| std::fs::read(format!("/proc/{pid}/comm")).is_ok_and(|c| c.starts_with(b"criu"));
-        let pid = criu.iter().find(is_criu).unwrap_or_else(|| panic!("criu is over: {children}"));
-        kill(Pid::from_raw(*pid), Signal::SIGKILL).unwrap();
-    };
     // A whole dump first, to have something to restore.
     dump(&counter, &img, "-R").succeeds();
     let second = dir.join("second");
     let running = criu_ctl("dump", &second, &format!("-t {}", counter.pid)).spawn();
-    kill_criu(&running, &|| second.join("inventory.img").exists() || second.join("pages-1.img").exists());
-    running.wait().refuses(125, "criu went away without an answer: it was killed by signal 9");
+    let at_work = || second.join("inventory.img").exists() || second.join("pages-1.img").exists();
+    kill_criu(running, at_work).refuses(125, "criu went away without an answer: it was killed by signal 9");
     criu_ctl("restore", &second, "").run().refuses(125, "its dump did not finish");
     counter.kill();
 
     let running = criu_ctl("restore", &img, "").spawn();
-    kill_criu(&running, &|| img.join("restore.log").metadata().is_ok_and(|m| m.len() > 10_000));
-    running.wait().refuses(125, "criu went away without an answer");
+    let at_work = || img.join("restore.log").metadata().is_ok_and(|m| m.len() > 10_000);
+    kill_criu(running, at_work).refuses(125, "criu went away without an answer");
     wait_for("nothing half restored is left", || processes_with(&counter.mark).is_empty());
 }
 

@@ -1,6 +1,8 @@
 //! A tree that counts: a shell that writes one number a line, with a child now and then.
 
 use catena_tests::{TempDir, requires};
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::{Pid, getpgid};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -13,7 +15,7 @@ pub(crate) fn in_lane() -> bool {
 
 /// Waits until it is so; the test fails when it does not come.
 #[track_caller]
-pub(crate) fn wait_for(what: &str, is_so: impl Fn() -> bool) {
+pub(crate) fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(15);
     while !is_so() {
         assert!(Instant::now() < deadline, "it did not come that {what}");
@@ -47,6 +49,7 @@ pub(crate) struct Counter {
     pub(crate) mark: String,
     count: PathBuf,
     child: Option<Child>,
+    group: Pid,
 }
 
 impl Counter {
@@ -89,7 +92,10 @@ impl Counter {
 
     fn of(dir: &TempDir, pid: i32, child: Option<Child>) -> Counter {
         let mark = dir.join("count.sh").display().to_string();
-        Counter { pid, mark, count: dir.join("count"), child }
+        // A child of ours may not have come to its setsid yet, but will.
+        let pid_of = Pid::from_raw(pid);
+        let group = if child.is_some() { pid_of } else { getpgid(Some(pid_of)).unwrap() };
+        Counter { pid, mark, count: dir.join("count"), child, group }
     }
 
     /// Where it is.
@@ -112,18 +118,25 @@ impl Counter {
         let mut child = self.child.take().expect("it is our child");
         let status = child.try_wait().unwrap();
         if status.is_none() {
-            child.kill().unwrap();
-            child.wait().unwrap();
+            self.child = Some(child);
             panic!("process {} still runs", self.pid);
         }
-        wait_for("all of the tree is gone", || processes_with(&self.mark).is_empty());
+        self.wait_until_free();
     }
 
-    /// Ends it.
+    /// No process of its group is left, not even one that nobody has waited for yet: all its numbers are free.
+    #[track_caller]
+    pub(crate) fn wait_until_free(&self) {
+        wait_for("all of the tree is gone", || killpg(self.group, None).is_err());
+    }
+
+    /// Ends all of it. A group that is left keeps the number of its leader taken.
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
-            child.kill().unwrap_or(());
+            // The harness's own group is never meant: the counter was started by setsid.
+            killpg(Pid::from_raw(self.pid), Signal::SIGKILL).unwrap_or(());
             child.wait().map(drop).unwrap_or(());
+            self.wait_until_free();
         }
     }
 }
@@ -132,7 +145,7 @@ impl Drop for Counter {
     fn drop(&mut self) {
         self.kill();
         for pid in processes_with(&self.mark) {
-            nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGKILL).unwrap_or(());
+            kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap_or(());
         }
     }
 }
