@@ -259,10 +259,10 @@ fn a_criu_killed_at_work_leaves_nothing_and_no_dump_to_trust() {
     wait_for("nothing half restored is left", || processes_with(&counter.mark).is_empty());
 }
 
-/// A restored tree stays in the cgroup that criu-ctl was started in: `cg-apply -m 1G -- criu-ctl restore` means it.
+/// A restored tree stays in the cgroup that criu-ctl was started in.
 #[test]
-fn the_cgroup_is_criu_ctl_s_own() {
-    if !in_lane() || !requires::cgroup_v1("pids") {
+fn at_the_end_of_a_chain_the_tree_comes_back_under_its_limit() {
+    if !in_lane() || !requires::cgroup_v1("memory") {
         return;
     }
     let dir = TempDir::new();
@@ -270,17 +270,17 @@ fn the_cgroup_is_criu_ctl_s_own() {
     let mut counter = Counter::start(&dir);
     dump(&counter, &img, "").succeeds();
     counter.expect_gone();
-    let group = requires::cgroup_mount("pids").unwrap().join(format!("catena-criu-{}", std::process::id()));
-    std::fs::create_dir(&group).unwrap();
-    let line =
-        format!("echo $$ >{}/cgroup.procs && exec criu-ctl restore -D {} -d", group.display(), img.display());
-    let out = shell(&line).run();
-    let cgroup = std::fs::read_to_string(format!("/proc/{}/cgroup", counter.pid)).unwrap_or_default();
-    kill(Pid::from_raw(counter.pid), Signal::SIGKILL).unwrap_or(());
-    wait_for("the cgroup is empty", || std::fs::remove_dir(&group).is_ok());
-    out.succeeds();
-    let name = group.file_name().unwrap().to_str().unwrap();
-    assert!(cgroup.lines().any(|line| line.ends_with(&format!(":pids:/{name}"))), "{cgroup}");
+    let stopped_at = counter.last();
+    let running = shell(&format!("exec cg-apply -m 100M -- criu-ctl restore -D {}", img.display())).spawn();
+    wait_for("it counts on", || counter.last() > stopped_at + 3);
+    let text = std::fs::read_to_string(format!("/proc/{}/cgroup", counter.pid)).unwrap();
+    let path = text.lines().find_map(|line| line.split_once(":memory:/")).unwrap().1;
+    let group = requires::cgroup_mount("memory").unwrap().join(path);
+    let limit = std::fs::read_to_string(group.join("memory.limit_in_bytes")).unwrap();
+    kill(Pid::from_raw(counter.pid), Signal::SIGKILL).unwrap();
+    running.wait().exits(128 + 9);
+    assert_eq!(limit.trim(), (100 << 20).to_string());
+    wait_for("the cgroup is gone", || !group.exists());
 }
 
 /// Namespaces of its own, a root of its own, a bind mount from outside, all known from its config.json.
