@@ -153,19 +153,31 @@ impl Supervised {
     /// `ns-enter -p -- sleep 1000` means it, so the supervisor sees to it.
     fn kill_if_immune(&self, signal: i32) -> Result<()> {
         let fatal = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT];
-        if !fatal.contains(&signal) {
+        if !fatal.contains(&signal) || !self.is_immune(signal) {
             return Ok(());
         }
-        let Ok(status) = proc::read(&format!("/proc/{}/status", self.pid)) else { return Ok(()) };
+        // One that was just woken out of sigwait(3) looks unprepared until it runs.
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        if self.is_immune(signal) { self.forward(libc::SIGKILL) } else { Ok(()) }
+    }
+
+    /// Is it a first process, and was the signal nothing to it?
+    fn is_immune(&self, signal: i32) -> bool {
+        let Ok(status) = proc::read(&format!("/proc/{}/status", self.pid)) else { return false };
         let in_set = |name: &str| {
             let mask = proc::status_field(&status, name).and_then(|m| u64::from_str_radix(&m, 16).ok());
             mask.unwrap_or(u64::MAX) & 1 << (signal - 1) != 0
         };
         let nested = proc::status_field(&status, "NSpid").is_some_and(|pids| pids.ends_with("\t1"));
-        if nested && !in_set("SigCgt") && !in_set("SigIgn") && !in_set("SigBlk") {
-            self.forward(libc::SIGKILL)?;
-        }
-        Ok(())
+        nested && !["SigCgt", "SigIgn", "SigBlk"].into_iter().any(in_set) && !self.waits_for_signals()
+    }
+
+    /// sigwait(3), which small inits are made of, takes what it waits for out of the blocked set while it sleeps. Where
+    /// the kernel does not say, it is taken to do that: better a signal without effect than a clean shutdown cut off.
+    fn waits_for_signals(&self) -> bool {
+        let call = proc::read(&format!("/proc/{}/syscall", self.pid)).unwrap_or_default();
+        let number = call.split(|b| *b == b' ').next().and_then(|w| std::str::from_utf8(w).ok());
+        number.filter(|n| !n.is_empty()).is_none_or(|n| n.parse() == Ok(libc::SYS_rt_sigtimedwait))
     }
 
     /// Everything that has ended by now; the status if the child is among it.
