@@ -48,6 +48,18 @@ pub fn run(verb: &str, args: &[String]) -> ExitCode {
         "orphan" => orphan(),
         "signal-wait" => signal_wait(number(0, 0) as u8),
         "suicide" => suicide(number(0, 9) as i32),
+        "read-only" => match std::fs::File::open(word(0)) {
+            Ok(file) => {
+                println!("{}", if can_never_be_written(&file) { "read-only" } else { "writable" });
+                ExitCode::SUCCESS
+            }
+            Err(e) => say(Err(e)),
+        },
+        "ran" => {
+            ready("RAN");
+            ExitCode::SUCCESS
+        }
+        "attack" => attack(Duration::from_secs(number(0, 5) as u64)),
         "cat" => say(std::io::copy(&mut std::io::stdin(), &mut std::io::stdout()).map(drop)),
         "spin" => loop {
             std::hint::spin_loop();
@@ -274,5 +286,41 @@ fn suicide(signal: i32) -> ExitCode {
         Ok(_) => std::thread::sleep(Duration::from_secs(1)),
         Err(e) => return say(Err(e.into())),
     }
+    ExitCode::SUCCESS
+}
+
+/// On a mount that is read-only, or a memfd that is sealed. Trying tells less: a program that runs is busy anyway.
+fn can_never_be_written(file: &std::fs::File) -> bool {
+    use rustix::fs::{SealFlags, StatVfsMountFlags, fcntl_get_seals, fstatvfs};
+    let sealed = fcntl_get_seals(file).is_ok_and(|s| s.contains(SealFlags::WRITE));
+    sealed || fstatvfs(file).is_ok_and(|s| s.f_flag.contains(StatVfsMountFlags::RDONLY))
+}
+
+/// What a hostile container does to whoever comes in: takes hold of every foreign program it sees in /proc, and looks
+/// whether it could be written, if not now then when it has ended. Reports what it caught.
+fn attack(time: Duration) -> ExitCode {
+    let own = std::fs::read_link("/proc/self/exe").unwrap_or_default();
+    let since = std::time::Instant::now();
+    let (mut caught, mut written) = (0, Vec::new());
+    ready("ready");
+    while since.elapsed() < time {
+        for pid in std::fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok) {
+            let exe = pid.path().join("exe");
+            let Ok(program) = std::fs::read_link(&exe) else { continue };
+            // A program of the container's own may be written; the link of a host's names nothing in here.
+            if program == own || std::path::Path::new("/").join(&program).is_file() {
+                continue;
+            }
+            let Ok(file) = std::fs::File::open(&exe) else { continue };
+            caught += 1;
+            let now = std::fs::OpenOptions::new().write(true).open(&exe).is_ok();
+            if now || !can_never_be_written(&file) {
+                written.push(program.display().to_string());
+            }
+        }
+    }
+    written.sort();
+    written.dedup();
+    println!("{}", serde_json::json!({"caught": caught, "writable": written}));
     ExitCode::SUCCESS
 }

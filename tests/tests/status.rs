@@ -48,10 +48,30 @@ fn a_command_that_is_not_there_is_127_one_that_cannot_run_126() {
 fn a_signal_is_128_and_its_number() {
     for chain in chains() {
         for signal in [1, 2, 6, 9, 10, 15, 31, 34] {
-            let out = shell(&format!("{chain}$PROBE suicide {signal}; exit $?")).run();
+            // A first process cannot be killed from inside its namespace, so a shell stands in between.
+            let out = shell(&format!("{chain}sh -c '$PROBE suicide {signal}; exit $?'")).run();
             assert_eq!(out.status, 128 + signal, "{chain} {out:?}");
         }
     }
+    for chain in CHAINS {
+        let out = shell(&format!("{chain}$PROBE suicide 10; exit $?")).run();
+        assert_eq!(out.status, 138, "{chain} {out:?}");
+    }
+}
+
+/// The command of a pid namespace, killed from outside.
+#[test]
+fn a_killed_first_process_is_137() {
+    if !requires::root() {
+        return;
+    }
+    let mut running = shell("exec ns-enter -mp -- cap-drop --all -- $PROBE sleep").spawn();
+    assert_eq!(running.line(), "ready");
+    let front = running.pid();
+    let children = std::fs::read_to_string(format!("/proc/{front}/task/{front}/children")).unwrap();
+    let child = nix::unistd::Pid::from_raw(children.trim().parse().unwrap());
+    nix::sys::signal::kill(child, nix::sys::signal::SIGKILL).unwrap();
+    running.wait().exits(137);
 }
 
 #[test]

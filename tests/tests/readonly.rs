@@ -1,0 +1,112 @@
+//! A link's binary cannot be written from inside the container (CVE-2019-5736), nor by way of an fd of it.
+
+use catena_tests::{requires, rootfs, shell};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+/// A pipe for one message, which is full: whoever writes a receipt into it stands still.
+fn full_pipe() -> (OwnedFd, OwnedFd) {
+    use rustix::pipe::PipeFlags;
+    // Packets: a message takes a place of its own, however short it is.
+    let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::DIRECT).unwrap();
+    rustix::pipe::fcntl_setpipe_size(&write, 4096).unwrap();
+    rustix::io::write(&write, b"\n").unwrap();
+    (read, write)
+}
+
+/// Lets one message through.
+fn drain(read: &OwnedFd) {
+    rustix::io::read(read, &mut [0_u8; 4096]).unwrap();
+}
+
+fn comm(pid: i32) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_string()
+}
+
+fn children(pid: i32) -> Vec<i32> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    text.split_whitespace().filter_map(|w| w.parse().ok()).collect()
+}
+
+fn wait_for<T>(what: &str, mut get: impl FnMut() -> Option<T>) -> T {
+    let since = Instant::now();
+    loop {
+        if let Some(found) = get() {
+            return found;
+        }
+        assert!(since.elapsed() < Duration::from_secs(5), "{what} did not come");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn wchan_is_pipe(pid: i32) -> bool {
+    let call = std::fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
+    call.starts_with("1 ")
+}
+
+/// Every link that works inside stands still once, and is looked at from inside.
+#[test]
+fn a_link_at_work_cannot_be_written_from_inside() {
+    if !requires::root() || !requires::command("nsenter") {
+        return;
+    }
+    let (read, write) = full_pipe();
+    let line = "exec ns-enter --status-fd 9 -mp -- cap-drop --allow-new-privs --keep-groups -- seccomp-load --allow-new-privs -s swapon:EPERM -- $PROBE sleep";
+    let mut running = shell(line).fd(write, 9).spawn();
+    let front = running.pid();
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        // The front process writes ns-enter's receipt itself, or the child does: whoever is stuck and inside.
+        let stuck = wait_for("a link that stands still", || {
+            let all = std::iter::once(front).chain(children(front));
+            all.into_iter().find(|pid| wchan_is_pipe(*pid))
+        });
+        let name =
+            std::fs::read_to_string(format!("/proc/{stuck}/comm")).unwrap_or_default().trim().to_string();
+        // Nobody hostile lives yet in a namespace that the first link itself has just made.
+        if name != "ns-enter" {
+            let inside = "mount -t proc proc /proc; (exec 7<>/proc/1/exe) 2>&1; (exec 7>>/proc/1/exe) 2>&1; $PROBE read-only /proc/1/exe";
+            let attack = format!("nsenter -t {stuck} -p -m -- unshare -m sh -c '{inside}'");
+            let out = shell(&attack).run();
+            assert_eq!(out.stdout.matches("cannot create /proc/1/exe").count(), 2, "{name}: {out:?}");
+            assert!(out.stdout.ends_with("\nread-only\n"), "{name}: {out:?}");
+        }
+        seen.push(name);
+        drain(&read);
+        wait_for("its going on", || {
+            (!wchan_is_pipe(stuck) || comm(stuck) != *seen.last().unwrap()).then_some(())
+        });
+    }
+    drop(read);
+    assert_eq!(running.line(), "ready");
+    running.kill();
+    assert_eq!(seen, ["ns-enter", "cap-drop", "seccomp-load"], "caught at work inside");
+}
+
+/// Whoever joins a container can be looked at from inside it while its links run.
+#[test]
+fn a_link_that_joins_cannot_be_written_from_inside() {
+    if !requires::root() {
+        return;
+    }
+    let root = rootfs();
+    let chain = "exec ns-enter -mpniuC -- rootfs-prep --root ./rootfs --proc /proc -- /probe attack 6";
+    let mut attacker = shell(chain).cwd(root.parent()).spawn();
+    assert_eq!(attacker.line(), "ready");
+    let target = children(attacker.pid())[0];
+    for _ in 0..60 {
+        let line = format!(
+            "ns-enter -t {target} -m -p -n -i -u -C -- cap-drop --all -- seccomp-load @default -- /bin/true"
+        );
+        shell(&line).run().succeeds();
+    }
+    let out = attacker.wait();
+    let found: serde_json::Value = out
+        .stdout
+        .lines()
+        .last()
+        .and_then(|l| serde_json::from_str(l).ok())
+        .unwrap_or_else(|| panic!("{out:?}"));
+    assert_eq!(found["writable"], serde_json::json!([]), "{found:#}");
+    assert!(found["caught"].as_u64().unwrap() > 0, "the attacker saw no link at work: {found:#}");
+}
