@@ -40,6 +40,10 @@ impl Probe {
             let kind = fd.target.take().unwrap_or_default();
             fd.target = Some(kind.split_once(":[").map_or(kind.clone(), |(kind, _)| kind.to_string()));
         }
+        // Whether /dev/null was opened for reading or for both is all the same.
+        if let Some(stdin) = plain.fds.get_mut(&0) {
+            stdin.flags = 0;
+        }
         let same = |kind: &String| {
             use std::os::unix::fs::MetadataExt;
             std::fs::metadata(format!("/proc/self/ns/{kind}")).map_or(0, |m| m.ino())
@@ -47,9 +51,10 @@ impl Probe {
         plain.ns.iter_mut().for_each(|(kind, inode)| *inode = u64::from(*inode == same(kind)));
         // In a pid namespace of its own pids count from 1, so they say something; outside they do not.
         if plain.ns.get("pid") == Some(&1) {
-            (plain.pid, plain.ppid, plain.session, plain.pgid, plain.processes) = (0, 0, 0, 0, None);
+            (plain.pid, plain.ppid, plain.session, plain.pgid) = (0, 0, 0, 0);
         }
-        plain.env.retain(|key, _| key != "_" && key != "PWD" && key != "OLDPWD");
+        plain.processes = None;
+        plain.env.retain(|key, _| !["_", "PWD", "OLDPWD", "SHLVL"].contains(&key.as_str()));
         (plain.monotonic, plain.boottime, plain.session_keyring) = (0, 0, plain.session_keyring.map(|_| 0));
         plain.cgroup.iter_mut().for_each(|line| *line = without_numbers(line));
         flat(&json!(plain))
@@ -87,20 +92,10 @@ fn number_anew(mounts: &mut [Mount]) {
     }
 }
 
-/// The numbers in a cgroup's name, of two digits and more, are a pid or the like.
+/// A fresh cgroup is called `catena-PID-RANDOM`.
 fn without_numbers(text: &str) -> String {
-    let mut out = String::new();
-    let mut digits = String::new();
-    for c in text.chars().chain(['\0']) {
-        if c.is_ascii_digit() {
-            digits.push(c);
-            continue;
-        }
-        out.push_str(if digits.len() > 1 { "#" } else { &digits });
-        digits.clear();
-        out.push(c);
-    }
-    out.trim_end_matches('\0').to_string()
+    let parts = text.split('/').map(|part| if part.starts_with("catena-") { "catena-#" } else { part });
+    parts.collect::<Vec<_>>().join("/")
 }
 
 fn flat(value: &Value) -> BTreeMap<String, Value> {

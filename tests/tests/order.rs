@@ -1,6 +1,6 @@
 //! Links out of order are refused before the first acts, and the right chain is printed.
 
-use catena_tests::{StatusLog, TempDir, shell, tool};
+use catena_tests::{Leftovers, StatusLog, TempDir, requires, rootfs, shell, tool};
 
 /// Every link, in the order that is right, with words that any of them takes.
 const LINKS: [(&str, &[&str]); 6] = [
@@ -57,6 +57,39 @@ fn every_pair_out_of_order_is_refused_in_the_pipe_form() {
         }
         log.expect_error("order");
     }
+}
+
+/// Every choice of links, in order, makes a process; without a mount namespace of its own, rootfs-prep refuses.
+#[test]
+fn every_choice_in_order_works_in_both_forms() {
+    if !requires::cgroup_v1("memory") {
+        return;
+    }
+    let root = rootfs();
+    let before = Leftovers::watch();
+    for choice in 1_u32..64 {
+        let links: Vec<String> = LINKS
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| choice >> i & 1 == 1)
+            .map(|(_, l)| written(*l))
+            .collect();
+        let alone = choice >> 3 & 1 == 1 && choice >> 2 & 1 == 0;
+        for glue in [" -- ", " | "] {
+            let line = format!("{} -- /bin/echo RAN", links.join(glue));
+            let out = shell(&line).cwd(root.parent()).run();
+            if alone {
+                out.refuses(125, "mount namespace");
+            } else {
+                assert_eq!(
+                    (out.status, out.stdout.as_str(), out.stderr.as_str()),
+                    (0, "RAN\n", ""),
+                    "{line}"
+                );
+            }
+        }
+    }
+    before.check();
 }
 
 /// Also where the last stage is not the one that stands wrong: the filter refuses, and what follows has no plan.
