@@ -28,7 +28,7 @@ fn probe(line: &str) -> Probe {
     let out = shell(line).run();
     let text =
         out.stdout.lines().find(|l| l.starts_with("{\"pid\"")).unwrap_or_else(|| panic!("{line}: {out:?}"));
-    serde_json::from_str(text).unwrap()
+    serde_json::from_str(text).expect("the payload prints JSON")
 }
 
 #[test]

@@ -128,8 +128,8 @@ const PIPE: &str = "cg-apply -m 512M | ns-enter -mpniuC | rootfs-prep --root ./r
 const TYPED: &str = "test -f /etc/passwd && test $$ = 1 && echo inside; ls -d /probe; hostname; exit 7\n";
 
 fn on_a_terminal(line: &str, root: &TempRootfs) -> catena_tests::Output {
-    let typed = format!("(sleep 1; printf '%s' \"$2\"; sleep 1) | script -qec \"$1\" /dev/null");
-    shell(&typed).args(["sh", line, TYPED]).cwd(root.parent()).run()
+    let typed = "(sleep 1; printf '%s' \"$2\"; sleep 1) | script -qec \"$1\" /dev/null";
+    shell(typed).args(["sh", line, TYPED]).cwd(root.parent()).run()
 }
 
 #[test]
