@@ -213,7 +213,10 @@ mod tests {
     #[test]
     fn one_sentence_with_wish_call_object_and_errno() {
         let e = Error::call("mount proc on /proc", "fsmount(proc)", Errno::EPERM);
-        assert_eq!(e.to_string(), "cannot mount proc on /proc: fsmount(proc): Operation not permitted (EPERM)");
+        assert_eq!(
+            e.to_string(),
+            "cannot mount proc on /proc: fsmount(proc): Operation not permitted (EPERM)"
+        );
         assert_eq!(e.class, Class::Denied);
     }
 

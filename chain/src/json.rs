@@ -68,7 +68,10 @@ mod tests {
     #[test]
     fn a_member_that_would_be_passed_over_is_found_at_any_depth() {
         let find = unknown_member::<crate::spec::CgApply>;
-        assert_eq!(find(r#"{"resources":{"memory":{"limit":1,"swapp":2}}}"#).unwrap(), "resources.memory.swapp");
+        assert_eq!(
+            find(r#"{"resources":{"memory":{"limit":1,"swapp":2}}}"#).unwrap(),
+            "resources.memory.swapp"
+        );
         let rule = r#"{"resources":{"devices":[{"allow":true},{"alow":true}]}}"#;
         assert_eq!(find(rule).unwrap(), "resources.devices[1].alow");
         for good in [

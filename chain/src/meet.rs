@@ -37,7 +37,8 @@ pub enum Message {
 /// Sends `message`, with an fd if one goes along.
 pub fn send(socket: BorrowedFd<'_>, message: &Message, fd: Option<BorrowedFd<'_>>) -> Result<()> {
     let doing = "tell the runner";
-    let text = serde_json::to_vec(message).map_err(|e| Error::new(crate::error::Class::Internal, doing, e))?;
+    let text =
+        serde_json::to_vec(message).map_err(|e| Error::new(crate::error::Class::Internal, doing, e))?;
     let fds: Vec<RawFd> = fd.iter().map(AsRawFd::as_raw_fd).collect();
     let rights = [ControlMessage::ScmRights(&fds)];
     let control = if fds.is_empty() { &[][..] } else { &rights[..] };

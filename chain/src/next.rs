@@ -57,8 +57,12 @@ fn open_tool(tool: ToolName, word: Option<&OsStr>) -> Result<OwnedFd> {
     let path = match word {
         Some(word) if word.as_bytes().contains(&b'/') => PathBuf::from(word),
         _ => find_tool(tool).ok_or_else(|| {
-            Error::new(Class::Missing, format_args!("open the link {tool}"), "not beside this program, not in PATH")
-                .exit(crate::error::EXIT_NOT_FOUND)
+            Error::new(
+                Class::Missing,
+                format_args!("open the link {tool}"),
+                "not beside this program, not in PATH",
+            )
+            .exit(crate::error::EXIT_NOT_FOUND)
         })?,
     };
     open_read_only(&path)
@@ -106,12 +110,13 @@ fn try_exec_link(fd: RawFd, argv: &[OsString], state: &State) -> Result<std::con
     let doing = format!("go on to {}", argv.first().map_or_else(String::new, |w| w.display().to_string()));
     let (memfd, name) = state.send()?;
     for travelling in state.fds.all().chain([memfd.as_raw_fd()]) {
-        let borrowed = crate::sys::fd::borrow(travelling).cannot(&doing, format_args!("fcntl({travelling})"))?;
+        let borrowed =
+            crate::sys::fd::borrow(travelling).cannot(&doing, format_args!("fcntl({travelling})"))?;
         crate::sys::fd::set_cloexec(borrowed, false).cannot(&doing, "fcntl(F_SETFD)")?;
     }
     let mut env = environment();
     env.push(entry(state::ENV, &name));
-    let argv: Vec<CString> = argv.iter().map(|w| cstring(w)).collect();
+    let argv: Vec<CString> = argv.iter().map(cstring).collect();
     let program = crate::sys::fd::borrow(fd).cannot(&doing, format_args!("fcntl({fd})"))?;
     let errno = exec_fd(program, &argv, &env);
     Err(Error::call(&doing, "execveat", errno).exit(crate::error::EXIT_CANNOT_RUN))

@@ -105,7 +105,11 @@ impl Plan {
         let plan: Plan = crate::json::parse(body, &doing)?;
         if plan.catena != CATENA {
             let found = plan.catena;
-            return Err(Error::new(Class::Unsupported, doing, format_args!("catena: version {found}, not {CATENA}")));
+            return Err(Error::new(
+                Class::Unsupported,
+                doing,
+                format_args!("catena: version {found}, not {CATENA}"),
+            ));
         }
         if !plan.complete || !body.ends_with(b"\"complete\":true}") && !ends_complete(body) {
             return Err(Error::usage(doing, "it does not end with \"complete\":true"));
@@ -121,7 +125,8 @@ impl Plan {
 
     /// The document, one line.
     pub fn to_json(&self) -> Result<Vec<u8>> {
-        let mut text = serde_json::to_vec(self).map_err(|e| Error::new(Class::Internal, "write the plan", e))?;
+        let mut text =
+            serde_json::to_vec(self).map_err(|e| Error::new(Class::Internal, "write the plan", e))?;
         text.push(b'\n');
         Ok(text)
     }
@@ -135,7 +140,8 @@ struct Refusal {
 
 /// `"complete": true }` with any white space, for plans that people or `jq` wrote.
 fn ends_complete(body: &[u8]) -> bool {
-    let squeezed: Vec<u8> = body.iter().rev().filter(|b| !b.is_ascii_whitespace()).take(16).copied().collect();
+    let squeezed: Vec<u8> =
+        body.iter().rev().filter(|b| !b.is_ascii_whitespace()).take(16).copied().collect();
     squeezed.iter().rev().copied().eq(*b"\"complete\":true}")
 }
 
@@ -180,7 +186,8 @@ mod tests {
         let value: serde_json::Value = serde_json::from_slice(&sample()).unwrap();
         let catena = &value["catena"];
         let layers = &value["layers"];
-        let text = format!("{{\n  \"catena\": {catena},\n  \"layers\": {layers},\n  \"complete\": true\n}}\n");
+        let text =
+            format!("{{\n  \"catena\": {catena},\n  \"layers\": {layers},\n  \"complete\": true\n}}\n");
         Plan::parse(text.as_bytes(), "a test").unwrap();
     }
 }

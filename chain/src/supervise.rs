@@ -184,12 +184,19 @@ impl Supervised {
     fn reap(&mut self) -> Result<Option<u8>> {
         let mut ended = None;
         loop {
-            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            match waitpid(None, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)) {
                 Ok(WaitStatus::Exited(pid, code)) if pid == Pid::from_raw(self.pid) => {
                     ended = Some(code as u8)
                 }
                 Ok(WaitStatus::Signaled(pid, signal, _)) if pid == Pid::from_raw(self.pid) => {
                     ended = Some(128 + signal as u8);
+                }
+                // ^Z: the shell waits for us to stop, and its `fg` wakes the whole group.
+                Ok(WaitStatus::Stopped(pid, Signal::SIGTSTP | Signal::SIGTTIN | Signal::SIGTTOU))
+                    if pid == Pid::from_raw(self.pid) =>
+                {
+                    nix::sys::signal::raise(Signal::SIGSTOP)
+                        .cannot("stop with the command", "raise(SIGSTOP)")?;
                 }
                 Ok(WaitStatus::StillAlive) | Err(nix::errno::Errno::ECHILD) => return Ok(ended),
                 Ok(_) | Err(nix::errno::Errno::EINTR) => {}

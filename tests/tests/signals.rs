@@ -180,3 +180,18 @@ fn control_c_comes_once() {
     let out = shell(line).args(["sh", inner]).run();
     assert!(out.stdout.contains("count=1"), "{out:?}");
 }
+
+/// ^Z in an interactive shell stops what is supervised and its supervisor, and `fg` wakes both.
+#[test]
+fn control_z_and_fg_work() {
+    if !requires::cgroup_v1("memory") || !requires::command("script") {
+        return;
+    }
+    let typing = "(sleep 1; echo 'cg-apply -m 512M -- sleep 1'; sleep 0.7; printf '\\032'; sleep 0.5; \
+        echo 'echo back-$((1+1)); fg; echo st=$?'; sleep 2; echo 'exit 4')";
+    let line = format!("{typing} | script -qec 'bash --norc --noprofile -i' /dev/null");
+    let out = shell(&line).run();
+    let at = |text: &str| out.stdout.find(text).unwrap_or_else(|| panic!("no {text} in {out:?}"));
+    assert!(at("Stopped") < at("back-2") && at("back-2") < at("st=0"), "{out:?}");
+    assert_eq!(out.status, 4);
+}

@@ -28,7 +28,10 @@ pub fn read_bounded(fd: OwnedFd, doing: &dyn Display) -> Result<Vec<u8>> {
     }
     let size = stat.st_size as u64;
     if size > CONFIG_MAX {
-        return Err(Error::usage(doing, format_args!("{size} bytes, more than the {CONFIG_MAX} that are read")));
+        return Err(Error::usage(
+            doing,
+            format_args!("{size} bytes, more than the {CONFIG_MAX} that are read"),
+        ));
     }
     let mut text = Vec::with_capacity(size as usize + 1);
     std::fs::File::from(fd).take(CONFIG_MAX + 1).read_to_end(&mut text).cannot(doing, "read")?;

@@ -40,7 +40,8 @@ pub fn cloexec_range(first: u32, last: u32) -> Result<(), Errno> {
 }
 
 fn cloexec_one_by_one(first: u32, last: u32) -> Result<(), Errno> {
-    let end = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)?.1.min(1 << 20) as u32;
+    let end =
+        nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)?.1.min(1 << 20) as u32;
     for n in first..=last.min(end) {
         // SAFETY: as above, fd by fd; a number that is no fd gives EBADF, which is no error here.
         unsafe { libc::fcntl(n as RawFd, libc::F_SETFD, libc::FD_CLOEXEC) };
