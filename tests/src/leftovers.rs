@@ -32,7 +32,7 @@ impl Leftovers {
     #[track_caller]
     pub fn check(&self) {
         let mut found = String::new();
-        let clean = wait_until(Instant::now() + Duration::from_secs(5), || {
+        let clean = wait_until(Instant::now() + Duration::from_secs(10), || {
             found = self.found();
             found.is_empty()
         });
@@ -42,7 +42,10 @@ impl Leftovers {
     fn found(&self) -> String {
         let cgroups = cgroups();
         let mounts = mounts();
-        let cgroups = cgroups.difference(&self.cgroups).map(|p| format!("cgroup {}", p.display()));
+        let cgroups = cgroups
+            .difference(&self.cgroups)
+            .filter(|p| !of_another_test(p))
+            .map(|p| format!("cgroup {}", p.display()));
         let mounts = mounts.difference(&self.mounts).map(|m| format!("mount {m}"));
         let processes = processes().into_iter().map(|p| format!("process {p}"));
         cgroups.chain(mounts).chain(processes).collect::<Vec<_>>().join("\n")
@@ -67,16 +70,24 @@ fn mounts() -> BTreeSet<String> {
 
 /// Processes of this test that are still there, by pid and command line.
 pub fn processes() -> Vec<String> {
-    let wanted = [MARK.as_bytes(), b"=", mark().as_encoded_bytes()].concat();
     let entries = std::fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
-    let ours = |dir: &Path| {
-        let env = std::fs::read(dir.join("environ")).unwrap_or_default();
-        env.split(|b| *b == 0).any(|entry| entry == wanted)
-    };
     let numbers = entries.filter(|e| e.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit));
     let line = |dir: PathBuf| {
         let words = std::fs::read(dir.join("cmdline")).unwrap_or_default();
         format!("{}: {}", dir.display(), String::from_utf8_lossy(&words).replace('\0', " "))
     };
-    numbers.map(|e| e.path()).filter(|p| ours(p)).map(line).collect()
+    numbers.map(|e| e.path()).filter(|p| is_ours(p)).map(line).collect()
+}
+
+/// Is the process behind this folder of /proc one of this test?
+fn is_ours(dir: &Path) -> bool {
+    let wanted = [MARK.as_bytes(), b"=", mark().as_encoded_bytes()].concat();
+    let env = std::fs::read(dir.join("environ")).unwrap_or_default();
+    env.split(|b| *b == 0).any(|entry| entry == wanted)
+}
+
+/// A cgroup in which somebody lives who is not of this test.
+fn of_another_test(cgroup: &Path) -> bool {
+    let pids = std::fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
+    !pids.is_empty() && pids.lines().all(|pid| !is_ours(&Path::new("/proc").join(pid)))
 }

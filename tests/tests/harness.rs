@@ -96,7 +96,7 @@ fn what_hangs_is_killed_and_fails() {
 #[should_panic(expected = "process /proc/")]
 fn a_process_left_behind_fails_the_test() {
     let before = Leftovers::watch();
-    shell("timeout 8 $PROBE sleep >/dev/null 2>&1 & disown").run();
+    shell("timeout 15 $PROBE sleep >/dev/null 2>&1 & disown").run();
     before.check();
 }
 

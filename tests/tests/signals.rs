@@ -31,8 +31,9 @@ fn killing_the_front_kills_the_tree() {
     if !requires::root() {
         return;
     }
-    for chain in FORKED {
-        for _ in 0..25 {
+    // Without the last: a cg-apply that is killed leaves its group (see below).
+    for chain in &FORKED[..3] {
+        for _ in 0..34 {
             let mut running = start(&format!("{chain}$PROBE fork 3"));
             running.signal(Signal::SIGKILL);
             all_gone(Duration::from_secs(1), chain);
