@@ -304,6 +304,7 @@ fn share<S>(path: &Path, files: &Files<'_>, from_oci: fn(&Config, &Path) -> Resu
 }
 
 /// Files that this link names. After a pivot the host's paths are gone, so the first link opened them.
+#[derive(Default)]
 pub struct Files<'a> {
     opened: &'a [(crate::bytes::Bytes, RawFd)],
 }

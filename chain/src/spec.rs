@@ -152,6 +152,10 @@ pub struct RootfsPrep {
     /// Move the new root over `/` instead of pivot_root (for an initramfs, whose root cannot be pivoted).
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub no_pivot: bool,
+    /// A procfs is of a new pid namespace, or refused: it would show the processes outside. Not so for OCI, where
+    /// engines share pid namespaces on purpose.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub fresh_proc: bool,
     /// Mount destinations that may be left out where their source is missing.
     #[serde(rename = "try", skip_serializing_if = "Vec::is_empty")]
     pub attempt: Vec<Bytes>,

@@ -1,2 +1,59 @@
-//! rootfs-prep
-fn main() {}
+//! rootfs-prep: build a root file system, mount by mount and by fd alone, and enter it.
+#![forbid(unsafe_code)]
+
+mod answer;
+mod apply;
+mod build;
+mod cgroups;
+mod check;
+mod cli;
+mod copyup;
+mod defaults;
+mod devices;
+mod enter;
+mod explain;
+mod facts;
+mod flags;
+mod hide;
+mod mount;
+mod options;
+mod path;
+mod place;
+mod plan;
+mod root;
+mod show;
+mod terminal;
+mod verify;
+
+use chain::link::Begun;
+use std::process::ExitCode;
+
+/// For `--version --json`.
+const FEATURES: &[&str] = &[
+    "bind",
+    "cgroup",
+    "console",
+    "devices",
+    "mask",
+    "no-pivot",
+    "pivot",
+    "propagation",
+    "recursive-attributes",
+    "tmpcopyup",
+];
+
+fn main() -> ExitCode {
+    chain::link::run("rootfs-prep", || {
+        let (mut link, spec) =
+            match chain::link::begin(chain::share::rootfs_prep, flags::from_flags, FEATURES)? {
+                Begun::Act(link, spec) => (link, spec),
+                Begun::Ask(question, args, spec) => return answer::answer(question, &args, &spec),
+                Begun::Done => return Ok(0),
+            };
+        facts::own_mount_namespace(&link.state)?;
+        let plan = plan::resolve(&spec, &facts::gather(&spec, &link.state)?)?;
+        let receipt = apply::all(&plan, &mut link.state.fds)?;
+        link.state.landing.cwd = plan.cwd.clone().or(link.state.landing.cwd.take());
+        match link.go_on(receipt)? {}
+    })
+}

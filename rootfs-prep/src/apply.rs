@@ -1,0 +1,99 @@
+//! The operations in order. Whatever can be refused was refused before; what fails here ends the link, and the mount
+//! namespace with it.
+
+use crate::place::Place;
+use crate::plan::{NewRoot, Plan, Step};
+use crate::root::Make;
+use crate::{devices, enter, hide, mount, terminal, verify};
+use chain::bytes::Bytes;
+use chain::name::ToolName;
+use chain::state::{Fds, Receipt};
+use chain::{Cannot, Class, Error, Result};
+use rustix::fs::{FileType, Mode, fstat, makedev};
+use rustix::process::umask;
+use serde_json::json;
+use std::os::fd::BorrowedFd;
+
+/// Builds the root, enters it, and reads it back.
+pub(crate) fn all(plan: &Plan, fds: &mut Fds) -> Result<Receipt> {
+    // Modes are what they are said to be.
+    let mask = umask(Mode::empty());
+    let (old, mut place) = enter::prepare(plan)?;
+
+    // In order: a later one may stand on an earlier one.
+    for step in &plan.steps {
+        match step {
+            Step::Mount(step) => mount::carry_out(&mut place, step)?,
+            Step::Folder(path) => make_folder(&place, path, "make the folder")?,
+            Step::Link { path, target } => devices::link(&place, path, target)?,
+        }
+    }
+
+    // After the mounts, for they go into the new /dev.
+    if plan.default_devices {
+        devices::make_defaults(&mut place)?;
+    }
+    for node in &plan.devices {
+        devices::make(&mut place, node)?;
+    }
+    if let Some(size) = plan.terminal {
+        terminal::make(&mut place, size, fds)?;
+    }
+
+    // Before the root is read-only. The landing goes there, after the change of user.
+    if let Some(cwd) = &plan.cwd {
+        make_folder(&place, cwd, "make the working directory")?;
+    }
+    mount::finish_readonly(&mut place)?;
+
+    // Over everything, so that no mount of the plan uncovers what is to be hidden.
+    hide::readonly(&mut place, &plan.readonly)?;
+    hide::mask(&mut place, &plan.masked)?;
+
+    enter::enter(plan, old, &place)?;
+    own_null(plan, &place)?;
+    umask(mask);
+    let lines = verify::all(&place)?;
+    let mut receipt = Receipt::verified(ToolName::RootfsPrep, json!({ "mounts": lines }));
+    receipt.degraded = [plan.degraded.clone(), place.degraded].concat();
+    Ok(receipt)
+}
+
+fn make_folder(place: &Place, path: &Bytes, what: &str) -> Result<()> {
+    let doing = format!("{what} {path}");
+    let (fd, _) = place.root.make(path, Make::Folder).cannot(&doing, format_args!("mkdirat({path})"))?;
+    let kind = FileType::from_raw_mode(fstat(&fd).cannot(&doing, "fstat")?.st_mode);
+    if kind != FileType::Directory {
+        return Err(Error::new(Class::Conflict, doing, "it is there and is no folder"));
+    }
+    Ok(())
+}
+
+/// A standard fd on the host's /dev/null would be a way to the host's /dev: it becomes the container's own.
+fn own_null(plan: &Plan, place: &Place) -> Result<()> {
+    let doing = "give the command the container's /dev/null";
+    let null = makedev(1, 3);
+    let is_null = |fd: BorrowedFd<'_>| {
+        let char = |mode| FileType::from_raw_mode(mode) == FileType::CharacterDevice;
+        fstat(fd).is_ok_and(|s| s.st_rdev == null && char(s.st_mode))
+    };
+    if !plan.default_devices || plan.root == NewRoot::Present {
+        return Ok(());
+    }
+    let (stdin, stdout, stderr) = (rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr());
+    let theirs = [is_null(stdin), is_null(stdout), is_null(stderr)];
+    if theirs == [false; 3] {
+        return Ok(());
+    }
+    let own = devices::open_null(place)?;
+    if theirs[0] {
+        rustix::stdio::dup2_stdin(&own).cannot(doing, "dup2(0)")?;
+    }
+    if theirs[1] {
+        rustix::stdio::dup2_stdout(&own).cannot(doing, "dup2(1)")?;
+    }
+    if theirs[2] {
+        rustix::stdio::dup2_stderr(&own).cannot(doing, "dup2(2)")?;
+    }
+    Ok(())
+}

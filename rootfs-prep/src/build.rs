@@ -1,0 +1,178 @@
+//! Makes one mount that is attached nowhere yet, with all its flags on, and attaches it by fd.
+
+use crate::options::{Attrs, Options, Propagation};
+use crate::plan::{MountStep, What};
+use crate::root::mount_id;
+use chain::bytes::Bytes;
+use chain::sys::mount::{MountAttr, mount_setattr};
+use chain::{Cannot, Class, Error, Result};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, openat};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// Longer values do not pass through fsconfig(2).
+const LONGEST: usize = 255;
+
+/// A file system of its own, `ro` if it is to be read-only from the start.
+pub(crate) fn file_system(
+    kind: &str,
+    source: Option<&Bytes>,
+    options: &Options,
+    doing: &str,
+) -> Result<OwnedFd> {
+    let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)
+        .cannot(doing, format_args!("fsopen({kind})"))
+        .map_err(|e| if e.class == Class::Missing { e.class(Class::Unsupported) } else { e })?;
+    let set = |key: &str, value: Option<&str>| {
+        let result = match value {
+            Some(value) => fsconfig_set_string(&context, key, value),
+            None => fsconfig_set_flag(&context, key),
+        };
+        let shown = value.map_or_else(|| key.to_string(), |v| format!("{key}={v}"));
+        result.cannot(doing, format_args!("fsconfig({kind}, {shown})")).map_err(|e| {
+            if e.class == Class::Internal {
+                explained(e.class(Class::Usage), &context)
+            } else {
+                explained(e, &context)
+            }
+        })
+    };
+    if let Some(source) = source {
+        fsconfig_set_string(&context, "source", source.as_os_str())
+            .cannot(doing, format_args!("fsconfig({kind}, source={source})"))?;
+    }
+    for flag in &options.flags {
+        set(flag, None)?;
+    }
+    // mount(2) makes file system and mount read-only at once, and so does this.
+    if options.attrs.set & chain::sys::mount::attr::RDONLY != 0 {
+        set("ro", None)?;
+    }
+    for option in &options.data {
+        match option.split_once('=') {
+            Some((key, value)) if value.len() > LONGEST && key == "lowerdir" => {
+                // Layer by layer, Linux 6.5.
+                for layer in value.split(':') {
+                    set("lowerdir+", Some(layer))?;
+                }
+            }
+            Some((key, value)) => set(key, Some(value))?,
+            None => set(option, None)?,
+        }
+    }
+    fsconfig_create(&context)
+        .cannot(doing, format_args!("fsconfig({kind}, create)"))
+        .map_err(|e| explained(e, &context))?;
+    let attrs = MountAttrFlags::from_bits_retain(options.attrs.fresh() as u32);
+    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attrs)
+        .cannot(doing, format_args!("fsmount({kind})"))
+        .map_err(|e| explained(e, &context))
+}
+
+/// The kernel's own words on what is wrong, which it keeps for whoever reads the context.
+fn explained(error: Error, context: &OwnedFd) -> Error {
+    let mut buffer = [0; 512];
+    match rustix::io::read(context, &mut buffer) {
+        Ok(n) if n > 2 => {
+            let text = String::from_utf8_lossy(&buffer[2..n]);
+            error.why(text.trim().escape_debug())
+        }
+        _ => error,
+    }
+}
+
+/// A clone of what is at an absolute path of the host, or at `fd` itself when the path is empty.
+pub(crate) fn clone(dir: BorrowedFd<'_>, path: &Bytes, recursive: bool, doing: &str) -> Result<OwnedFd> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    if recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    if path.0.is_empty() {
+        flags |= OpenTreeFlags::AT_EMPTY_PATH;
+    }
+    open_tree(dir, path.as_os_str(), flags).cannot(doing, format_args!("open_tree({path})")).map_err(|e| {
+        match e.errno() {
+            Some(nix::errno::Errno::EINVAL) if !recursive => e
+                .why("it holds mounts that a new user namespace may not uncover")
+                .cure("rbind instead of bind"),
+            _ => e,
+        }
+    })
+}
+
+/// Sets flags on a mount, or on it and all below.
+pub(crate) fn set_attrs(mount: BorrowedFd<'_>, attrs: &Attrs, recursive: bool, doing: &str) -> Result<()> {
+    if attrs.is_empty() {
+        return Ok(());
+    }
+    setattr(mount, &attrs.change(), recursive, doing).map_err(|e| match e.class {
+        Class::Denied if attrs.clear != 0 || attrs.atime.is_some() => e.why(
+            "a flag that is to be cleared is locked: the mount came from a more privileged user namespace",
+        ),
+        _ => e,
+    })
+}
+
+/// Sets the propagation of a mount, or of it and all below.
+pub(crate) fn set_propagation(mount: BorrowedFd<'_>, propagation: Propagation, doing: &str) -> Result<()> {
+    let attr = MountAttr { propagation: propagation.flag, ..MountAttr::default() };
+    setattr(mount, &attr, propagation.recursive, doing)
+}
+
+fn setattr(mount: BorrowedFd<'_>, attr: &MountAttr, recursive: bool, doing: &str) -> Result<()> {
+    /// AT_RECURSIVE of linux/fcntl.h.
+    const AT_RECURSIVE: i32 = 0x8000;
+    let flags = AtFlags::EMPTY_PATH.bits() as i32 | if recursive { AT_RECURSIVE } else { 0 };
+    mount_setattr(mount, c"", flags, attr).cannot(doing, "mount_setattr")
+}
+
+/// Attaches a mount on what `target` refers to.
+pub(crate) fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>, doing: &str, at: &Bytes) -> Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(mount, c"", target, c"", flags).cannot(doing, format_args!("move_mount({at})"))
+}
+
+/// A mount that is attached nowhere yet.
+pub(crate) struct Detached {
+    /// Its root.
+    pub(crate) fd: OwnedFd,
+    /// Its root is no folder.
+    pub(crate) is_file: bool,
+}
+
+/// Makes what the step says; None when it may be left out and its source is missing.
+pub(crate) fn detached(step: &MountStep, doing: &str) -> Result<Option<Detached>> {
+    let (fd, is_file) = match &step.what {
+        What::Fs { kind, source } => (file_system(kind, source.as_ref(), &step.options, doing)?, false),
+        What::Bind { source, recursive } => match bind(source, *recursive, &step.options, doing) {
+            Err(e) if e.errno() == Some(nix::errno::Errno::ENOENT) && step.attempt => return Ok(None),
+            other => other?,
+        },
+        What::Cgroups { .. } | What::Remount => {
+            return Err(Error::new(Class::Internal, doing, "it is not one mount"));
+        }
+    };
+    Ok(Some(Detached { fd, is_file }))
+}
+
+fn bind(source: &Bytes, recursive: bool, options: &Options, doing: &str) -> Result<(OwnedFd, bool)> {
+    let fd = clone(CWD, source, recursive, doing)?;
+    let stat = fstat(&fd).cannot(doing, format_args!("fstat({source})"))?;
+    set_attrs(fd.as_fd(), &options.tree, true, doing)?;
+    // Whatever the source forbids stays forbidden, unless an option says otherwise.
+    set_attrs(fd.as_fd(), &options.attrs, false, doing)?;
+    Ok((fd, FileType::from_raw_mode(stat.st_mode) != FileType::Directory))
+}
+
+/// A folder opened for reading, from an fd that only refers to it.
+pub(crate) fn readable(fd: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
+    openat(fd, c".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// The id of an attached mount.
+pub(crate) fn id(mount: BorrowedFd<'_>, doing: &str) -> Result<u64> {
+    mount_id(mount).cannot(doing, "statx(STATX_MNT_ID)")
+}

@@ -1,0 +1,158 @@
+//! Into the new root: its tree is attached over the old one, filled there, and in the end becomes `/`.
+
+use crate::build::{attach, clone, detached, set_propagation};
+use crate::mount::wish;
+use crate::options::{Attrs, Propagation, RPRIVATE};
+use crate::place::{Late, Place};
+use crate::plan::{NewRoot, Plan, What};
+use crate::root::Root;
+use chain::bytes::Bytes;
+use chain::proc::mounts;
+use chain::sys::mount::attr;
+use chain::{Cannot, Class, Error, Result};
+use nix::libc;
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
+use rustix::mount::{UnmountFlags, unmount};
+use rustix::process::{chdir, chroot, fchdir, pivot_root};
+use std::os::fd::{AsFd, OwnedFd};
+
+/// The old root, until it is left.
+pub(crate) struct Old {
+    fd: OwnedFd,
+}
+
+/// Cuts the mounts here off from the host's, and attaches the new root's tree.
+pub(crate) fn prepare(plan: &Plan) -> Result<(Old, Place)> {
+    let doing = "prepare the root";
+    let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let old = openat(CWD, "/", folder, Mode::empty()).cannot(doing, "open(/)")?;
+    // Seen from outside first: what is refused is refused before anything is changed.
+    let new = match &plan.root {
+        NewRoot::Folder { path, .. } => Some(open_folder(path)?),
+        NewRoot::Present | NewRoot::Mount(_) => None,
+    };
+    isolate(&old, plan.propagation)?;
+    let label = plan.label.clone();
+    match (&plan.root, new) {
+        (NewRoot::Folder { path, readonly }, Some(new)) => {
+            let tree = clone(new.as_fd(), &Bytes::default(), true, &format!("make {path} the root"))?;
+            attach(tree.as_fd(), old.as_fd(), doing, &"/".into())?;
+            root_of(old, tree, label, "bind", Attrs::default(), readonly.then_some(Late::Mount))
+        }
+        (NewRoot::Mount(step), _) => {
+            let mut step = (**step).clone();
+            let late = step.options.attrs.set & attr::RDONLY != 0;
+            step.options.attrs.set &= !attr::RDONLY;
+            let fs = matches!(step.what, What::Fs { .. });
+            let Some(mount) = detached(&step, &wish(&step))? else {
+                return Err(Error::new(Class::Missing, wish(&step), "there is nothing to make the root of"));
+            };
+            if mount.is_file {
+                return Err(Error::usage(wish(&step), "it is not a folder"));
+            }
+            attach(mount.fd.as_fd(), old.as_fd(), doing, &"/".into())?;
+            let late = late.then_some(if fs { Late::FileSystem } else { Late::Mount });
+            root_of(old, mount.fd, label, if fs { "root" } else { "bind" }, step.options.attrs, late)
+        }
+        _ => {
+            let root = rustix::io::fcntl_dupfd_cloexec(&old, 3).cannot(doing, "fcntl(F_DUPFD_CLOEXEC)")?;
+            Ok((Old { fd: old }, Place::new(Root::present(root), label)))
+        }
+    }
+}
+
+fn root_of(
+    old: OwnedFd,
+    tree: OwnedFd,
+    label: Option<String>,
+    kind: &str,
+    asked: Attrs,
+    late: Option<Late>,
+) -> Result<(Old, Place)> {
+    let root =
+        rustix::io::fcntl_dupfd_cloexec(&tree, 3).cannot("prepare the root", "fcntl(F_DUPFD_CLOEXEC)")?;
+    let mut place = Place::new(Root::new(root), label);
+    place.keep(&"/".into(), tree, kind, asked, late)?;
+    Ok((Old { fd: old }, place))
+}
+
+/// The folder that becomes the root. It must be one itself: a link in its place is somebody's trick.
+fn open_folder(path: &Bytes) -> Result<OwnedFd> {
+    let doing = format!("make {path} the root");
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd =
+        openat(CWD, path.as_path(), flags, Mode::empty()).cannot(&doing, format_args!("open({path})"))?;
+    let what = match FileType::from_raw_mode(fstat(&fd).cannot(&doing, "fstat")?.st_mode) {
+        FileType::Directory => return Ok(fd),
+        FileType::Symlink => "it is a symbolic link",
+        _ => "it is not a folder",
+    };
+    Err(Error::usage(doing, what))
+}
+
+/// What is mounted from here on must not reach the host, and unmounting the old root least of all.
+fn isolate(old: &OwnedFd, propagation: Propagation) -> Result<()> {
+    let doing = "cut the mounts off from the host's";
+    match propagation.flag {
+        libc::MS_SLAVE | libc::MS_PRIVATE => {
+            set_propagation(old.as_fd(), Propagation { recursive: true, ..propagation }, doing)
+        }
+        // A tree that cannot be bound could not become the root; it is made so at the end.
+        libc::MS_UNBINDABLE => set_propagation(old.as_fd(), RPRIVATE, doing),
+        // The one on which the new root is attached spreads nothing; the others do, as was asked.
+        _ => {
+            set_propagation(old.as_fd(), propagation, doing)?;
+            set_propagation(old.as_fd(), Propagation { recursive: false, ..RPRIVATE }, doing)
+        }
+    }
+}
+
+/// Makes the new root `/`, and leaves the old one.
+pub(crate) fn enter(plan: &Plan, old: Old, place: &Place) -> Result<()> {
+    let doing = "enter the new root";
+    if plan.root == NewRoot::Present {
+        return Ok(());
+    }
+    if plan.no_pivot {
+        uncover_nothing(place)?;
+        fchdir(place.root.fd()).cannot(doing, "fchdir(root)")?;
+        chroot(".").cannot(doing, "chroot(.)")?;
+    } else {
+        // The new root on itself as the place for the old: nothing has to be made for it. The old one is then on top.
+        fchdir(place.root.fd()).cannot(doing, "fchdir(root)")?;
+        pivot_root(".", ".").cannot(doing, "pivot_root(., .)").map_err(|e| match e.errno() {
+            Some(nix::errno::Errno::EINVAL) => {
+                e.why("the present root may be an initramfs, which cannot be pivoted").cure("--no-pivot")
+            }
+            _ => e,
+        })?;
+        fchdir(&old.fd).cannot(doing, "fchdir(old root)")?;
+        let slave = Propagation { flag: libc::MS_SLAVE, recursive: true };
+        if !matches!(plan.propagation.flag, libc::MS_SLAVE | libc::MS_PRIVATE | libc::MS_UNBINDABLE) {
+            set_propagation(old.fd.as_fd(), slave, doing)?;
+        }
+        unmount(".", UnmountFlags::DETACH).cannot(doing, "umount2(old root)")?;
+    }
+    chdir("/").cannot(doing, "chdir(/)")?;
+    match plan.propagation.flag {
+        libc::MS_SHARED | libc::MS_UNBINDABLE => set_propagation(place.root.fd(), plan.propagation, doing),
+        _ => Ok(()),
+    }
+}
+
+/// Without a pivot the old root's mounts stay behind the new one. A procfs or sysfs among them would let a user
+/// namespace inside mount a fresh one without our masks, so they go.
+fn uncover_nothing(place: &Place) -> Result<()> {
+    let doing = "put the old root's /proc and /sys away";
+    for mount in mounts()?.iter().rev().filter(|m| matches!(m.kind.as_str(), "proc" | "sysfs")) {
+        if place.mounted.iter().any(|ours| ours.id == mount.id) {
+            continue;
+        }
+        match unmount(mount.target.as_path(), UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+            // Below one that went already.
+            Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => {}
+            Err(e) => return Err(Error::call(doing, format_args!("umount2({})", mount.target), e)),
+        }
+    }
+    Ok(())
+}

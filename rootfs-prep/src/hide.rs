@@ -1,0 +1,73 @@
+//! Paths made read-only and paths made unreadable, each pinned by fd before anything is mounted on it.
+
+use crate::build::{attach, clone, file_system, set_attrs};
+use crate::devices;
+use crate::options::{self, Attrs};
+use crate::place::Place;
+use chain::bytes::Bytes;
+use chain::sys::mount::attr;
+use chain::{Cannot, Error, Result};
+use rustix::fs::{FileType, fstat};
+use rustix::io::Errno;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Makes each path read-only, with all that is mounted below it; what forbids more already goes on forbidding.
+pub(crate) fn readonly(place: &mut Place, paths: &[Bytes]) -> Result<()> {
+    let attrs = Attrs { set: attr::RDONLY, ..Attrs::default() };
+    for path in paths {
+        let doing = format!("make {path} read-only");
+        let Some(target) = open(place, path, &doing)? else { continue };
+        let mount = clone(target.as_fd(), &Bytes::default(), true, &doing)?;
+        set_attrs(mount.as_fd(), &attrs, true, &doing)?;
+        attach(mount.as_fd(), target.as_fd(), &doing, path)?;
+        place.keep(path, mount, "bind", attrs, None)?;
+    }
+    Ok(())
+}
+
+/// Covers each path: a folder by an empty read-only tmpfs (one for all), anything else by /dev/null.
+pub(crate) fn mask(place: &mut Place, paths: &[Bytes]) -> Result<()> {
+    let mut empty: Option<OwnedFd> = None;
+    let mut null: Option<OwnedFd> = None;
+    for path in paths {
+        let doing = format!("mask {path}");
+        let Some(target) = open(place, path, &doing)? else { continue };
+        let folder =
+            FileType::from_raw_mode(fstat(&target).cannot(&doing, "fstat")?.st_mode) == FileType::Directory;
+        let (cover, kind, attrs) = if folder {
+            let cover = match &empty {
+                None => file_system("tmpfs", Some(&"tmpfs".into()), &empty_options(place), &doing)?,
+                Some(first) => clone(first.as_fd(), &Bytes::default(), false, &doing)?,
+            };
+            (cover, "tmpfs", Attrs { set: attr::RDONLY, ..Attrs::default() })
+        } else {
+            let null = match &mut null {
+                Some(null) => null,
+                none => none.insert(devices::null(place)?),
+            };
+            (clone(null.as_fd(), &Bytes::default(), false, &doing)?, "bind", Attrs::default())
+        };
+        attach(cover.as_fd(), target.as_fd(), &doing, path)?;
+        if folder && empty.is_none() {
+            empty =
+                Some(rustix::io::fcntl_dupfd_cloexec(&cover, 3).cannot(&doing, "fcntl(F_DUPFD_CLOEXEC)")?);
+        }
+        place.keep(path, cover, kind, attrs, None)?;
+    }
+    Ok(())
+}
+
+fn empty_options(place: &Place) -> options::Options {
+    let mut words = vec!["ro".to_string()];
+    words.extend(place.label.as_ref().map(|label| format!("context=\"{label}\"")));
+    options::parse(&words)
+}
+
+/// What is not there needs no cover.
+fn open(place: &Place, path: &Bytes, doing: &str) -> Result<Option<OwnedFd>> {
+    match place.root.open(path) {
+        Ok(fd) => Ok(Some(fd)),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        Err(e) => Err(Error::call(doing, format_args!("openat2({path})"), e)),
+    }
+}

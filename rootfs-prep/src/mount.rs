@@ -1,0 +1,258 @@
+//! The mounts of the plan, one by one: made detached, then attached where the destination leads inside the root.
+
+use crate::build::{self, Detached};
+use crate::path::is_below;
+use crate::place::{Late, Place};
+use crate::plan::{MountStep, What};
+use crate::root::Make;
+use crate::{cgroups, copyup, explain};
+use chain::bytes::Bytes;
+use chain::sys::mount::attr;
+use chain::{Cannot, Class, Error, Result};
+use nix::errno::Errno;
+use rustix::fs::{AtFlags, FileType, Mode, StatxAttributes, StatxFlags, fchmod, fstat, fstatfs, statx};
+use rustix::mount::{FsPickFlags, fsconfig_reconfigure, fsconfig_set_flag, fsconfig_set_string, fspick};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// PROC_SUPER_MAGIC of linux/magic.h.
+pub(crate) const PROC_MAGIC: i64 = 0x9fa0;
+
+/// Carries one step out.
+pub(crate) fn carry_out(place: &mut Place, step: &MountStep) -> Result<()> {
+    match &step.what {
+        What::Remount => remount(place, step),
+        What::Cgroups { source } => cgroups::mount(place, step, source.as_ref()),
+        What::Fs { .. } | What::Bind { .. } => one(place, step),
+    }
+}
+
+/// What the user wanted, for errors.
+pub(crate) fn wish(step: &MountStep) -> String {
+    match &step.what {
+        What::Fs { kind, .. } => format!("mount {kind} on {}", step.at),
+        What::Bind { source, .. } => format!("bind {source} on {}", step.at),
+        What::Cgroups { .. } => format!("mount cgroups on {}", step.at),
+        What::Remount => format!("remount {}", step.at),
+    }
+}
+
+/// One mount.
+pub(crate) fn one(place: &mut Place, step: &MountStep) -> Result<()> {
+    let mut step = step.clone();
+    let doing = wish(&step);
+    let late = prepare(place, &mut step);
+    let Some(mount) = detached(place, &mut step, &doing)? else { return Ok(()) };
+    let (target, was_there) = target(place, &step, &mount, &doing)?;
+    if matches!(&step.what, What::Fs { kind, .. } if kind == "tmpfs") && was_there {
+        as_the_folder_below(&step, &mount, &target, &doing)?;
+    }
+    if let (What::Fs { kind, .. }, Some(label)) = (&step.what, &place.label) {
+        if kind == "mqueue" {
+            label_root(&mount.fd, label, &doing)?;
+        }
+    }
+    build::attach(mount.fd.as_fd(), target.as_fd(), &doing, &step.at)?;
+    for propagation in &step.options.propagation {
+        build::set_propagation(mount.fd.as_fd(), *propagation, &doing)?;
+    }
+    let kind = match &step.what {
+        What::Fs { kind, .. } => kind.as_str(),
+        _ => "bind",
+    };
+    let mut asked = step.options.attrs;
+    asked.set |= step.options.tree.set & !asked.clear;
+    place.keep(&step.at, mount.fd, kind, asked, late)
+}
+
+/// Adds the label, and takes `ro` off what is still to be worked in.
+fn prepare(place: &Place, step: &mut MountStep) -> Option<Late> {
+    let What::Fs { kind, .. } = &step.what else {
+        let late = step.at.0 == b"/dev" && step.options.attrs.set & attr::RDONLY != 0;
+        return late.then(|| without_readonly(step, Late::Mount));
+    };
+    if let Some(label) = &place.label {
+        if !matches!(kind.as_str(), "proc" | "sysfs" | "mqueue" | "cgroup" | "cgroup2") {
+            step.options.data.push(format!("context={label}"));
+        }
+    }
+    let worked_in = kind == "tmpfs" || step.at.0 == b"/dev";
+    let late = worked_in && step.options.attrs.set & attr::RDONLY != 0;
+    late.then(|| without_readonly(step, Late::FileSystem))
+}
+
+fn without_readonly(step: &mut MountStep, late: Late) -> Late {
+    step.options.attrs.set &= !attr::RDONLY;
+    late
+}
+
+/// Makes the mount; where it may be done less of, in the next best way.
+fn detached(place: &mut Place, step: &mut MountStep, doing: &str) -> Result<Option<Detached>> {
+    let error = match build::detached(step, doing) {
+        Ok(None) => {
+            place.degraded.push(format!("{}: left out, its source is missing", step.at));
+            return Ok(None);
+        }
+        Ok(mount) => return Ok(mount),
+        Err(error) => error,
+    };
+    let What::Fs { kind, .. } = &step.what else { return Err(error) };
+    let kind = kind.clone();
+    let denied = error.class == Class::Denied;
+    if step.attempt && denied && matches!(kind.as_str(), "proc" | "sysfs") {
+        step.instead_bind();
+        place.degraded.push(format!("{}: the caller's own instead of a fresh {kind}: {error}", step.at));
+        return build::detached(step, doing);
+    }
+    if step.attempt && denied && kind == "mqueue" {
+        place.degraded.push(format!("{}: left out: {error}", step.at));
+        return Ok(None);
+    }
+    // A group that the user namespace does not map.
+    let gid = step.options.data.iter().position(|o| o.starts_with("gid="));
+    if let (true, Some(at), "devpts", Some(Errno::EINVAL)) = (step.attempt, gid, kind.as_str(), error.errno())
+    {
+        let option = step.options.data.remove(at);
+        place.degraded.push(format!("{}: without {option}: {error}", step.at));
+        return build::detached(step, doing);
+    }
+    Err(if denied { explain::denied(error, &kind) } else { error })
+}
+
+/// Where it goes, and whether that was there before.
+fn target(place: &Place, step: &MountStep, mount: &Detached, doing: &str) -> Result<(OwnedFd, bool)> {
+    let at = &step.at;
+    if matches!(&step.what, What::Fs { kind, .. } if kind == "proc" || kind == "sysfs") {
+        return ordinary_folder(place, at, doing);
+    }
+    let make = if mount.is_file { Make::File } else { Make::Folder };
+    let (target, was_there) =
+        place.root.make(at, make).cannot(doing, format_args!("openat2({at})")).map_err(|e| {
+            if e.errno() == Some(Errno::ENOENT) {
+                e.why("without a root of its own nothing is made")
+            } else {
+                e
+            }
+        })?;
+    let on_proc = |fd: &OwnedFd| -> Result<bool> {
+        Ok(fstatfs(fd).cannot(doing, format_args!("fstatfs({at})"))?.f_type as i64 == PROC_MAGIC)
+    };
+    let proc = Bytes::from("/proc");
+    if *at == proc {
+        if !on_proc(&mount.fd)? {
+            return Err(Error::new(Class::Denied, doing, "the source is not a procfs"));
+        }
+    } else if !is_below(at, &proc) && on_proc(&target)? {
+        return Err(Error::new(Class::Denied, doing, "it leads inside /proc"));
+    }
+    let folder =
+        FileType::from_raw_mode(fstat(&target).cannot(doing, "fstat")?.st_mode) == FileType::Directory;
+    match (mount.is_file, folder) {
+        (true, true) => {
+            Err(Error::new(Class::Conflict, doing, format_args!("the source is a file, and {at} a folder")))
+        }
+        (false, false) => {
+            Err(Error::new(Class::Conflict, doing, format_args!("{at} is there and is no folder")))
+        }
+        _ => Ok((target, was_there)),
+    }
+}
+
+/// A link at /proc or /sys would put it where masks and labels do not look (CVE-2019-19921, CVE-2023-27561).
+fn ordinary_folder(place: &Place, at: &Bytes, doing: &str) -> Result<(OwnedFd, bool)> {
+    use rustix::io::Errno;
+    let mut was_there = true;
+    loop {
+        match place.root.folder_without_links(at) {
+            Ok(fd) => return Ok((fd, was_there)),
+            Err(Errno::NOENT) if was_there => {
+                was_there = false;
+                place.root.make(at, Make::Folder).cannot(doing, format_args!("mkdirat({at})"))?;
+            }
+            Err(Errno::LOOP | Errno::NOTDIR) => {
+                return Err(Error::new(Class::Denied, doing, "it must be an ordinary directory"));
+            }
+            Err(e) => return Err(Error::call(doing, format_args!("openat2({at})"), e)),
+        }
+    }
+}
+
+/// A tmpfs over a folder has the folder's mode unless another was asked for, and its content if that was asked for.
+fn as_the_folder_below(step: &MountStep, mount: &Detached, below: &OwnedFd, doing: &str) -> Result<()> {
+    if !step.options.data.iter().any(|o| o.starts_with("mode=")) {
+        let mode = Mode::from_raw_mode(fstat(below).cannot(doing, "fstat")?.st_mode & 0o7777);
+        let root = build::readable(mount.fd.as_fd()).cannot(doing, "openat(tmpfs)")?;
+        fchmod(&root, mode).cannot(doing, "fchmod(tmpfs)")?;
+    }
+    if step.options.copy_up {
+        copyup::copy(below.as_fd(), mount.fd.as_fd(), &step.at)?;
+    }
+    Ok(())
+}
+
+/// mqueue takes no context= option.
+fn label_root(mount: &OwnedFd, label: &str, doing: &str) -> Result<()> {
+    let root = build::readable(mount.as_fd()).cannot(doing, "openat(mqueue)")?;
+    rustix::fs::fsetxattr(&root, c"security.selinux", label.as_bytes(), rustix::fs::XattrFlags::empty())
+        .cannot(doing, "fsetxattr(security.selinux)")
+}
+
+/// Other options for what is mounted there already.
+fn remount(place: &mut Place, step: &MountStep) -> Result<()> {
+    let doing = wish(step);
+    let target = place.root.open(&step.at).cannot(&doing, format_args!("openat2({})", step.at))?;
+    let stat = statx(&target, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS).cannot(&doing, "statx")?;
+    if !stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
+        return Err(Error::new(Class::Usage, doing, "nothing is mounted there"));
+    }
+    build::set_attrs(target.as_fd(), &step.options.tree, true, &doing)?;
+    build::set_attrs(target.as_fd(), &step.options.attrs, false, &doing)?;
+    if step.options.bind.is_none() {
+        reconfigure(target.as_fd(), step, &doing)?;
+    }
+    for propagation in &step.options.propagation {
+        build::set_propagation(target.as_fd(), *propagation, &doing)?;
+    }
+    place.keep(&step.at, target, "remount", step.options.attrs, None)
+}
+
+fn reconfigure(mount: BorrowedFd<'_>, step: &MountStep, doing: &str) -> Result<()> {
+    let readonly = match step.options.attrs {
+        attrs if attrs.set & attr::RDONLY != 0 => Some("ro"),
+        attrs if attrs.clear & attr::RDONLY != 0 => Some("rw"),
+        _ => None,
+    };
+    if step.options.flags.is_empty() && step.options.data.is_empty() && readonly.is_none() {
+        return Ok(());
+    }
+    let flags = FsPickFlags::FSPICK_CLOEXEC | FsPickFlags::FSPICK_EMPTY_PATH;
+    let context = fspick(mount, c"", flags).cannot(doing, "fspick")?;
+    for flag in step.options.flags.iter().copied().chain(readonly) {
+        fsconfig_set_flag(&context, flag).cannot(doing, format_args!("fsconfig({flag})"))?;
+    }
+    for option in &step.options.data {
+        let result = match option.split_once('=') {
+            Some((key, value)) => fsconfig_set_string(&context, key, value),
+            None => fsconfig_set_flag(&context, option.as_str()),
+        };
+        result.cannot(doing, format_args!("fsconfig({option})"))?;
+    }
+    fsconfig_reconfigure(&context).cannot(doing, "fsconfig(reconfigure)")
+}
+
+/// Now that all is in it, whatever was to be read-only becomes so.
+pub(crate) fn finish_readonly(place: &mut Place) -> Result<()> {
+    for mounted in &mut place.mounted {
+        let Some(late) = mounted.late.take() else { continue };
+        let doing = format!("make {} read-only", mounted.at);
+        if late == Late::FileSystem {
+            let flags = FsPickFlags::FSPICK_CLOEXEC | FsPickFlags::FSPICK_EMPTY_PATH;
+            let context = fspick(&mounted.fd, c"", flags).cannot(&doing, "fspick")?;
+            fsconfig_set_flag(&context, "ro").cannot(&doing, "fsconfig(ro)")?;
+            fsconfig_reconfigure(&context).cannot(&doing, "fsconfig(reconfigure)")?;
+        }
+        let readonly = crate::options::Attrs { set: attr::RDONLY, ..Default::default() };
+        build::set_attrs(mounted.fd.as_fd(), &readonly, false, &doing)?;
+        mounted.asked.set |= attr::RDONLY;
+    }
+    Ok(())
+}

@@ -1,0 +1,505 @@
+//! What is to be done, as data: a layer and the facts of this place in, steps or a refusal out. Nothing is touched.
+
+use crate::facts::Facts;
+use crate::options::{self, Options, Propagation, RPRIVATE};
+use crate::path::{clean, is_below};
+use chain::bytes::Bytes;
+use chain::oci::{Device, Mount};
+use chain::share::not_carried_out;
+use chain::spec::RootfsPrep;
+use chain::{Class, Error, Result};
+use rustix::fs::{Dev, FileType, makedev};
+
+/// Everything, in the order in which it is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Plan {
+    /// What becomes `/`.
+    pub(crate) root: NewRoot,
+    /// Propagation of the root, and of all mounts of this namespace before.
+    pub(crate) propagation: Propagation,
+    /// Mounts, folders and links in order.
+    pub(crate) steps: Vec<Step>,
+    /// Make the default devices and links in /dev.
+    pub(crate) default_devices: bool,
+    /// Devices besides.
+    pub(crate) devices: Vec<Node>,
+    /// Made read-only, with all below.
+    pub(crate) readonly: Vec<Bytes>,
+    /// Made unreadable.
+    pub(crate) masked: Vec<Bytes>,
+    /// SELinux label of file systems.
+    pub(crate) label: Option<String>,
+    /// Working directory of the command.
+    pub(crate) cwd: Option<Bytes>,
+    /// Make a terminal, perhaps of this size.
+    pub(crate) terminal: Option<Option<(u16, u16)>>,
+    /// chroot instead of pivot_root.
+    pub(crate) no_pivot: bool,
+    /// Known already to be less than was asked for.
+    pub(crate) degraded: Vec<String>,
+}
+
+/// What becomes `/`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NewRoot {
+    /// What is there.
+    Present,
+    /// A folder of the host.
+    Folder { path: Bytes, readonly: bool },
+    /// A mount of its own: an empty tmpfs to build in, or a bind with options.
+    Mount(Box<MountStep>),
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// A mount.
+    Mount(MountStep),
+    /// A folder.
+    Folder(Bytes),
+    /// A symbolic link.
+    Link { path: Bytes, target: Bytes },
+}
+
+/// One mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MountStep {
+    /// Where, a clean path from the root.
+    pub(crate) at: Bytes,
+    /// What.
+    pub(crate) what: What,
+    /// How.
+    pub(crate) options: Options,
+    /// May be done less of, or left out.
+    pub(crate) attempt: bool,
+}
+
+/// What is mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    /// A file system of its own.
+    Fs { kind: String, source: Option<Bytes> },
+    /// A part of the host's tree.
+    Bind { source: Bytes, recursive: bool },
+    /// The cgroups, of whichever version the host has.
+    Cgroups { source: Option<Bytes> },
+    /// Other options for a mount that is there.
+    Remount,
+}
+
+/// One device node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Node {
+    /// Where.
+    pub(crate) path: Bytes,
+    /// Character, block or FIFO.
+    pub(crate) kind: FileType,
+    /// Its number; 0 for a FIFO.
+    pub(crate) number: Dev,
+    /// Permissions.
+    pub(crate) mode: u32,
+    /// Owner.
+    pub(crate) uid: u32,
+    /// Group.
+    pub(crate) gid: u32,
+}
+
+/// Names of lxcfs and CRIU that may be mounted over in /proc, as all runtimes have it.
+const OVER_PROC: [&[u8]; 11] = [
+    b"/proc/cpuinfo",
+    b"/proc/diskstats",
+    b"/proc/meminfo",
+    b"/proc/stat",
+    b"/proc/swaps",
+    b"/proc/uptime",
+    b"/proc/loadavg",
+    b"/proc/slabinfo",
+    b"/proc/net/dev",
+    b"/proc/sys/kernel/ns_last_pid",
+    b"/proc/sys/crypto/fips_enabled",
+];
+
+/// Turns the layer into steps, or refuses it.
+pub(crate) fn resolve(spec: &RootfsPrep, facts: &Facts) -> Result<Plan> {
+    let propagation = propagation(spec)?;
+    let mut steps = Vec::with_capacity(spec.mounts.len());
+    let mut degraded = Vec::new();
+    for (i, mount) in spec.mounts.iter().enumerate() {
+        steps.push(step(mount, &format!("mounts[{i}]"), spec, facts, &mut degraded)?);
+    }
+    let root = new_root(spec, &mut steps)?;
+    if let Some(at) =
+        steps.iter().position(|s| matches!(s, Step::Mount(m) if m.at.0 == b"/" && m.what != What::Remount))
+    {
+        let detail = format_args!("mounts[{at}].destination: '/' would hide all that is there").to_string();
+        return Err(Error::new(Class::Unsupported, "prepare the root", detail));
+    }
+    // As runc has it: whoever binds a /dev of his own has his own devices.
+    let own_dev =
+        |s: &Step| matches!(s, Step::Mount(m) if m.at.0 == b"/dev" && matches!(m.what, What::Bind { .. }));
+    let default_devices = spec.default_devices && !steps.iter().any(own_dev);
+    let paths = |list: &[Bytes], name: &str| {
+        list.iter().enumerate().map(|(i, p)| clean(p, &format!("{name}[{i}]"))).collect::<Result<Vec<_>>>()
+    };
+    Ok(Plan {
+        root,
+        propagation,
+        steps,
+        default_devices,
+        devices: spec.devices.iter().enumerate().map(|(i, d)| node(d, i)).collect::<Result<_>>()?,
+        readonly: paths(&spec.readonly_paths, "readonlyPaths")?,
+        masked: paths(&spec.masked_paths, "maskedPaths")?,
+        label: spec.mount_label.clone(),
+        cwd: spec.cwd.as_ref().map(|cwd| clean(cwd, "cwd")).transpose()?,
+        terminal: spec.terminal.then_some(spec.console_size),
+        no_pivot: spec.no_pivot,
+        degraded,
+    })
+}
+
+fn propagation(spec: &RootfsPrep) -> Result<Propagation> {
+    let Some(name) = &spec.rootfs_propagation else { return Ok(RPRIVATE) };
+    Propagation::named(name).ok_or_else(|| {
+        Error::usage("prepare the root", format_args!("rootfsPropagation: '{name}' is not known"))
+    })
+}
+
+/// `root`, or a first mount at `/`.
+fn new_root(spec: &RootfsPrep, steps: &mut Vec<Step>) -> Result<NewRoot> {
+    let doing = "prepare the root";
+    if let Some(root) = &spec.root {
+        if !root.path.0.starts_with(b"/") {
+            return Err(Error::usage(doing, format_args!("root.path: '{}' is not absolute", root.path)));
+        }
+        // A slash at the end would follow a link that stands there.
+        let end = root.path.0.iter().rposition(|b| *b != b'/').unwrap_or(0);
+        let path = Bytes(root.path.0[..=end].to_vec());
+        return Ok(NewRoot::Folder { path, readonly: root.readonly });
+    }
+    if matches!(steps.first(), Some(Step::Mount(m)) if m.at.0 == b"/" && m.what != What::Remount) {
+        if let Step::Mount(mount) = steps.remove(0) {
+            return Ok(NewRoot::Mount(Box::new(mount)));
+        }
+    }
+    Ok(NewRoot::Present)
+}
+
+fn step(
+    mount: &Mount,
+    name: &str,
+    spec: &RootfsPrep,
+    facts: &Facts,
+    degraded: &mut Vec<String>,
+) -> Result<Step> {
+    let at = clean(&mount.destination, &format!("{name}.destination"))?;
+    let target = || mount.source.clone().filter(|s| !s.0.is_empty());
+    match mount.kind.as_deref() {
+        Some("dir") => return Ok(Step::Folder(at)),
+        Some("symlink") => {
+            let missing = || Error::usage("prepare the root", format_args!("{name}.source: missing"));
+            return Ok(Step::Link { path: at, target: target().ok_or_else(missing)? });
+        }
+        _ => {}
+    }
+    let options = options::parse(&mount.options);
+    let attempt = spec.attempt.iter().any(|p| clean(p, "try").is_ok_and(|p| p == at));
+    let step = MountStep { what: what(mount, name, &options)?, at, options, attempt };
+    over_proc(&step)?;
+    fits(&step, mount, name)?;
+    namespaces(step, spec, facts, degraded).map(Step::Mount)
+}
+
+fn what(mount: &Mount, name: &str, options: &Options) -> Result<What> {
+    let doing = "prepare the root";
+    let source = mount.source.clone().filter(|s| !s.0.is_empty());
+    let kind = mount.kind.as_deref().unwrap_or("");
+    if options.remount {
+        return Ok(What::Remount);
+    }
+    if options.bind.is_some() || kind == "bind" {
+        let Some(source) = source else {
+            return Err(Error::usage(doing, format_args!("{name}.source: missing")));
+        };
+        if !source.0.starts_with(b"/") {
+            return Err(Error::usage(doing, format_args!("{name}.source: '{source}' is not absolute")));
+        }
+        return Ok(What::Bind { source, recursive: options.bind.unwrap_or(false) });
+    }
+    match kind {
+        "" | "none" => Err(Error::usage(doing, format_args!("{name}.type: missing"))),
+        "cgroup" => Ok(What::Cgroups { source }),
+        kind => Ok(What::Fs { kind: kind.to_string(), source }),
+    }
+}
+
+/// /proc is what labels and sysctls are written through, so nothing but a procfs may be there, and nothing but the
+/// known names may be mounted in it (CVE-2015-3630, CVE-2019-16884, CVE-2025-52881).
+fn over_proc(step: &MountStep) -> Result<()> {
+    let at = &step.at;
+    let doing = format!("mount on {at}");
+    let proc = Bytes::from("/proc");
+    if *at == proc {
+        let other = match &step.what {
+            What::Fs { kind, .. } => (kind != "proc").then_some(kind.as_str()),
+            What::Cgroups { .. } => Some("cgroup"),
+            // What a bind brings is looked at when it is opened.
+            What::Bind { .. } | What::Remount => None,
+        };
+        return match other {
+            Some(kind) => Err(Error::new(Class::Denied, doing, format_args!("'{kind}' is not of type proc"))),
+            None => Ok(()),
+        };
+    }
+    if is_below(at, &proc) && !OVER_PROC.contains(&at.0.as_slice()) && step.what != What::Remount {
+        return Err(Error::new(Class::Denied, doing, "it is inside /proc"));
+    }
+    Ok(())
+}
+
+/// Options that this kind of mount has no use for.
+fn fits(step: &MountStep, mount: &Mount, name: &str) -> Result<()> {
+    let doing = format!("mount on {}", step.at);
+    let bind = matches!(step.what, What::Bind { .. });
+    let tmpfs = matches!(&step.what, What::Fs { kind, .. } if kind == "tmpfs");
+    if bind || step.what == What::Remount && step.options.bind.is_some() {
+        options::only_for_binds(&step.options, &doing)?;
+    }
+    if step.options.copy_up && !tmpfs {
+        return Err(Error::usage(doing, format_args!("{name}.options: tmpcopyup is for tmpfs")));
+    }
+    if step.options.idmap.is_some() {
+        return Err(not_carried_out(&format!("{name}.options: idmap")));
+    }
+    if !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
+        return Err(not_carried_out(&format!("{name}.uidMappings")));
+    }
+    Ok(())
+}
+
+/// A procfs shows a pid namespace, a sysfs a network namespace: without new ones, a fresh mount shows the host's.
+fn namespaces(
+    mut step: MountStep,
+    spec: &RootfsPrep,
+    facts: &Facts,
+    degraded: &mut Vec<String>,
+) -> Result<MountStep> {
+    let What::Fs { kind, .. } = &step.what else { return Ok(step) };
+    let old = match kind.as_str() {
+        "proc" if !facts.new_pid => "pid",
+        "sysfs" if !facts.new_net => "network",
+        _ => return Ok(step),
+    };
+    if step.attempt {
+        degraded.push(format!(
+            "{}: the caller's own instead of a fresh {kind}: the {old} namespace is not new",
+            step.at
+        ));
+        step.instead_bind();
+    } else if old == "pid" && spec.fresh_proc {
+        let doing = format!("mount proc on {}", step.at);
+        let detail = "the pid namespace is not a new one: it would show the host's processes";
+        return Err(Error::new(Class::Order, doing, detail)
+            .cure("ns-enter -mp -- rootfs-prep … -- COMMAND, or --ro-bind /proc /proc"));
+    }
+    Ok(step)
+}
+
+impl MountStep {
+    /// For a proc or sysfs that may be done less of: what the caller has there already. All of it, for the kernel does
+    /// not let a part of it be seen that is covered; a sysfs read-only, with what is mounted in it.
+    pub(crate) fn instead_bind(&mut self) {
+        let What::Fs { kind, .. } = &self.what else { return };
+        let (source, options): (Bytes, &[&str]) = match kind.as_str() {
+            "sysfs" => ("/sys".into(), &["rro", "rnosuid", "rnodev", "rnoexec"]),
+            _ => ("/proc".into(), &["rnosuid", "rnodev", "rnoexec"]),
+        };
+        self.what = What::Bind { source, recursive: true };
+        self.options = options::parse(&options.iter().map(ToString::to_string).collect::<Vec<_>>());
+    }
+}
+
+fn node(device: &Device, i: usize) -> Result<Node> {
+    let wrong =
+        |what: std::fmt::Arguments<'_>| Error::usage("make a device", format_args!("devices[{i}].{what}"));
+    let path = clean(&device.path, &format!("devices[{i}].path"))?;
+    if path.0 == b"/" {
+        return Err(wrong(format_args!("path: '/' is a folder")));
+    }
+    let kind = match device.kind.as_str() {
+        "c" | "u" => FileType::CharacterDevice,
+        "b" => FileType::BlockDevice,
+        "p" => FileType::Fifo,
+        other => return Err(wrong(format_args!("type: '{other}' is none of c, b, u, p"))),
+    };
+    let part = |name: &str, value: Option<i64>| match value {
+        _ if kind == FileType::Fifo => Ok(0),
+        Some(n) => u32::try_from(n).map_err(|_| wrong(format_args!("{name}: {n} is no device number"))),
+        None => Err(wrong(format_args!("{name}: missing"))),
+    };
+    let mode = device.file_mode.unwrap_or(0o666);
+    Ok(Node {
+        kind,
+        number: makedev(part("major", device.major)?, part("minor", device.minor)?),
+        // Engines write the whole st_mode.
+        mode: mode & 0o7777,
+        uid: device.uid.unwrap_or(0),
+        gid: device.gid.unwrap_or(0),
+        path,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layer(json: serde_json::Value) -> RootfsPrep {
+        serde_json::from_value(json).unwrap()
+    }
+
+    fn refused(json: serde_json::Value) -> Error {
+        resolve(&layer(json), &Facts::ALL_NEW).unwrap_err()
+    }
+
+    fn mounts(list: serde_json::Value) -> serde_json::Value {
+        serde_json::json!({"root": {"path": "/r"}, "mounts": list})
+    }
+
+    #[test]
+    fn a_default_bundle_becomes_steps_in_order() {
+        let plan = resolve(
+            &layer(serde_json::json!({"root": {"path": "/r", "readonly": true}, "defaultDevices": true,
+                "rootfsPropagation": "rslave",
+                "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"},
+                    {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]},
+                    {"destination": "vol/", "source": "/host/vol", "options": ["rbind", "ro"]},
+                    {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup"}]})),
+            &Facts::ALL_NEW,
+        )
+        .unwrap();
+        let at: Vec<String> = plan
+            .steps
+            .iter()
+            .map(|s| if let Step::Mount(m) = s { m.at.to_string() } else { "".into() })
+            .collect();
+        assert_eq!(at, ["/proc", "/dev", "/vol", "/sys/fs/cgroup"]);
+        let Step::Mount(vol) = &plan.steps[2] else { panic!("{plan:?}") };
+        assert_eq!(vol.what, What::Bind { source: "/host/vol".into(), recursive: true });
+        assert!(plan.default_devices);
+        assert_eq!(plan.propagation, Propagation::named("rslave").unwrap());
+    }
+
+    #[test]
+    fn a_bound_dev_brings_its_own_devices() {
+        let bound = serde_json::json!({"root": {"path": "/r"}, "defaultDevices": true,
+            "mounts": [{"destination": "/dev/", "source": "/dev", "options": ["rbind"]}]});
+        assert!(!resolve(&layer(bound), &Facts::ALL_NEW).unwrap().default_devices);
+    }
+
+    #[test]
+    fn nothing_but_proc_on_proc_and_nothing_in_it_but_the_known_names() {
+        let error = refused(mounts(serde_json::json!([{"destination": "/proc", "type": "tmpfs"}])));
+        assert!(error.to_string().contains("not of type proc"), "{error}");
+        for inside in ["/proc/self/attr", "/proc/sys", "/proc/../proc/1", "proc//sys/kernel/x"] {
+            let error =
+                refused(mounts(serde_json::json!([{"destination": inside, "type": "bind", "source": "/x"}])));
+            assert!(error.to_string().contains("inside /proc"), "{error}");
+        }
+        for good in ["/proc/cpuinfo", "/proc/sys/kernel/ns_last_pid", "/process"] {
+            let one = mounts(serde_json::json!([{"destination": good, "source": "/x", "options": ["bind"]}]));
+            resolve(&layer(one), &Facts::ALL_NEW).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_named() {
+        for (bad, word) in [
+            (mounts(serde_json::json!([{"destination": "/a"}])), "mounts[0].type: missing"),
+            (mounts(serde_json::json!([{"destination": "", "type": "tmpfs"}])), "mounts[0].destination"),
+            (
+                mounts(serde_json::json!([{"destination": "/", "type": "tmpfs"}])),
+                "mounts[0].destination: '/'",
+            ),
+            (mounts(serde_json::json!([{"destination": "/a", "type": "bind"}])), "mounts[0].source: missing"),
+            (
+                mounts(serde_json::json!([{"destination": "/a", "type": "bind", "source": "r"}])),
+                "not absolute",
+            ),
+            (
+                mounts(
+                    serde_json::json!([{"destination": "/a", "type": "bind", "source": "/x", "options": ["size=1"]}]),
+                ),
+                "size=1",
+            ),
+            (
+                mounts(serde_json::json!([{"destination": "/a", "type": "proc", "options": ["tmpcopyup"]}])),
+                "tmpcopyup",
+            ),
+            (
+                mounts(serde_json::json!([{"destination": "/a", "type": "tmpfs", "options": ["idmap"]}])),
+                "mounts[0].options: idmap",
+            ),
+            (serde_json::json!({"root": {"path": "r"}}), "root.path"),
+            (serde_json::json!({"rootfsPropagation": "rshard"}), "rshard"),
+            (serde_json::json!({"devices": [{"type": "x", "path": "/dev/a"}]}), "devices[0].type"),
+            (
+                serde_json::json!({"devices": [{"type": "c", "path": "/dev/a", "major": 1}]}),
+                "devices[0].minor",
+            ),
+            (
+                serde_json::json!({"devices": [{"type": "c", "path": "/dev/a", "major": -1, "minor": 1}]}),
+                "devices[0].major",
+            ),
+            (serde_json::json!({"devices": [{"type": "p", "path": "/"}]}), "devices[0].path"),
+        ] {
+            let error = refused(bad);
+            assert!(error.to_string().contains(word), "{error} has no {word}");
+        }
+    }
+
+    #[test]
+    fn a_first_mount_on_the_root_is_the_root() {
+        let plan = resolve(
+            &layer(serde_json::json!({"mounts": [{"destination": "/", "type": "tmpfs"}, {"destination": "/usr", "type": "bind", "source": "/usr"}]})),
+            &Facts::ALL_NEW,
+        )
+        .unwrap();
+        assert!(matches!(plan.root, NewRoot::Mount(_)));
+        assert_eq!(plan.steps.len(), 1);
+        assert_eq!(resolve(&RootfsPrep::default(), &Facts::ALL_NEW).unwrap().root, NewRoot::Present);
+    }
+
+    #[test]
+    fn proc_without_a_new_pid_namespace() {
+        let old = Facts { new_pid: false, new_net: false };
+        let proc = serde_json::json!([{"destination": "/proc", "type": "proc"}, {"destination": "/sys", "type": "sysfs"}]);
+        let mut spec = layer(mounts(proc));
+        // A config that shares the host's pid namespace means it.
+        resolve(&spec, &old).unwrap();
+        spec.fresh_proc = true;
+        let error = resolve(&spec, &old).unwrap_err();
+        assert_eq!(error.class, Class::Order);
+        assert!(error.cure.unwrap().contains("ns-enter -mp"));
+        spec.attempt = vec!["/proc".into(), "/sys".into()];
+        let plan = resolve(&spec, &old).unwrap();
+        for (step, host) in plan.steps.iter().zip(["/proc", "/sys"]) {
+            let Step::Mount(step) = step else { panic!("{plan:?}") };
+            assert_eq!(step.what, What::Bind { source: host.into(), recursive: true });
+        }
+    }
+
+    #[test]
+    fn devices_are_numbers_and_modes() {
+        let spec = layer(serde_json::json!({"devices": [
+            {"type": "c", "path": "/dev/fuse", "major": 10, "minor": 229, "fileMode": 8630, "uid": 1, "gid": 2},
+            {"type": "p", "path": "dev/pipe"}]}));
+        let nodes = resolve(&spec, &Facts::ALL_NEW).unwrap().devices;
+        assert_eq!(
+            (nodes[0].number, nodes[0].mode, nodes[0].uid, nodes[0].gid),
+            (makedev(10, 229), 0o666, 1, 2)
+        );
+        assert_eq!(
+            (nodes[1].kind, nodes[1].path.clone(), nodes[1].mode),
+            (FileType::Fifo, "/dev/pipe".into(), 0o666)
+        );
+    }
+}

@@ -1,0 +1,288 @@
+//! The new root, and paths in it. What lies in a rootfs is hostile: a path is resolved once, inside the root, to an
+//! fd, and used by that fd. Symbolic links are followed as a process with that root would follow them, never out of it.
+
+use crate::path::from_root;
+use chain::bytes::Bytes;
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags, fstat, mkdirat, openat, openat2, readlinkat,
+    statx,
+};
+use rustix::io::{Errno, Result};
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// As many links as the kernel follows in one path.
+const MOST_LINKS: usize = 40;
+
+/// What a mount point is made as, where it is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Make {
+    /// A folder.
+    Folder,
+    /// An empty file.
+    File,
+}
+
+/// A root.
+#[derive(Debug)]
+pub(crate) struct Root {
+    fd: OwnedFd,
+    /// In the host's own root, nothing is made but on mounts of ours, by mount id: it would stay.
+    only_on: Option<Vec<u64>>,
+}
+
+impl Root {
+    /// A root of its own.
+    pub(crate) fn new(fd: OwnedFd) -> Root {
+        Root { fd, only_on: None }
+    }
+
+    /// The root that is there.
+    pub(crate) fn present(fd: OwnedFd) -> Root {
+        Root { fd, only_on: Some(Vec::new()) }
+    }
+
+    /// Its fd.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// From here on things may be made on this mount.
+    pub(crate) fn mounted(&mut self, id: u64) {
+        if let Some(ids) = &mut self.only_on {
+            ids.push(id);
+        }
+    }
+
+    /// What is at `path`, links followed.
+    pub(crate) fn open(&self, path: &Bytes) -> Result<OwnedFd> {
+        self.open_how(path, OFlags::PATH, ResolveFlags::empty())
+    }
+
+    /// The folder at `path`, to which no link may lead.
+    pub(crate) fn folder_without_links(&self, path: &Bytes) -> Result<OwnedFd> {
+        self.open_how(path, OFlags::PATH | OFlags::DIRECTORY, ResolveFlags::NO_SYMLINKS)
+    }
+
+    fn open_how(&self, path: &Bytes, flags: OFlags, more: ResolveFlags) -> Result<OwnedFd> {
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | more;
+        let name = from_root(path);
+        loop {
+            match openat2(&self.fd, name, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+                // A rename or a mount happened meanwhile, and the kernel could not be sure of `..`.
+                Err(Errno::AGAIN) => {}
+                // Before Linux 5.6.
+                Err(Errno::NOSYS) => {
+                    let links = if more.contains(ResolveFlags::NO_SYMLINKS) { 0 } else { MOST_LINKS };
+                    let fd = self.walk(path, None, links)?;
+                    let folder = FileType::from_raw_mode(fstat(&fd)?.st_mode) == FileType::Directory;
+                    let fits = folder || !flags.contains(OFlags::DIRECTORY);
+                    return if fits { Ok(fd) } else { Err(Errno::NOTDIR) };
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// What is at `path`, made if it is missing, with the folders above it. Says whether it was there.
+    pub(crate) fn make(&self, path: &Bytes, what: Make) -> Result<(OwnedFd, bool)> {
+        match self.open(path) {
+            Ok(fd) => Ok((fd, true)),
+            // Also where a link leads to what is missing: then that is made, inside the root.
+            Err(Errno::NOENT) => self.walk(path, Some(what), MOST_LINKS).map(|fd| (fd, false)),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// The folder above `path`, made if it is missing, and the last component, which is not looked at.
+    pub(crate) fn parent(&self, path: &Bytes) -> Result<(OwnedFd, Vec<u8>)> {
+        let at = path.0.iter().rposition(|b| *b == b'/').unwrap_or(0);
+        let name = path.0[at + 1..].to_vec();
+        if name.is_empty() {
+            return Err(Errno::ISDIR);
+        }
+        let above = if at == 0 { "/".into() } else { Bytes(path.0[..at].to_vec()) };
+        Ok((self.make(&above, Make::Folder)?.0, name))
+    }
+
+    /// Goes component by component, holding every folder on the way, so that `..` leads back to where we came from and
+    /// never above the root.
+    fn walk(&self, path: &Bytes, make: Option<Make>, links: usize) -> Result<OwnedFd> {
+        let mut todo: VecDeque<Vec<u8>> = components(&path.0);
+        let mut held: Vec<OwnedFd> = Vec::new();
+        let mut links = links;
+        while let Some(name) = todo.pop_front() {
+            if name == b".." {
+                held.pop();
+                continue;
+            }
+            let here = held.last().map_or(self.fd.as_fd(), OwnedFd::as_fd);
+            let found = match (look(here, &name), make) {
+                (Err(Errno::NOENT), Some(make)) => {
+                    self.create(here, &name, if todo.is_empty() { make } else { Make::Folder })?
+                }
+                (found, _) => found?,
+            };
+            if found.folder {
+                held.push(found.fd);
+                continue;
+            }
+            if FileType::from_raw_mode(fstat(&found.fd)?.st_mode) == FileType::Symlink {
+                links = links.checked_sub(1).ok_or(Errno::LOOP)?;
+                let target = readlinkat(&found.fd, c"", Vec::new())?.into_bytes();
+                if target.starts_with(b"/") {
+                    held.clear();
+                }
+                for part in components(&target).into_iter().rev() {
+                    todo.push_front(part);
+                }
+            } else if todo.is_empty() {
+                return Ok(found.fd);
+            } else {
+                return Err(Errno::NOTDIR);
+            }
+        }
+        match held.pop() {
+            Some(fd) => Ok(fd),
+            None => rustix::io::fcntl_dupfd_cloexec(&self.fd, 3),
+        }
+    }
+
+    fn create(&self, dir: BorrowedFd<'_>, name: &[u8], what: Make) -> Result<Found> {
+        if let Some(ids) = &self.only_on {
+            if !ids.contains(&mount_id(dir)?) {
+                return Err(Errno::NOENT);
+            }
+        }
+        let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(0o755);
+        let made = match what {
+            Make::Folder => mkdirat(dir, name, mode),
+            Make::File => {
+                openat(dir, name, flags | OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY, mode).map(drop)
+            }
+        };
+        match made {
+            // Somebody else was faster; look at what it is.
+            Ok(()) | Err(Errno::EXIST) => look(dir, name),
+            Err(e) => Err(e),
+        }
+    }
+}
+
+struct Found {
+    fd: OwnedFd,
+    folder: bool,
+}
+
+/// One component, not followed. Mounts on it are: they are part of the root.
+fn look(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Found> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match openat(dir, name, flags | OFlags::DIRECTORY, Mode::empty()) {
+        Ok(fd) => Ok(Found { fd, folder: true }),
+        Err(Errno::NOTDIR | Errno::LOOP) => {
+            Ok(Found { fd: openat(dir, name, flags, Mode::empty())?, folder: false })
+        }
+        Err(e) => Err(e),
+    }
+}
+
+fn components(path: &[u8]) -> VecDeque<Vec<u8>> {
+    path.split(|b| *b == b'/').filter(|c| !c.is_empty() && *c != b".").map(<[u8]>::to_vec).collect()
+}
+
+/// The id of the mount that `fd` is on.
+pub(crate) fn mount_id(fd: BorrowedFd<'_>) -> Result<u64> {
+    statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).map(|s| s.stx_mnt_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::CWD;
+    use std::os::unix::fs::{MetadataExt, symlink};
+    use std::path::PathBuf;
+
+    struct Tree(PathBuf);
+
+    impl Tree {
+        fn new(name: &str) -> (Tree, Root) {
+            let dir = std::env::temp_dir().join(format!("rootfs-prep-{name}-{}", std::process::id()));
+            std::fs::DirBuilder::new().recursive(true).create(dir.join("root/a/b")).unwrap();
+            let fd = openat(CWD, dir.join("root"), OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
+            (Tree(dir), Root::new(fd))
+        }
+
+        fn root(&self, path: &str) -> PathBuf {
+            self.0.join("root").join(path)
+        }
+    }
+
+    impl Drop for Tree {
+        fn drop(&mut self) {
+            std::fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    fn inode(fd: &OwnedFd) -> u64 {
+        fstat(fd).unwrap().st_ino
+    }
+
+    /// Both ways must lead to the same: the kernel's resolution, and our own walk.
+    fn same(root: &Root, path: &str, expected: &PathBuf) {
+        let expected = std::fs::symlink_metadata(expected).unwrap().ino();
+        assert_eq!(inode(&root.open(&path.into()).unwrap()), expected, "{path}");
+        assert_eq!(inode(&root.walk(&path.into(), None, MOST_LINKS).unwrap()), expected, "{path}, walked");
+    }
+
+    #[test]
+    fn links_stay_inside() {
+        let (tree, root) = Tree::new("links");
+        symlink("/a", tree.root("abs")).unwrap();
+        symlink("../../../../../../a/b", tree.root("up")).unwrap();
+        symlink("abs/b", tree.root("both")).unwrap();
+        symlink("/", tree.root("a/top")).unwrap();
+        std::fs::write(tree.root("a/file"), "").unwrap();
+        same(&root, "/abs", &tree.root("a"));
+        same(&root, "/up", &tree.root("a/b"));
+        same(&root, "/both", &tree.root("a/b"));
+        same(&root, "/a/top/a/top/both/../file", &tree.root("a/file"));
+        same(&root, "/../../..", &tree.root(""));
+        same(&root, "/", &tree.root(""));
+    }
+
+    #[test]
+    fn what_is_missing_is_made_inside_wherever_a_link_points() {
+        let (tree, root) = Tree::new("made");
+        let outside = tree.0.join("outside");
+        symlink(&outside, tree.root("escape")).unwrap();
+        symlink("../../../new/place", tree.root("dangling")).unwrap();
+        assert!(!root.make(&"/escape/x".into(), Make::Folder).unwrap().1);
+        assert!(!root.make(&"/dangling".into(), Make::File).unwrap().1);
+        assert!(!outside.exists());
+        let inside = tree.root(outside.strip_prefix("/").unwrap().to_str().unwrap()).join("x");
+        assert!(inside.is_dir() && tree.root("new/place").is_file());
+        assert!(root.make(&"/dangling".into(), Make::File).unwrap().1);
+        assert_eq!(root.make(&"/new/place/below".into(), Make::Folder).unwrap_err(), Errno::NOTDIR);
+    }
+
+    #[test]
+    fn circles_end() {
+        let (tree, root) = Tree::new("circle");
+        symlink("y", tree.root("x")).unwrap();
+        symlink("x", tree.root("y")).unwrap();
+        assert_eq!(root.open(&"/x".into()).unwrap_err(), Errno::LOOP);
+        assert_eq!(root.walk(&"/x/z".into(), Some(Make::Folder), MOST_LINKS).unwrap_err(), Errno::LOOP);
+        assert_eq!(root.folder_without_links(&"/x".into()).unwrap_err(), Errno::LOOP);
+    }
+
+    #[test]
+    fn nothing_is_made_in_the_hosts_own_root() {
+        let (tree, _) = Tree::new("present");
+        let fd = openat(CWD, tree.root(""), OFlags::PATH, Mode::empty()).unwrap();
+        let mut root = Root::present(fd);
+        assert_eq!(root.make(&"/new/x".into(), Make::Folder).unwrap_err(), Errno::NOENT);
+        root.mounted(mount_id(root.fd()).unwrap());
+        root.make(&"/new/x".into(), Make::Folder).unwrap();
+    }
+}

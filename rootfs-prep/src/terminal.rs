@@ -1,0 +1,73 @@
+//! The container's terminal: a pty from its own devpts, one end on /dev/console and the command's, the other for the
+//! runner. No path below /dev/pts is looked up (CVE-2025-52565).
+
+use crate::build::{attach, clone};
+use crate::options::Attrs;
+use crate::place::Place;
+use crate::root::Make;
+use chain::bytes::Bytes;
+use chain::meet::{self, Message};
+use chain::state::Fds;
+use chain::sys::{self, process};
+use chain::{Cannot, Class, Error, Result};
+use rustix::fs::{FileType, Mode, OFlags, fstat, makedev, openat};
+use rustix::io::Errno;
+use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
+
+/// Makes it.
+pub(crate) fn make(place: &mut Place, size: Option<(u16, u16)>, fds: &mut Fds) -> Result<()> {
+    let doing = "give the container a terminal";
+    let Some(meet) = fds.meet else {
+        return Err(Error::usage(doing, "nobody is there to hold its other end: only `runner` is"));
+    };
+    let meet = sys::fd::borrow(meet).cannot(doing, "fcntl(meet)")?;
+    let master = multiplexer(place, doing)?;
+    process::pty_unlock(master.as_fd()).cannot(doing, "ioctl(TIOCSPTLCK)")?;
+    let peer = process::pty_peer(master.as_fd()).cannot(doing, "ioctl(TIOCGPTPEER)")?;
+    if let Some((rows, columns)) = size {
+        process::set_window_size(peer.as_fd(), rows, columns).cannot(doing, "ioctl(TIOCSWINSZ)")?;
+    }
+    console(place, &peer, doing)?;
+    meet::send(meet, &Message::Terminal, Some(master.as_fd()))?;
+    fds.terminal = Some(peer.into_raw_fd());
+    Ok(())
+}
+
+/// `ptmx` of the devpts in the container, proven to be one: an image could have anything there.
+fn multiplexer(place: &Place, doing: &str) -> Result<OwnedFd> {
+    let pts = place
+        .root
+        .folder_without_links(&"/dev/pts".into())
+        .cannot(doing, "openat2(/dev/pts)")
+        .map_err(|e| e.why("the container has no devpts on /dev/pts"))?;
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let look = openat(&pts, c"ptmx", OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+        .cannot(doing, "openat(/dev/pts/ptmx)")?;
+    let stat = fstat(&look).cannot(doing, "fstat(/dev/pts/ptmx)")?;
+    let is_one =
+        FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == makedev(5, 2);
+    if !is_one {
+        return Err(Error::new(Class::Denied, doing, "/dev/pts/ptmx is no pty multiplexer"));
+    }
+    openat(&pts, c"ptmx", flags, Mode::empty()).cannot(doing, "openat(/dev/pts/ptmx)")
+}
+
+/// The command's end, bound on /dev/console: a plain file of ours, or whatever file or device is there, not followed.
+fn console(place: &mut Place, peer: &OwnedFd, doing: &str) -> Result<()> {
+    let at = Bytes::from("/dev/console");
+    let (dev, _) = place.root.make(&"/dev".into(), Make::Folder).cannot(doing, "openat2(/dev)")?;
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match openat(&dev, c"console", flags, Mode::from_raw_mode(0o666)) {
+        Ok(_) | Err(Errno::EXIST) => {}
+        Err(e) => return Err(Error::call(doing, "openat(/dev/console)", e)),
+    }
+    let target = openat(&dev, c"console", OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+        .cannot(doing, "openat(/dev/console)")?;
+    let kind = FileType::from_raw_mode(fstat(&target).cannot(doing, "fstat(/dev/console)")?.st_mode);
+    if matches!(kind, FileType::Symlink | FileType::Directory) {
+        return Err(Error::new(Class::Denied, doing, "/dev/console must be an ordinary file"));
+    }
+    let mount = clone(peer.as_fd(), &Bytes::default(), false, doing)?;
+    attach(mount.as_fd(), target.as_fd(), doing, &at)?;
+    place.keep(&at, mount, "bind", Attrs::default(), None)
+}

@@ -1,0 +1,99 @@
+//! Reads back what the kernel holds: every mount of ours is where it was asked for, of its type, with its flags.
+
+use crate::path::{from_root, is_below};
+use crate::place::{Mounted, Place};
+use chain::proc::{parse_mountinfo, private, read_at};
+use chain::sys::mount::attr;
+use chain::{Cannot, Error, Result};
+use rustix::fs::{AtFlags, StatxFlags, fstatfs, statx};
+use std::os::fd::AsFd;
+
+/// Type names and their numbers in linux/magic.h.
+const MAGIC: [(&str, i64); 7] = [
+    ("proc", 0x9fa0),
+    ("sysfs", 0x6265_6572),
+    ("tmpfs", 0x0102_1994),
+    ("devpts", 0x1cd1),
+    ("mqueue", 0x1980_0202),
+    ("cgroup", 0x0027_e0eb),
+    ("cgroup2", 0x6367_7270),
+];
+
+/// Flags as fstatfs(2) shows them (ST_*), and as mount_setattr(2) sets them.
+const FLAGS: [(i64, u64, &str); 6] = [
+    (1, attr::RDONLY, "ro"),
+    (2, attr::NOSUID, "nosuid"),
+    (4, attr::NODEV, "nodev"),
+    (8, attr::NOEXEC, "noexec"),
+    (2048, attr::NODIRATIME, "nodiratime"),
+    (8192, attr::NOSYMFOLLOW, "nosymfollow"),
+];
+
+/// Proves all of it; gives what is there, a line per mount.
+pub(crate) fn all(place: &Place) -> Result<Vec<String>> {
+    let mut lines = Vec::with_capacity(place.mounted.len());
+    let mut lost = Vec::new();
+    for (i, mounted) in place.mounted.iter().enumerate() {
+        lines.push(flags(mounted)?);
+        let hidden = place.mounted[i + 1..].iter().any(|later| is_below(&mounted.at, &later.at));
+        if !hidden && !is_at_its_place(place, mounted) {
+            lost.push(mounted);
+        }
+    }
+    if !lost.is_empty() {
+        listed(&lost)?;
+    }
+    Ok(lines)
+}
+
+/// The flags and the type of one, from the mount itself.
+fn flags(mounted: &Mounted) -> Result<String> {
+    let at = &mounted.at;
+    let stat = fstatfs(&mounted.fd).cannot(format_args!("prove the mount on {at}"), "fstatfs")?;
+    let found = stat.f_flags as i64;
+    if let Some((_, magic)) = MAGIC.iter().find(|(kind, _)| *kind == mounted.kind) {
+        let kind = stat.f_type as i64;
+        if kind != *magic {
+            return Err(Error::readback(
+                format_args!("the mount on {at}"),
+                &mounted.kind,
+                format_args!("type {kind:#x}"),
+            ));
+        }
+    }
+    let mut line = format!("{at} {}", mounted.kind);
+    for (shown, flag, name) in FLAGS {
+        let is = found & shown != 0;
+        if mounted.asked.set & flag != 0 && !is || mounted.asked.clear & flag != 0 && is {
+            let found = if is { "set" } else { "not set" };
+            return Err(Error::readback(
+                format_args!("the mount on {at}"),
+                name,
+                format_args!("it is {found}"),
+            ));
+        }
+        if is {
+            line.push(' ');
+            line.push_str(name);
+        }
+    }
+    Ok(line)
+}
+
+/// Whether the path leads to it. By now the root is ours, or is what it was, so links in it are its own.
+fn is_at_its_place(place: &Place, mounted: &Mounted) -> bool {
+    let found = statx(place.root.fd(), from_root(&mounted.at), AtFlags::NO_AUTOMOUNT, StatxFlags::MNT_ID);
+    found.is_ok_and(|found| found.stx_mnt_id == mounted.id)
+}
+
+/// A path that leads elsewhere by now (a link that a later mount changed) is no fault, as long as the mount is there.
+fn listed(lost: &[&Mounted]) -> Result<()> {
+    let proc = private()?;
+    let there = parse_mountinfo(&read_at(proc.as_fd(), "self/mountinfo")?);
+    match lost.iter().find(|mounted| !there.iter().any(|m| m.id == mounted.id)) {
+        Some(gone) => {
+            Err(Error::readback(format_args!("the mount on {}", gone.at), &gone.kind, "it is not there"))
+        }
+        None => Ok(()),
+    }
+}
