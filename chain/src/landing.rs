@@ -143,7 +143,7 @@ fn try_land(tool: &str, state: &State, argv: &[OsString]) -> Result<Infallible> 
     if let Some(terminal) = state.fds.terminal {
         take_terminal(terminal, landing)?;
     } else if landing.new_session {
-        rustix::process::setsid().cannot("start a new session", "setsid")?;
+        new_session()?;
     }
     if let Some(name) = &landing.session_keyring {
         new_keyring(name)?;
@@ -274,7 +274,7 @@ fn read_filter(state: &State) -> Result<Option<Vec<Instruction>>> {
     let size = rustix::fs::fstat(fd).cannot(doing, "fstat")?.st_size as usize;
     let mut raw = vec![0; size];
     let read = rustix::io::pread(fd, &mut raw, 0).cannot(doing, "pread")?;
-    if read != size || size == 0 || size % 8 != 0 {
+    if read != size || size == 0 || !size.is_multiple_of(8) {
         return Err(Error::new(
             Class::Internal,
             doing,
@@ -320,10 +320,20 @@ fn new_keyring(name: &str) -> Result<()> {
     }
 }
 
+/// Who leads a session already cannot start one, and need not.
+fn new_session() -> Result<()> {
+    match rustix::process::setsid() {
+        Err(rustix::io::Errno::PERM) if rustix::process::getsid(None) == Ok(rustix::process::getpid()) => {
+            Ok(())
+        }
+        other => other.map(drop).cannot("start a new session", "setsid"),
+    }
+}
+
 fn take_terminal(fd: RawFd, landing: &Landing) -> Result<()> {
     let doing = "give the command its terminal";
     let tty = sys::fd::borrow(fd).cannot(doing, format_args!("fcntl({fd})"))?;
-    rustix::process::setsid().cannot(doing, "setsid")?;
+    new_session()?;
     sys::process::set_controlling_terminal(tty).cannot(doing, "ioctl(TIOCSCTTY)")?;
     if let Some(uid) = landing.user.as_ref().and_then(|u| u.uid) {
         // The terminal belongs to its user, as after a login.

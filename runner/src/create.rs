@@ -66,7 +66,7 @@ pub(crate) fn launch(
     let root_fd = root.open(true)?;
     let cgroup =
         bundle.config.linux.as_ref().and_then(|l| l.cgroups_path.clone()).filter(|p| !p.0.is_empty());
-    let cgroup = cgroup.unwrap_or_else(|| format!("/{}", options.id).into());
+    let cgroup = cgroup.unwrap_or_else(|| options.id.as_str().into());
     let janitor = Janitor::start(root_fd.as_fd(), &options.id, &cgroup)?;
     match make(root_fd, &bundle, options, state, gate, &janitor) {
         Ok(launched) => {
@@ -107,6 +107,7 @@ fn make(
     if let Some(path) = &options.pid_file {
         pidfile::write(path, met.pid)?;
     }
+    janitor.holds(meet.as_fd())?;
     draft.commit(&record)?;
     meet::send(meet.as_fd(), &Message::Go, None)?;
     Ok(Launched { record, pidfd: met.pidfd, terminal: met.terminal, meet })
@@ -152,7 +153,11 @@ fn start_chain(mut state: State, gate: Option<OwnedFd>) -> Result<(OwnedFd, i32)
         Forked::Child => {
             drop(ours);
             report::errors_to(theirs.as_raw_fd());
-            let error = go_to_layer(&state, &[]);
+            // What is meant for the runner's group, ^C or a kill, is not meant for the container.
+            let error = match rustix::process::setsid().cannot(doing, "setsid") {
+                Ok(_) => go_to_layer(&state, &[]),
+                Err(error) => error,
+            };
             exit_now(i32::from(report::error("runner", &error)))
         }
         Forked::Parent(pid, _) => {

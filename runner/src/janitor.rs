@@ -8,8 +8,10 @@ use chain::meet::{self, Message};
 use chain::state::Receipt;
 use chain::sys::process::{Forked, fork, pidfd_signal};
 use chain::{Cannot, Result};
+use nix::errno::Errno;
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
+use rustix::fs::{Access, AtFlags, accessat};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -29,7 +31,10 @@ impl Janitor {
         // Named after the runner, which may be gone when the janitor wants to know.
         let draft = Draft::name(id);
         match fork(0).cannot(doing, "clone3")? {
-            Forked::Parent(pid, _) => Ok(Janitor { socket: ours, pid }),
+            Forked::Parent(pid, _) => {
+                own_group(pid)?;
+                Ok(Janitor { socket: ours, pid })
+            }
             Forked::Child => {
                 drop(ours);
                 let status = match watch(root, &draft, cgroup, theirs.as_fd()) {
@@ -51,6 +56,12 @@ impl Janitor {
         meet::send(self.socket.as_fd(), &Message::Pid(pid), Some(pidfd))
     }
 
+    /// Gives it a hold on the chain, so that a runner that is killed between writing the container down and letting it
+    /// go on leaves one that goes on.
+    pub(crate) fn holds(&self, chain: BorrowedFd<'_>) -> Result<()> {
+        meet::send(self.socket.as_fd(), &Message::Ready, Some(chain))
+    }
+
     /// The container exists: the janitor goes home.
     pub(crate) fn dismiss(self) -> Result<()> {
         meet::send(self.socket.as_fd(), &Message::Go, None)?;
@@ -69,11 +80,20 @@ impl Janitor {
     }
 }
 
+/// Takes the janitor out of the runner's group: a kill of that is what the janitor is there for. Said by the runner and
+/// by the janitor itself, for neither may go on before it is so.
+fn own_group(pid: i32) -> Result<()> {
+    match nix::unistd::setpgid(Pid::from_raw(pid), Pid::from_raw(pid)) {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(e) => Err(chain::Error::call("start the janitor", "setpgid", e)),
+    }
+}
+
 fn reap(pid: i32) -> Result<()> {
     loop {
         match waitpid(Pid::from_raw(pid), None) {
-            Ok(_) | Err(nix::errno::Errno::ECHILD) => return Ok(()),
-            Err(nix::errno::Errno::EINTR) => {}
+            Ok(_) | Err(Errno::ECHILD) => return Ok(()),
+            Err(Errno::EINTR) => {}
             Err(e) => return Err(chain::Error::call("wait for the janitor", "wait4", e)),
         }
     }
@@ -81,18 +101,30 @@ fn reap(pid: i32) -> Result<()> {
 
 /// The janitor's life: listens until it is dismissed, or until the runner's end of the socket is closed.
 fn watch(root: BorrowedFd<'_>, draft: &str, cgroup: &Bytes, socket: BorrowedFd<'_>) -> Result<()> {
-    // A session of its own: ^C at the terminal is for the runner, and is what we are here for.
-    rustix::process::setsid().cannot("start the janitor", "setsid")?;
-    let (mut process, mut cgroups) = (None, None);
+    own_group(0)?;
+    let (mut process, mut chain, mut cgroups) = (None, None, None);
     while let Some((message, fd)) = meet::receive(socket)? {
         match message {
             Message::Go => return Ok(()),
             Message::Pid(_) => process = fd,
+            Message::Ready => chain = fd,
             Message::Receipt(receipt) => cgroups = Some(crate::cgroup::of_receipt(&receipt)),
             _ => {}
         }
     }
+    // No draft: nothing was made yet, or the container is whole and waits for the runner's word.
+    if accessat(root, draft, Access::EXISTS, AtFlags::SYMLINK_NOFOLLOW).is_err() {
+        return chain.map_or(Ok(()), |chain| let_go_on(chain.as_fd()));
+    }
     unmake(root, draft, process, cgroups, cgroup)
+}
+
+/// If the runner's word came before it died, nobody reads this one.
+fn let_go_on(chain: BorrowedFd<'_>) -> Result<()> {
+    match meet::send(chain, &Message::Go, None) {
+        Err(e) if matches!(e.errno(), Some(Errno::EPIPE | Errno::ECONNRESET)) => Ok(()),
+        other => other,
+    }
 }
 
 fn unmake(
@@ -102,15 +134,9 @@ fn unmake(
     cgroups: Option<Vec<Bytes>>,
     cgroup: &Bytes,
 ) -> Result<()> {
-    // No draft: nothing was made yet, or the container is whole and only our dismissal was lost.
-    if rustix::fs::accessat(root, draft, rustix::fs::Access::EXISTS, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
-        .is_err()
-    {
-        return Ok(());
-    }
     if let Some(process) = process {
         match pidfd_signal(process.as_fd(), libc::SIGKILL) {
-            Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
+            Ok(()) | Err(Errno::ESRCH) => {}
             Err(e) => {
                 return Err(chain::Error::call("end the container's first process", "pidfd_send_signal", e));
             }

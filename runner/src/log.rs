@@ -4,7 +4,7 @@
 use crate::cli::{Args, LogFormat};
 use chain::error::Error;
 use chain::report;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ErrorKind};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use serde_json::json;
 use std::os::fd::{AsFd, OwnedFd};
@@ -78,10 +78,22 @@ pub(crate) fn command_line(error: &clap::Error) -> ExitCode {
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             Error::usage("read the command line", "no command").cure("runner --help")
         }
+        ErrorKind::UnknownArgument => unknown(error),
         _ => chain::cli::usage("runner", error),
     };
     report::stderr(&report::text("runner", &error));
     ExitCode::from(FAILED)
+}
+
+/// A word in the place of a command is one, for clap too only where no command line may follow `--`.
+fn unknown(error: &clap::Error) -> Error {
+    match error.get(ContextKind::InvalidArg).map(ToString::to_string) {
+        Some(word) if !word.starts_with('-') => {
+            Error::usage("read the command line", format_args!("unknown command {word}"))
+                .cure("runner --help")
+        }
+        _ => chain::cli::usage("runner", error),
+    }
 }
 
 /// Now, as RFC 3339 in UTC.

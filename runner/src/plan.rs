@@ -31,7 +31,7 @@ pub(crate) fn state(bundle: &Bundle, id: &str, options: &Create, args: &Args) ->
     let (config, folder) = (&bundle.config, bundle.path.as_path());
     let mut state = State::default();
     let mut cg_apply = share::cg_apply(config, folder)?;
-    cg_apply.cgroups_path.get_or_insert_with(|| format!("/{id}").into());
+    cg_apply.cgroups_path.get_or_insert_with(|| id.into());
     // A plan that is printed is for tools without a runner: nobody meets its chain or removes its cgroup later.
     let met = !args.common.print;
     cg_apply.keep = met;

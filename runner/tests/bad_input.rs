@@ -85,7 +85,7 @@ fn a_config_that_is_cut_short_or_no_config_is_said_to_be() {
         refused(&bundle, "cut short at line");
     }
     std::fs::write(&path, b"[]").unwrap();
-    refused(&bundle, "invalid type");
+    refused(&bundle, "not a JSON object");
     std::fs::write(&path, vec![b' '; 50 << 20]).unwrap();
     refused(&bundle, "52428800 bytes, more than the 16777216 that are read");
     std::fs::remove_file(&path).unwrap();
@@ -106,7 +106,7 @@ fn a_symlink_where_a_directory_must_be_is_refused() {
     let real = bundle.rootfs.parent().join("real");
     std::fs::rename(bundle.rootfs.path(), &real).unwrap();
     std::os::unix::fs::symlink("real", bundle.rootfs.path()).unwrap();
-    refused(&bundle, "symlink");
+    refused(&bundle, "it is a symbolic link");
     std::fs::remove_file(bundle.rootfs.path()).unwrap();
     std::fs::rename(&real, bundle.rootfs.path()).unwrap();
     std::fs::remove_dir(bundle.rootfs.path().join("proc")).unwrap();

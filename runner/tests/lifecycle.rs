@@ -251,7 +251,7 @@ fn a_detached_run_returns_while_the_command_runs() {
     }
     let bundle = Bundle::of(["/bin/sleep", "60"]);
     let line = format!(
-        "runner --root {} run --detach --bundle {} {} >/dev/null </dev/null",
+        "runner --root {} run --detach --bundle {} {} >/dev/null 2>&1 </dev/null",
         bundle.state.path().display(),
         bundle.dir(),
         bundle.id

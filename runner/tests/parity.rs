@@ -6,6 +6,7 @@ mod common;
 use catena_tests::{Mount, Probe, TempDir, TempRootfs, requires, rootfs, shell, v2_view};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// `runc spec`, with the payload for a command and no terminal; edited by `edit`.
 fn bundle(edit: impl FnOnce(&mut Value)) -> TempRootfs {
@@ -21,6 +22,9 @@ fn bundle(edit: impl FnOnce(&mut Value)) -> TempRootfs {
     rootfs
 }
 
+/// Tests run side by side, and a cgroup is one container's.
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
 #[derive(Clone, Copy)]
 enum View {
     Native,
@@ -29,9 +33,10 @@ enum View {
 
 fn both(view: View, edit: impl FnOnce(&mut Value)) -> (Probe, Probe) {
     let bundle = bundle(edit);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let run = |runtime: &str| {
         let state = TempDir::new();
-        let id = format!("parity-{}-{runtime}", std::process::id());
+        let id = format!("parity-{}-{number}-{runtime}", std::process::id());
         let path = state.path().display();
         let line = format!("{runtime} --root {path} run --bundle {} {id}", bundle.parent().display());
         let tool = match view {

@@ -40,6 +40,10 @@ pub fn read_bounded(fd: OwnedFd, doing: &dyn Display) -> Result<Vec<u8>> {
 
 /// Parses a config and checks what holds for every tool: the major version, the platform.
 pub fn parse_config(text: &[u8], doing: &dyn Display) -> Result<Config> {
+    // An array would do for a struct, member by member.
+    if text.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
+        return Err(Error::usage(doing, "not a JSON object"));
+    }
     let config: Config = crate::json::parse(text, doing)?;
     let major = config.oci_version.split('.').next().unwrap_or("");
     if major != "1" {
