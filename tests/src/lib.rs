@@ -4,6 +4,7 @@
 //! line with all of them in PATH, [`rootfs`] makes a root file system to run it in, [`requires`] skips aloud what this
 //! host cannot do, [`Leftovers`] fails a test that leaves a cgroup, a mount or a process behind.
 
+#![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
 mod caps;
@@ -19,7 +20,6 @@ mod rootfs;
 mod run;
 mod running;
 mod shape;
-pub mod sys;
 mod temp;
 pub mod verbs;
 

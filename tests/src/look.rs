@@ -2,7 +2,7 @@
 
 use crate::mountinfo::Mount;
 use crate::probe::{Caps, Dev, Fd, Ids, Interface, Limit, Probe, Signals, Status, Terminal};
-use crate::sys;
+use chain::sys::harness as sys;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{getpgrp, getpid, getppid, getresgid, getresuid, getsid};
 use std::collections::BTreeMap;
@@ -158,16 +158,15 @@ fn names_in(path: &str) -> Option<Vec<String>> {
 /// Asked of every number, so that it needs no /proc and shows no fd of its own.
 fn fds() -> BTreeMap<i32, Fd> {
     let mut fds = BTreeMap::new();
+    let closed = sys::closed_at_start();
     for number in 0..4096 {
-        if sys::closed_at_start().contains(&number) {
+        if closed.contains(&number) {
             continue;
         }
-        let Ok(flags) = sys::call(libc::SYS_fcntl, [number.into(), libc::F_GETFL.into(), 0, 0, 0, 0]) else {
-            continue;
-        };
-        let stat = sys::with_borrowed(number, |fd| {
-            rustix::fs::fstat(fd).map(|s| (s.st_dev, s.st_ino)).unwrap_or_default()
-        });
+        let Ok(fd) = chain::sys::fd::borrow(number) else { continue };
+        let flags =
+            sys::call(libc::SYS_fcntl, [number.into(), libc::F_GETFL.into(), 0, 0, 0, 0]).unwrap_or(0);
+        let stat = rustix::fs::fstat(fd).map(|s| (s.st_dev, s.st_ino)).unwrap_or_default();
         let target = link(&format!("/proc/self/fd/{number}"));
         fds.insert(number, Fd { target, file: stat, flags: flags as i32 });
     }

@@ -4,7 +4,7 @@ use crate::leftovers;
 use crate::output::Output;
 use crate::probe::Probe;
 use crate::running::Running;
-use crate::sys;
+use chain::sys::harness as sys;
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::os::fd::OwnedFd;

@@ -1,6 +1,6 @@
 //! What the payload can do besides printing itself. Each verb prints `ok` or the errno's name, and exits 0 or 1.
 
-use crate::sys;
+use chain::sys::harness as sys;
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
 use std::io::{Read, Write};
@@ -216,7 +216,7 @@ fn fork(count: i64) -> ExitCode {
             Ok(Some(pid)) => pids.push(pid),
             Ok(None) => {
                 std::thread::sleep(Duration::from_secs(60));
-                sys::exit_now(0)
+                chain::sys::process::exit_now(0)
             }
             Err(e) => {
                 for pid in &pids {
@@ -252,7 +252,7 @@ fn orphan() -> ExitCode {
                 std::thread::sleep(Duration::from_millis(50));
                 ready(format_args!("parent {}", nix::unistd::getppid()));
             }
-            sys::exit_now(0)
+            chain::sys::process::exit_now(0)
         }
         Err(e) => say(Err(e.into())),
     }

@@ -4,6 +4,8 @@
 pub mod bpf;
 pub mod caps;
 pub mod fd;
+#[cfg(feature = "harness")]
+pub mod harness;
 pub mod mount;
 pub mod namespaces;
 pub mod process;

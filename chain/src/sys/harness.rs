@@ -1,14 +1,25 @@
-//! The only unsafe of the tests: a system call by number, fork, and what the runtime changes before `main`.
-#![expect(unsafe_code, reason = "a payload that tries system calls makes them by number")]
+//! What the tests need besides: a system call by number, fork, what Rust's runtime changes before `main`, and what a
+//! child does between fork and exec. Behind the feature `harness`, which only catena-tests asks for. Where cargo builds
+//! the tools together with the tests, the tools' chain has it too; the linker then leaves it out, as nothing calls it.
+//! A release is built without the tests, and without this (scripts/build.sh).
 
 use nix::errno::Errno;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// Bit 0 to 2: that fd was closed; bit 3: SIGPIPE was ignored. Before Rust's runtime opened and ignored them.
 static EARLY: AtomicU32 = AtomicU32::new(0);
 
-/// To be run before `main` (from `.init_array`): remembers what the runtime is about to change.
-pub extern "C" fn before_main() {
+/// glibc runs this before Rust's runtime ignores SIGPIPE and fills closed standard fds. Not `#[used]`: it goes into the
+/// programs that ask for what it found, and into no other.
+// SAFETY: an entry of .init_array is a function pointer, and before_main touches nothing but an atomic.
+#[unsafe(link_section = ".init_array")]
+static BEFORE_MAIN: extern "C" fn() = before_main;
+
+/// Remembers what the runtime is about to change.
+extern "C" fn before_main() {
     let mut found = 0;
     for fd in 0..3 {
         // SAFETY: F_GETFD takes no pointer.
@@ -20,14 +31,20 @@ pub extern "C" fn before_main() {
     EARLY.store(found, Relaxed);
 }
 
+fn early() -> u32 {
+    // What is referred to is linked.
+    std::hint::black_box(&BEFORE_MAIN);
+    EARLY.load(Relaxed)
+}
+
 /// Which of 0, 1, 2 were closed at the start.
 pub fn closed_at_start() -> Vec<i32> {
-    (0..3).filter(|fd| EARLY.load(Relaxed) >> fd & 1 == 1).collect()
+    (0..3).filter(|fd| early() >> fd & 1 == 1).collect()
 }
 
 /// Was SIGPIPE ignored at the start?
 pub fn sigpipe_ignored_at_start() -> bool {
-    EARLY.load(Relaxed) >> 3 & 1 == 1
+    early() >> 3 & 1 == 1
 }
 
 /// Is the signal ignored now?
@@ -48,34 +65,21 @@ pub fn call(number: i64, a: [i64; 6]) -> Result<i64, Errno> {
     Errno::result(result)
 }
 
-/// fork(2); the payload has one thread.
+/// fork(2), which filters allow where they refuse clone3; the payload has one thread.
 pub fn fork() -> Result<Option<i32>, Errno> {
     // SAFETY: the payload has one thread, so no lock can be held by another in the child.
     let pid = Errno::result(unsafe { libc::fork() })?;
     Ok((pid != 0).then_some(pid))
 }
 
-/// Ends the process at once, without the runtime's clean-up.
-pub fn exit_now(status: i32) -> ! {
-    // SAFETY: takes no pointer and does not return.
-    unsafe { libc::_exit(status) }
-}
-
 /// A child that leaves our session, for `Command::pre_exec`.
-pub fn in_new_session(command: &mut std::process::Command) {
-    use std::os::unix::process::CommandExt;
+pub fn in_new_session(command: &mut Command) {
     // SAFETY: setsid is async-signal-safe and touches no memory.
     unsafe { command.pre_exec(|| nix::unistd::setsid().map(drop).map_err(Into::into)) };
 }
 
 /// Gives the child `ours` as fd `theirs`, for each pair; closes its standard input if told so.
-pub fn with_fds(
-    command: &mut std::process::Command,
-    pairs: Vec<(std::os::fd::OwnedFd, i32)>,
-    close_stdin: bool,
-) {
-    use std::os::fd::AsRawFd;
-    use std::os::unix::process::CommandExt;
+pub fn with_fds(command: &mut Command, pairs: Vec<(OwnedFd, i32)>, close_stdin: bool) {
     let give = move || {
         if close_stdin {
             // SAFETY: nothing in the child uses fd 0 between here and exec.
@@ -91,10 +95,4 @@ pub fn with_fds(
     };
     // SAFETY: see inside; nothing is allocated there.
     unsafe { command.pre_exec(give) };
-}
-
-/// Runs `f` with fd `number`, which must be open.
-pub fn with_borrowed<T>(number: i32, f: impl FnOnce(std::os::fd::BorrowedFd<'_>) -> T) -> T {
-    // SAFETY: the caller has just asked F_GETFL of it, and the payload closes nothing meanwhile.
-    f(unsafe { std::os::fd::BorrowedFd::borrow_raw(number) })
 }
