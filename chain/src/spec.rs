@@ -279,6 +279,9 @@ pub struct SeccompLoad {
     /// For calls that no rule names, instead of what the profile says; with `names` empty.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default: Option<SyscallRule>,
+    /// Log whatever is not allowed (SECCOMP_FILTER_FLAG_LOG), besides the flags of the filter.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub log: bool,
     /// Calls this build's libseccomp does not know are left out (and recorded) instead of refused: OCI's rule.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub unknown_syscalls_warn: bool,

@@ -1,2 +1,43 @@
-//! seccomp-load
-fn main() {}
+//! seccomp-load: a filter between the command and the kernel.
+//!
+//! A filter that is loaded now would filter the rest of the chain, so this link reads and compiles; the landing, in
+//! whichever link is last, loads it as the last thing before the command.
+#![forbid(unsafe_code)]
+
+mod action;
+mod answer;
+mod apply;
+mod arch;
+mod cli;
+mod default;
+mod facts;
+mod flags;
+mod number;
+mod plan;
+mod profile;
+mod program;
+mod rule;
+mod table;
+
+use chain::link::Begun;
+use std::process::ExitCode;
+
+/// For `--version --json`.
+const FEATURES: &[&str] = &["@default", "oci", "profile-conditions", "rules"];
+
+fn main() -> ExitCode {
+    chain::link::run("seccomp-load", || {
+        let begun = chain::link::begin(chain::share::seccomp_load, flags::from_flags, FEATURES)?;
+        let (mut link, spec) = match begun {
+            Begun::Act(link, spec) => (link, spec),
+            Begun::Ask(question, args, spec) => return answer::answer(question, &args, &spec),
+            Begun::Done => return Ok(0),
+        };
+        let plan = plan::resolve(&spec, &facts::gather(&spec, &link.state.landing)?)?;
+        for note in plan.notes().iter().filter(|note| note.lets_more_through) {
+            chain::report::warn("seccomp-load", &note.text);
+        }
+        apply::all(&plan, &mut link.state)?;
+        match link.go_on(plan.receipt())? {}
+    })
+}

@@ -1,0 +1,152 @@
+//! `--print`, `--check`, `--show PID`: questions, which change nothing.
+
+use crate::action::Action;
+use crate::cli::Args;
+use crate::plan::{Filter, Plan};
+use crate::table::{Call, Calls, Table};
+use crate::{apply, facts, number, plan, program};
+use chain::landing::{self, Denied};
+use chain::link::Question;
+use chain::report::stdout;
+use chain::spec::SeccompLoad;
+use chain::state::State;
+use chain::{Class, Error, Result};
+use procfs::process::Process;
+use serde_json::{Value, json};
+
+/// Answers; gives the exit status.
+pub(crate) fn answer(question: Question, args: &Args, spec: &SeccompLoad) -> Result<u8> {
+    let mut state = State::default();
+    if let Question::Show(pid) = question {
+        return stdout(show(pid)?.as_bytes()).map(|()| 0);
+    }
+    let plan = plan::resolve(spec, &facts::gather(spec, &state.landing)?)?;
+    if question == Question::Check {
+        apply::all(&plan, &mut state)?;
+        let table = plan.filter.as_ref().map(|filter| &filter.table);
+        // In a child that goes no further: really loaded, and a call that must be refused really made.
+        landing::rehearse(&state, table.and_then(denied))?;
+    }
+    match &plan.filter {
+        Some(filter) if args.raw => stdout(&program::bytes(&filter.code)),
+        _ => stdout(print(&plan, args.common.json).as_bytes()),
+    }
+    .map(|()| 0)
+}
+
+/// A call that does nothing with -1 for every argument, and that the filter refuses whatever its arguments, with an errno
+/// that the kernel would not give.
+fn denied(table: &Table) -> Option<Denied> {
+    const HARMLESS: [i64; 6] = [
+        libc::SYS_mkdirat,
+        libc::SYS_openat2,
+        libc::SYS_add_key,
+        libc::SYS_mount,
+        libc::SYS_swapon,
+        libc::SYS_io_uring_setup,
+    ];
+    HARMLESS.into_iter().find_map(|number| match table.native(number)? {
+        Action::Errno(errno) => Some((number, errno.into())),
+        _ => None,
+    })
+}
+
+fn print(plan: &Plan, json: bool) -> String {
+    let Some(filter) = &plan.filter else { return "no filter\n".into() };
+    if json {
+        let mut document = plan.document();
+        document["degraded"] = plan.notes().iter().map(|note| note.text.clone()).collect();
+        document["calls"] = filter.table.archs.iter().map(|c| (c.arch.name.to_string(), calls(c))).collect();
+        return format!("{document}\n");
+    }
+    lines(plan, filter).join("\n") + "\n"
+}
+
+/// `{"ALLOW": ["read", …], …}`, and the calls with conditions by name.
+fn calls(calls: &Calls) -> Value {
+    let mut document = json!({});
+    for (number, call) in &calls.calls {
+        let name = name_of(*number, calls);
+        if !call.when.is_empty() {
+            document["conditions"][&name] = call.when.iter().map(said).collect();
+        }
+        if let Some(action) = call.always {
+            match document[action.to_string()].as_array_mut() {
+                Some(list) => list.push(name.into()),
+                None => document[action.to_string()] = json!([name]),
+            }
+        }
+    }
+    document
+}
+
+fn name_of(number: u32, calls: &Calls) -> String {
+    number::name(number, calls.arch).unwrap_or_else(|| number.to_string())
+}
+
+fn said((tests, action): &(Vec<crate::rule::Test>, Action)) -> String {
+    let tests: Vec<String> = tests.iter().map(ToString::to_string).collect();
+    format!("{action} if {}", tests.join(" and "))
+}
+
+fn lines(plan: &Plan, Filter { table, code }: &Filter) -> Vec<String> {
+    let mut lines = vec![
+        format!("a filter of {} instructions; what no rule names: {}", code.len(), table.default),
+        format!("  {:<14} {}", "no_new_privs", if plan.no_new_privs { "on" } else { "as it is" }),
+    ];
+    for calls in &table.archs {
+        lines.push(format!("  {}", calls.arch.name));
+        lines.extend(of_arch(table, calls));
+    }
+    lines.push("  any other kind of program: kill".into());
+    lines.extend(table.notes.iter().map(|note| format!("  note: {}", note.text)));
+    lines
+}
+
+fn of_arch(table: &Table, calls: &Calls) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut actions: Vec<Action> = calls.calls.values().filter_map(|call| call.always).collect();
+    actions.sort_unstable();
+    actions.dedup();
+    for action in actions {
+        let same = |(_, call): &(&u32, &Call)| call.always == Some(action);
+        let names: Vec<String> = calls.calls.iter().filter(same).map(|(n, _)| name_of(*n, calls)).collect();
+        lines.push(format!("    {action}: {}", names.join(" ")));
+    }
+    for (number, call) in &calls.calls {
+        let name = name_of(*number, calls);
+        lines.extend(call.when.iter().map(|w| format!("    {name}: {}", said(w))));
+    }
+    if let Some(newest) = calls.newest.filter(|_| table.unheard != table.default) {
+        lines.push(format!("    newer than {}: {}", name_of(newest, calls), table.unheard));
+    }
+    lines
+}
+
+/// What is known of `pid`: the kernel tells how many filters there are, and not what they say.
+fn show(pid: i32) -> Result<String> {
+    let doing = format!("show process {pid}");
+    let status = Process::new(pid).and_then(|p| p.status()).map_err(|error| match error {
+        procfs::ProcError::NotFound(_) => {
+            Error::new(Class::Missing, &doing, format_args!("there is no process {pid}"))
+        }
+        procfs::ProcError::PermissionDenied(_) => Error::new(Class::Denied, &doing, error),
+        _ => Error::new(Class::Internal, &doing, error),
+    })?;
+    let mode = match status.seccomp {
+        Some(0) => "none",
+        Some(1) => "strict",
+        Some(2) => "filter",
+        _ => "unknown",
+    };
+    let filters = filters(pid);
+    let spec = json!({ "allowNewPrivileges": status.nonewprivs != Some(1) });
+    let layer = json!({ "tool": "seccomp-load", "spec": spec, "mode": mode, "filters": filters });
+    Ok(format!("{layer}\n"))
+}
+
+/// `Seccomp_filters:`, since Linux 5.9.
+fn filters(pid: i32) -> Option<u32> {
+    let text = String::from_utf8(chain::proc::read(&format!("/proc/{pid}/status")).ok()?).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("Seccomp_filters:")?.trim().parse().ok())
+}

@@ -1,0 +1,18 @@
+//! The one thing this link does: the program goes into a memfd for the landing.
+
+use crate::plan::Plan;
+use crate::program;
+use chain::state::{State, sealed};
+use chain::{Cannot, Result};
+use std::os::fd::IntoRawFd;
+
+/// Hands the filter to the landing. Loaded here it would filter the next link's own start, and the change of credentials.
+pub(crate) fn all(plan: &Plan, state: &mut State) -> Result<()> {
+    plan.hand_to(&mut state.landing);
+    if let Some(filter) = &plan.filter {
+        let fd = sealed(c"catena-filter", &program::bytes(&filter.code))
+            .cannot("keep the filter for the landing", "memfd_create(catena-filter)")?;
+        state.fds.filter = Some(fd.into_raw_fd());
+    }
+    Ok(())
+}

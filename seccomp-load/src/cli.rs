@@ -1,0 +1,74 @@
+//! The command line.
+
+use chain::cli::{Common, Flags};
+use std::path::PathBuf;
+
+/// Loads a system call filter last of all, then executes the next program.
+#[derive(clap::Parser, Clone, Debug, Default)]
+#[command(
+    name = "seccomp-load",
+    disable_version_flag = true, after_help = AFTER,
+    override_usage = "seccomp-load [OPTIONS] [PROFILE] -- PROGRAM [ARGS…]"
+)]
+pub(crate) struct Args {
+    /// `@default`, or a file (or fd:N) with a profile: Docker's, podman's, or the object `linux.seccomp` of OCI
+    #[arg(value_name = "PROFILE")]
+    pub(crate) profile: Option<PathBuf>,
+    /// A rule for each call, on top of the profile: `mount:EPERM,ptrace:kill`. An action is an errno by name or number,
+    /// allow, log, trap, trace, kill (the process) or kill-thread
+    #[arg(short = 's', long = "syscall", value_name = "CALL:ACTION", value_delimiter = ',')]
+    pub(crate) rules: Vec<String>,
+    /// Refuse these calls with EPERM
+    #[arg(long, value_name = "CALLS", value_delimiter = ',')]
+    pub(crate) deny: Vec<String>,
+    /// Let these calls through
+    #[arg(long, value_name = "CALLS", value_delimiter = ',')]
+    pub(crate) allow: Vec<String>,
+    /// What becomes of calls that no rule names, instead of what the profile says; without a profile they are allowed
+    #[arg(long, value_name = "ACTION")]
+    pub(crate) default: Option<String>,
+    /// Log to the audit log whatever is not allowed
+    #[arg(long, help_heading = "More")]
+    pub(crate) log: bool,
+    /// Do not set no_new_privs; wants CAP_SYS_ADMIN
+    #[arg(long, alias = "allow-new-privileges", help_heading = "More")]
+    pub(crate) allow_new_privs: bool,
+    /// May be done less of: syscalls (leave out those that this build does not know)
+    #[arg(long = "try", value_name = "WHAT", value_delimiter = ',', help_heading = "More")]
+    pub(crate) attempt: Vec<String>,
+    /// With --print: the program for the kernel, struct sock_filter by struct sock_filter
+    #[arg(long, requires = "print", conflicts_with = "json", help_heading = "More")]
+    pub(crate) raw: bool,
+
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+const AFTER: &str = "\
+A profile's calls newer than all that it names are answered with ENOSYS, so that programs fall back to what they did
+before. Rules without a profile hold for every kind of program this kernel runs; under a profile, kinds of programs that
+it does not name (32-bit ones, x32) are killed. Rules of @default that depend on a capability look at what the command
+can come to hold.
+
+Examples:
+  seccomp-load @default -- sh
+  seccomp-load profile.json -s mount:EPERM -- make
+  seccomp-load -s openat2:ENOSYS,clone3:ENOSYS -- make check
+  seccomp-load --default kill --allow read,write,exit_group,execve -- ./pure
+  seccomp-load @default --print --raw >filter.bpf    bwrap --seccomp 9 9<filter.bpf …";
+
+impl Flags for Args {
+    fn common(&self) -> &Common {
+        &self.common
+    }
+}
+
+/// So that the examples of the help are lines that parse.
+#[cfg(test)]
+pub(crate) fn parse(line: &str) -> chain::Result<Args> {
+    let words: Vec<std::ffi::OsString> = line.split_whitespace().map(Into::into).collect();
+    match chain::cli::parse::<Args>("seccomp-load", &words)? {
+        chain::cli::Parsed::Flags(args) => Ok(args),
+        chain::cli::Parsed::Help(text) => panic!("{text}"),
+    }
+}

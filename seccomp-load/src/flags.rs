@@ -1,0 +1,111 @@
+//! From the command line to a layer.
+
+use crate::cli::Args;
+use crate::{action, arch, number};
+use chain::link::Files;
+use chain::oci::{Profile, SyscallRule, read_bounded};
+use chain::spec::{ProfileSource, SeccompLoad};
+use chain::{Error, Result};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// What `--try` can be said of.
+const TRY: &str = "syscalls";
+const DOING: &str = "read the command line";
+/// Profiles of our own.
+const LIST: &str = "@default";
+
+/// Flags on top of a share of config.json, or of nothing.
+pub(crate) fn from_flags(args: &Args, base: SeccompLoad, files: &Files<'_>) -> Result<SeccompLoad> {
+    let mut spec = base;
+    if let Some(word) = args.attempt.iter().find(|w| *w != TRY) {
+        let detail = format!("--try: '{}' is not something that can be left out", word.escape_debug());
+        return Err(Error::usage(DOING, detail).cure(format_args!("--try {TRY}")));
+    }
+    let lenient = !args.attempt.is_empty();
+    spec.unknown_syscalls_warn |= lenient;
+    if let Some(path) = &args.profile {
+        spec.seccomp = None;
+        spec.profile = Some(source(path, files)?);
+    }
+    spec.rules.extend(rules(args, lenient)?);
+    if let Some(word) = &args.default {
+        let (action, errno_ret) = action::of_word(word)?;
+        spec.default = Some(SyscallRule { action, errno_ret, ..SyscallRule::default() });
+    }
+    spec.log |= args.log;
+    spec.allow_new_privileges |= args.allow_new_privs;
+    let asks = spec.profile.is_some() || !spec.rules.is_empty() || spec.default.is_some();
+    if !asks && args.common.oci.is_none() && args.common.show.is_none() && !args.common.check {
+        return Err(
+            Error::usage("filter anything", "no profile and no rule").cure("seccomp-load @default -- …")
+        );
+    }
+    Ok(spec)
+}
+
+fn source(path: &Path, files: &Files<'_>) -> Result<ProfileSource> {
+    let word = path.to_string_lossy();
+    if let Some(name) = word.strip_prefix('@') {
+        return match word == LIST {
+            true => Ok(ProfileSource::Own(word.into_owned())),
+            false => {
+                let detail = format!("there is no profile '@{}'", name.escape_debug());
+                Err(Error::usage("read the filter", detail).cure(LIST))
+            }
+        };
+    }
+    let doing = format!("read the filter of {}", path.display());
+    let text = read_bounded(files.open(path)?, &doing)?;
+    // An array would do for a struct, member by member.
+    if text.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
+        return Err(Error::usage(doing, "not a JSON object"));
+    }
+    let profile: Profile = chain::json::parse(&text, &doing).map_err(|error| {
+        let config = chain::oci::parse_config(&text, &doing).is_ok_and(|c| !c.oci_version.is_empty());
+        if config { error.cure(format_args!("--oci {}", path.display())) } else { error }
+    })?;
+    Ok(ProfileSource::Document(Box::new(profile)))
+}
+
+/// `-s`, `--deny`, `--allow`, one rule for each action.
+fn rules(args: &Args, lenient: bool) -> Result<Vec<SyscallRule>> {
+    let mut rules: Vec<SyscallRule> = Vec::new();
+    let mut seen = BTreeSet::new();
+    let pairs = args.rules.iter().map(|word| {
+        word.split_once(':').filter(|(name, _)| !name.is_empty()).ok_or_else(|| {
+            Error::usage(DOING, format_args!("-s: '{}' is not CALL:ACTION", word.escape_debug()))
+                .cure("-s mount:EPERM")
+        })
+    });
+    let denied = args.deny.iter().map(|name| Ok((name.as_str(), "EPERM")));
+    let allowed = args.allow.iter().map(|name| Ok((name.as_str(), "allow")));
+    for pair in pairs.chain(denied).chain(allowed) {
+        let (name, word) = pair?;
+        let (action, errno_ret) = action::of_word(word)?;
+        if !lenient {
+            known(name)?;
+        }
+        if !seen.insert(name) {
+            return Err(Error::usage(DOING, format_args!("'{}' stands twice", name.escape_debug())));
+        }
+        match rules.iter_mut().find(|r| r.action == action && r.errno_ret == errno_ret) {
+            Some(rule) => rule.names.push(name.into()),
+            None => rules.push(SyscallRule { names: vec![name.into()], action, errno_ret, args: Vec::new() }),
+        }
+    }
+    Ok(rules)
+}
+
+/// A misspelt name would make a rule that does nothing.
+fn known(name: &str) -> Result<()> {
+    let native = arch::native();
+    if number::entries(name, native).is_some() {
+        return Ok(());
+    }
+    let error = Error::usage(DOING, format_args!("'{}' is not a system call", name.escape_debug()));
+    Err(match number::nearest(name, native) {
+        Some(near) => error.cure(format_args!("{near}?")),
+        None => error.cure(format_args!("--try {TRY}, to leave out what this build does not know")),
+    })
+}
