@@ -46,14 +46,9 @@ impl Action {
                     format_args!("{at}: {data} is more than a tracer can be told"),
                 ));
             }
-            "SCMP_ACT_ERRNO" | "SCMP_ACT_TRACE" => {}
-            // The specification: an errno with an action that has none is an error.
-            _ if errno.is_some() && name.starts_with("SCMP_ACT_") => {
-                return Err(Error::usage(doing, format_args!("{at}: {name} takes no errno")));
-            }
             _ => {}
         }
-        Ok(match name {
+        let action = match name {
             "SCMP_ACT_KILL_PROCESS" => Action::KillProcess,
             "SCMP_ACT_KILL" | "SCMP_ACT_KILL_THREAD" => Action::KillThread,
             "SCMP_ACT_TRAP" => Action::Trap,
@@ -72,7 +67,12 @@ impl Action {
                 let detail = format!("{at}: '{}' is not an action", other.escape_debug());
                 return Err(Error::usage(doing, detail).cure("SCMP_ACT_ALLOW, SCMP_ACT_ERRNO, SCMP_ACT_KILL_PROCESS, SCMP_ACT_KILL_THREAD, SCMP_ACT_LOG, SCMP_ACT_TRACE, SCMP_ACT_TRAP"));
             }
-        })
+        };
+        // The specification: an errno with an action that has none is an error.
+        if errno.is_some() && !matches!(action, Action::Errno(_) | Action::Trace(_)) {
+            return Err(Error::usage(doing, format_args!("{at}: {name} takes no errno")));
+        }
+        Ok(action)
     }
 
     /// As the kernel wants it from a filter: SECCOMP_RET_* of linux/seccomp.h.

@@ -109,3 +109,66 @@ fn known(name: &str) -> Result<()> {
         None => error.cure(format_args!("--try {TRY}, to leave out what this build does not know")),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli;
+
+    fn of(line: &str) -> Result<SeccompLoad> {
+        from_flags(&cli::parse(line)?, SeccompLoad::default(), &Files::default())
+    }
+
+    #[test]
+    fn one_rule_for_each_action() {
+        let spec = of("-s mkdir:EPERM,mkdirat:1 -s unlink:kill --deny mount --allow read").unwrap();
+        let rules: Vec<(String, &str, Option<u32>)> =
+            spec.rules.iter().map(|r| (r.names.join(" "), r.action.as_str(), r.errno_ret)).collect();
+        assert_eq!(
+            rules,
+            [
+                ("mkdir mkdirat mount".into(), "SCMP_ACT_ERRNO", Some(1)),
+                ("unlink".into(), "SCMP_ACT_KILL_PROCESS", None),
+                ("read".into(), "SCMP_ACT_ALLOW", None)
+            ]
+        );
+        assert!(!spec.unknown_syscalls_warn && !spec.allow_new_privileges);
+    }
+
+    #[test]
+    fn the_examples_of_the_help() {
+        assert_eq!(of("@default").unwrap().profile, Some(ProfileSource::Own("@default".into())));
+        assert!(of("-s openat2:ENOSYS,clone3:ENOSYS").is_ok());
+        let pure = of("--default kill --allow read,write,exit_group,execve").unwrap();
+        assert_eq!(pure.default.unwrap().action, "SCMP_ACT_KILL_PROCESS");
+        assert!(cli::parse("@default --print --raw").unwrap().raw);
+        assert!(of("-N --allow-new-privileges -s openat2:ENOSYS").unwrap().allow_new_privileges);
+    }
+
+    #[test]
+    fn what_would_do_nothing_or_something_else_is_refused() {
+        for (line, said) in [
+            ("", "no profile and no rule"),
+            ("-s mount", "'mount' is not CALL:ACTION"),
+            ("-s :EPERM", "':EPERM' is not CALL:ACTION"),
+            ("-s mount:", "'' is not an action"),
+            ("-s mount:eperm", "'eperm' is not an action"),
+            ("-s mkdri:EPERM", "'mkdri' is not a system call"),
+            ("--deny mount,", "'' is not a system call"),
+            ("--deny MOUNT", "'MOUNT' is not a system call"),
+            ("--default deny -s mount:EPERM", "'deny' is not an action"),
+            ("-s mount:EPERM --allow mount", "'mount' stands twice"),
+            ("@defalt", "there is no profile '@defalt'"),
+            ("@", "there is no profile '@'"),
+            ("@default --try everything", "'everything' is not something that can be left out"),
+            ("--raw @default", "--print"),
+            ("@default profile.json", "profile.json"),
+            ("/nonexistent/profile.json", "No such file or directory (ENOENT)"),
+        ] {
+            let error = of(line).expect_err(line).to_string();
+            assert!(error.contains(said), "{line}: {error}");
+        }
+        assert_eq!(of("-s mkdri:EPERM").unwrap_err().cure.as_deref(), Some("mkdir?"));
+        assert!(of("-s mkdri:EPERM --try syscalls").unwrap().unknown_syscalls_warn);
+    }
+}

@@ -9,14 +9,20 @@ mod answer;
 mod apply;
 mod arch;
 mod cli;
+#[cfg(test)]
+mod coverage;
 mod default;
 mod facts;
 mod flags;
 mod number;
+#[cfg(test)]
+mod oracle;
 mod plan;
 mod profile;
 mod program;
 mod rule;
+#[cfg(test)]
+mod simulate;
 mod table;
 
 use chain::link::Begun;

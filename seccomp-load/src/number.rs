@@ -50,8 +50,10 @@ pub(crate) enum Entry {
     },
 }
 
-/// i386 got calls of their own for these in Linux 4.3 and 5.1; libseccomp knows only the old way.
-const X86_SOCKETS: [(&str, u32); 15] = [
+/// i386 got calls of their own for these later, most in Linux 4.3 and 5.1; libseccomp's tables have only the old way.
+const X86_SOCKETS: [(&str, u32); 17] = [
+    ("recvmmsg", 337),
+    ("sendmmsg", 345),
     ("socket", 359),
     ("socketpair", 360),
     ("bind", 361),

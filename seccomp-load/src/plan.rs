@@ -137,3 +137,205 @@ impl Plan {
         document
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simulate::native;
+    use chain::oci::Profile;
+    use serde_json::json;
+
+    const HERE: Facts = Facts { caps: 0, kernel: (6, 1), no_new_privs: false, sys_admin: false };
+
+    fn oci(seccomp: Value) -> SeccompLoad {
+        let seccomp = Some(serde_json::from_value(seccomp).unwrap());
+        SeccompLoad { seccomp, unknown_syscalls_warn: true, ..SeccompLoad::default() }
+    }
+
+    fn file(profile: Value) -> SeccompLoad {
+        let profile: Profile = serde_json::from_value(profile).unwrap();
+        SeccompLoad { profile: Some(ProfileSource::Document(Box::new(profile))), ..SeccompLoad::default() }
+    }
+
+    fn refusal(spec: &SeccompLoad) -> String {
+        resolve(spec, &HERE).expect_err("it is refused").to_string()
+    }
+
+    fn errno(n: i32) -> u32 {
+        Action::Errno(n as u16).ret()
+    }
+
+    #[test]
+    fn what_is_wrong_in_a_config_is_named_by_its_path() {
+        let rule = |rule: Value| {
+            oci(
+                json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["read"], "action": "SCMP_ACT_LOG"}, rule]}),
+            )
+        };
+        for (spec, said) in [
+            (
+                oci(json!({"defaultAction": "SCMP_ACT_DENY"})),
+                "linux.seccomp.defaultAction: 'SCMP_ACT_DENY' is not an action",
+            ),
+            (
+                oci(json!({"syscalls": [{"names": ["read"], "action": "SCMP_ACT_LOG"}]})),
+                "linux.seccomp.defaultAction: missing",
+            ),
+            (
+                oci(json!({"defaultAction": "SCMP_ACT_NOTIFY"})),
+                "linux.seccomp.defaultAction: SCMP_ACT_NOTIFY: not carried out yet",
+            ),
+            (
+                oci(json!({"defaultAction": "SCMP_ACT_ALLOW", "defaultErrnoRet": 1})),
+                "SCMP_ACT_ALLOW takes no errno",
+            ),
+            (
+                oci(json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/s"})),
+                "linux.seccomp.listenerPath: not carried out yet",
+            ),
+            (
+                oci(json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X87"]})),
+                "linux.seccomp.architectures: 'SCMP_ARCH_X87'",
+            ),
+            (
+                rule(json!({"names": ["read"], "action": "deny"})),
+                "linux.seccomp.syscalls[1].action: 'deny' is not an action",
+            ),
+            (rule(json!({"names": [], "action": "SCMP_ACT_KILL"})), "linux.seccomp.syscalls[1].names: empty"),
+            (
+                rule(
+                    json!({"names": ["read"], "action": "SCMP_ACT_KILL", "args": [{"index": 0, "value": 1, "op": "="}]}),
+                ),
+                "linux.seccomp.syscalls[1].args[0].op: '=' is not an operator",
+            ),
+            (
+                rule(json!({"names": ["read"], "action": "SCMP_ACT_ERRNO", "errnoRet": 5000})),
+                "linux.seccomp.syscalls[1].action: 5000 is no errno",
+            ),
+        ] {
+            let error = refusal(&spec);
+            assert!(error.contains(said), "{error}\nnot: {said}");
+        }
+    }
+
+    #[test]
+    fn no_filter_only_where_nothing_at_all_is_said() {
+        for spec in [SeccompLoad::default(), oci(json!({"defaultAction": ""}))] {
+            assert_eq!(resolve(&spec, &HERE).unwrap().filter, None);
+        }
+        assert!(refusal(&file(json!({}))).contains("defaultAction: missing"));
+        assert!(resolve(&oci(json!({"defaultAction": "SCMP_ACT_ALLOW"})), &HERE).unwrap().filter.is_some());
+    }
+
+    #[test]
+    fn an_unknown_name_is_left_out_only_where_that_refuses_no_less() {
+        let rule = json!([{"names": ["mkdir", "frobnicate"], "action": "SCMP_ACT_ERRNO"}]);
+        let deny = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rule});
+        assert!(refusal(&file(deny.clone())).contains("syscalls[0].names: 'frobnicate' is not known"));
+        // What an engine wrote runs as it does with other runtimes, and the receipt says so.
+        let plan = resolve(&oci(deny), &HERE).unwrap();
+        assert_eq!(
+            plan.receipt().degraded,
+            ["linux.seccomp.syscalls[0].names: 'frobnicate' is not known, left out"]
+        );
+        assert!(plan.notes()[0].lets_more_through);
+        let names = json!([{"names": ["execve", "frobnicate"], "action": "SCMP_ACT_ALLOW"}]);
+        let allow = file(json!({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": names}));
+        let plan = resolve(&allow, &HERE).unwrap();
+        assert!(plan.receipt().degraded[0].contains("'frobnicate' is not known, left out"));
+        assert!(!plan.notes()[0].lets_more_through);
+        let rules = vec![chain::oci::SyscallRule {
+            names: vec!["frobnicate".into()],
+            action: "SCMP_ACT_ALLOW".into(),
+            ..Default::default()
+        }];
+        assert!(refusal(&SeccompLoad { rules, ..allow }).contains("rules[0].names: 'frobnicate'"));
+    }
+
+    #[test]
+    fn rules_that_depend_on_the_host_are_read_even_where_they_do_not_hold() {
+        let rule = |condition: Value| {
+            let mut rule = json!({"names": ["mkdir"], "action": "SCMP_ACT_ERRNO", "errnoRet": 7});
+            rule.as_object_mut().unwrap().extend(condition.as_object().unwrap().clone());
+            file(json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}))
+        };
+        let admin = Facts { caps: 1 << 21, ..HERE };
+        let there = |condition: Value, facts: &Facts| {
+            let plan = resolve(&rule(condition), facts).unwrap();
+            native(&plan.filter.unwrap().code, libc::SYS_mkdir, [0; 6]) == errno(7)
+        };
+        let arch = crate::arch::native().go;
+        for (condition, without, with) in [
+            (json!({}), true, true),
+            (json!({"includes": {}, "excludes": {}}), true, true),
+            (json!({"includes": {"caps": ["CAP_SYS_ADMIN"]}}), false, true),
+            (json!({"includes": {"caps": ["CAP_SYS_ADMIN", "CAP_CHOWN"]}}), false, false),
+            (json!({"excludes": {"caps": ["CAP_CHOWN", "CAP_SYS_ADMIN"]}}), true, false),
+            (json!({"includes": {"arches": [arch, "vax"]}}), true, true),
+            (json!({"includes": {"arches": ["vax"]}}), false, false),
+            (json!({"excludes": {"arches": [arch]}}), false, false),
+            (json!({"includes": {"minKernel": "6.1"}}), true, true),
+            (json!({"includes": {"minKernel": "6.10"}}), false, false),
+            (json!({"excludes": {"minKernel": "5.4"}}), false, false),
+        ] {
+            let found = (there(condition.clone(), &HERE), there(condition.clone(), &admin));
+            assert_eq!(found, (without, with), "{condition}");
+        }
+        for (condition, said) in [
+            (
+                json!({"includes": {"caps": ["CAP_SYS_ADMINN"]}}),
+                "syscalls[0].includes.caps[0]: 'CAP_SYS_ADMINN' is no capability",
+            ),
+            (json!({"excludes": {"minKernel": "6"}}), "syscalls[0].excludes.minKernel: '6' is not a version"),
+            (
+                json!({"includes": {"arches": ["vax"]}, "action": "SCMP_ACT_NONE"}),
+                "syscalls[0].action: 'SCMP_ACT_NONE'",
+            ),
+            (json!({"name": "mkdir"}), "syscalls[0].name: names is there too"),
+            (json!({"errno": "EPERM"}), "syscalls[0].errno: EPERM is 1, and the number beside it is 7"),
+            (json!({"errno": "EPREM"}), "syscalls[0].errno: 'EPREM' is no errno"),
+        ] {
+            let error = refusal(&rule(condition));
+            assert!(error.contains(said), "{error}\nnot: {said}");
+        }
+        let both = file(json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86"],
+            "archMap": [{"architecture": "SCMP_ARCH_X86_64"}]}));
+        assert!(refusal(&both).contains("archMap: architectures is there too"));
+    }
+
+    #[test]
+    fn rules_on_top_take_their_calls_out_of_those_below() {
+        let (action, errno_ret) = crate::action::of_word("EXDEV").unwrap();
+        let rules = vec![chain::oci::SyscallRule {
+            names: vec!["socket".into()],
+            action,
+            errno_ret,
+            args: Vec::new(),
+        }];
+        let profile = Some(ProfileSource::Own("@default".into()));
+        let spec = SeccompLoad { profile, rules, ..SeccompLoad::default() };
+        let code = resolve(&spec, &HERE).unwrap().filter.unwrap().code;
+        assert_eq!(native(&code, libc::SYS_socket, [1, 0, 0, 0, 0, 0]), errno(libc::EXDEV));
+        assert_eq!(native(&code, libc::SYS_read, [0; 6]), Action::Allow.ret());
+    }
+
+    #[test]
+    fn who_cannot_load_it_or_could_not_run_under_it_is_told() {
+        let spec =
+            SeccompLoad { allow_new_privileges: true, ..oci(json!({"defaultAction": "SCMP_ACT_LOG"})) };
+        assert!(refusal(&spec).contains("without no_new_privs it wants CAP_SYS_ADMIN, which is not held"));
+        assert!(resolve(&spec, &Facts { sys_admin: true, ..HERE }).is_ok());
+        assert!(resolve(&spec, &Facts { no_new_privs: true, ..HERE }).is_ok());
+        assert!(refusal(&oci(json!({"defaultAction": "SCMP_ACT_KILL"}))).contains("execve: kill-thread"));
+        assert!(refusal(&oci(json!({"defaultAction": "SCMP_ACT_ERRNO"}))).contains("execve: EPERM"));
+    }
+
+    #[test]
+    fn a_filter_too_long_for_the_kernel_is_refused() {
+        let args: Vec<Value> =
+            (0..1500_u64).map(|n| json!({"index": 0, "value": n << 33, "op": "SCMP_CMP_EQ"})).collect();
+        let rule = json!([{"names": ["read"], "action": "SCMP_ACT_ERRNO", "args": args}]);
+        let error = refusal(&oci(json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rule})));
+        assert!(error.contains("and the kernel takes 4096"), "{error}");
+    }
+}

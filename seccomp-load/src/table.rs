@@ -19,7 +19,18 @@ pub(crate) struct Call {
     /// Where all tests of a rule hold, the strictest first; else what holds always, or the default.
     pub(crate) when: Vec<(Vec<Test>, Action)>,
     /// Rules for other calls that are made through this one.
-    through: Vec<(Test, Action)>,
+    through: Vec<Through>,
+}
+
+/// A rule for another call, made through this one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Through {
+    /// The argument that says which.
+    test: Test,
+    /// What becomes of it.
+    action: Action,
+    /// The rule has conditions, which cannot be looked at.
+    blind: bool,
 }
 
 /// The calls of one architecture.
@@ -90,7 +101,9 @@ pub(crate) fn build(head: &Head, rules: &[(Rule, Unknown)]) -> Result<Table> {
         }
     }
     for calls in &mut table.archs {
-        calls.calls.values_mut().for_each(Call::settle);
+        calls.calls.values_mut().for_each(|call| call.settle(head.default));
+        // Nothing was said but what the default says.
+        calls.calls.retain(|_, call| call.always.is_some() || !call.when.is_empty());
     }
     Ok(table)
 }
@@ -110,15 +123,12 @@ impl Table {
                             shadowed |= calls.calls.entry(number).or_default().add(rule);
                         }
                     }
-                    // Such a call has its arguments in memory, where no filter can look: a rule with conditions holds
-                    // for all of them if it refuses, and for none if it lets through.
+                    // Such a call has its arguments in memory, where no filter can look.
                     Entry::Through { number, which, mask } => {
-                        let blind = !rule.when.is_empty() && rule.action.lets_through();
-                        if rule.action != self.default && !blind {
-                            let op = if mask == u32::MAX { Op::Eq } else { Op::Masked(mask.into()) };
-                            let test = Test { index: 0, op, value: which.into() };
-                            calls.calls.entry(number).or_default().through.push((test, rule.action));
-                        }
+                        let op = if mask == u32::MAX { Op::Eq } else { Op::Masked(mask.into()) };
+                        let test = Test { index: 0, op, value: which.into() };
+                        let through = Through { test, action: rule.action, blind: !rule.when.is_empty() };
+                        calls.calls.entry(number).or_default().through.push(through);
                     }
                 }
             }
@@ -190,10 +200,15 @@ impl Call {
         }
     }
 
-    /// All rules are there. Who refuses socket(2) refuses it through socketcall(2) too, even where that is allowed.
-    fn settle(&mut self) {
-        for (test, action) in std::mem::take(&mut self.through) {
-            let adds = self.always.is_none_or(|settled| action < settled && !action.lets_through());
+    /// All rules are there. Who refuses socket(2) refuses it through socketcall(2) too, even where that is allowed. A
+    /// rule with conditions that cannot be looked at lets nothing through, and refuses all unless socketcall itself has
+    /// a rule: whoever allows it knows that.
+    fn settle(&mut self, default: Action) {
+        for Through { test, action, blind } in std::mem::take(&mut self.through) {
+            let adds = match self.always {
+                Some(settled) => !blind && !action.lets_through() && action < settled,
+                None => action != default && !(blind && action.lets_through()),
+            };
             let new = (vec![test], action);
             if adds && !self.when.contains(&new) {
                 self.when.push(new);
