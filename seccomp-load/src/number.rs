@@ -27,6 +27,9 @@ const NEWER: [(&str, u32); 19] = [
     ("file_setattr", 469),
 ];
 
+/// The newest of all that are known here.
+pub(crate) const NEWEST: u32 = NEWER[NEWER.len() - 1].1;
+
 /// Calls that one architecture has.
 const OWN: [(&str, &str, u32); 3] = [
     ("uretprobe", "SCMP_ARCH_X86_64", 335),

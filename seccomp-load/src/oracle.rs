@@ -158,7 +158,13 @@ fn the_default_profile_is_what_libseccomp_makes_of_it() {
 }
 
 fn rule(names: &[&str], action: Action, when: Vec<Vec<Test>>) -> Rule {
-    Rule { at: "test".into(), names: names.iter().map(ToString::to_string).collect(), action, when }
+    Rule {
+        at: "test".into(),
+        names: names.iter().map(ToString::to_string).collect(),
+        action,
+        when,
+        on_top: false,
+    }
 }
 
 fn test(index: u8, op: Op, value: u64) -> Test {
@@ -185,7 +191,7 @@ fn every_operator_on_every_kind_of_argument() {
                 ];
                 let (theirs, _) = theirs(default, &rules, &[]);
                 let archs = crate::arch::of_this_kernel(&[]).unwrap();
-                let head = crate::rule::Head { default, archs, flags: 0 };
+                let head = crate::rule::Head { default, archs, flags: 0, newest: None };
                 let pairs: Vec<_> = rules.iter().map(|r| (r.clone(), Unknown::Refuse)).collect();
                 let ours = program::compile(&table::build(&head, &pairs).unwrap()).unwrap();
                 same(&ours, &theirs, &["SCMP_ARCH_X86_64"], &interesting(&rules), 72);
@@ -248,7 +254,7 @@ fn a_condition_does_not_let_a_multiplexed_call_through() {
     }
     let rules = [(rule(&["socket"], Action::Allow, vec![vec![test(0, Op::Eq, 1)]]), Unknown::Refuse)];
     let archs = crate::arch::of_this_kernel(&["SCMP_ARCH_X86".to_string()]).unwrap();
-    let head = crate::rule::Head { default: Action::Errno(1), archs, flags: 0 };
+    let head = crate::rule::Head { default: Action::Errno(1), archs, flags: 0, newest: None };
     let code = program::compile(&table::build(&head, &rules).unwrap()).unwrap();
     let audit = by_name("SCMP_ARCH_X86").unwrap().audit;
     let made = |number, first| run(&code, Made { number, audit, args: [first, 0, 0, 0, 0, 0] });

@@ -5,7 +5,7 @@ use crate::action::Action;
 use crate::facts::Facts;
 use crate::rule::{self, Head, Rule};
 use crate::table::{self, Note, Table, Unknown};
-use crate::{arch, default, profile, program};
+use crate::{arch, default, number, profile, program};
 use chain::landing::Landing;
 use chain::oci::Seccomp;
 use chain::spec::{ProfileSource, SeccompLoad};
@@ -75,7 +75,8 @@ fn written(spec: &SeccompLoad, facts: &Facts) -> Result<Option<(Head, Vec<(Rule,
         rules.push((rule, lenient(Unknown::LeaveOutIfStrict)));
     }
     for (i, written) in spec.rules.iter().enumerate() {
-        rules.push((rule::rule(written, format!("rules[{i}]"))?, lenient(Unknown::Refuse)));
+        let rule = rule::rule(written, format!("rules[{i}]"))?;
+        rules.push((Rule { on_top: true, ..rule }, lenient(Unknown::Refuse)));
     }
     Ok(Some((head, rules)))
 }
@@ -102,7 +103,8 @@ fn of_oci(seccomp: &Seccomp) -> Result<(Head, Vec<Rule>)> {
 /// What rules without a profile stand on: all is allowed, and they hold for every kind of program, for a rule that a
 /// 32-bit program gets around is none.
 fn everything() -> Head {
-    Head { default: Action::Allow, archs: arch::all_of_this_kernel(), flags: rule::FLAG_SPEC_ALLOW }
+    let newest = Some(number::NEWEST);
+    Head { default: Action::Allow, archs: arch::all_of_this_kernel(), flags: rule::FLAG_SPEC_ALLOW, newest }
 }
 
 impl Plan {

@@ -57,6 +57,8 @@ pub(crate) struct Rule {
     pub(crate) action: Action,
     /// Alternatives, of each of which all tests must hold; none at all for a rule without conditions.
     pub(crate) when: Vec<Vec<Test>>,
+    /// Stands on top of a profile, and tells nothing of how old that is.
+    pub(crate) on_top: bool,
 }
 
 /// What holds for the whole filter.
@@ -68,6 +70,8 @@ pub(crate) struct Head {
     pub(crate) archs: Vec<&'static Arch>,
     /// seccomp(2)'s flags.
     pub(crate) flags: u64,
+    /// Whoever wrote the rules knew all calls up to this one, whatever they name.
+    pub(crate) newest: Option<u32>,
 }
 
 const DOING: &str = "read the filter";
@@ -90,7 +94,7 @@ pub(crate) fn head(seccomp: &Seccomp, at: &str) -> Result<Head> {
             return Err(Error::new(Class::Unsupported, DOING, detail));
         }
     }
-    Ok(Head { default, archs, flags: flags(seccomp.flags.as_deref(), at)? })
+    Ok(Head { default, archs, flags: flags(seccomp.flags.as_deref(), at)?, newest: None })
 }
 
 /// One of `syscalls`; `at` is its JSON path.
@@ -100,7 +104,7 @@ pub(crate) fn rule(rule: &SyscallRule, at: String) -> Result<Rule> {
     if rule.names.is_empty() {
         return Err(Error::usage(DOING, format_args!("{at}.names: empty")));
     }
-    Ok(Rule { at, names: rule.names.clone(), action, when })
+    Ok(Rule { at, names: rule.names.clone(), action, when, on_top: false })
 }
 
 /// Two conditions on one argument cannot be told to libseccomp in one rule, so the runtimes always took all conditions of

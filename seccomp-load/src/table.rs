@@ -87,7 +87,11 @@ pub(crate) enum Unknown {
 
 /// Builds the table of `rules`.
 pub(crate) fn build(head: &Head, rules: &[(Rule, Unknown)]) -> Result<Table> {
-    let empty = |arch: &&'static Arch| Calls { arch, calls: BTreeMap::new(), newest: None };
+    let empty = |arch: &&'static Arch| Calls {
+        arch,
+        calls: BTreeMap::new(),
+        newest: head.newest.map(|n| arch.base + n),
+    };
     let mut table = Table {
         default: head.default,
         unheard: if head.default.lets_through() { head.default } else { ENOSYS },
@@ -118,7 +122,9 @@ impl Table {
             for entry in entries {
                 match entry {
                     Entry::Direct(number) => {
-                        calls.heard(number);
+                        if !rule.on_top {
+                            calls.heard(number);
+                        }
                         if rule.action != self.default {
                             shadowed |= calls.calls.entry(number).or_default().add(rule);
                         }
