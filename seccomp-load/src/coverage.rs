@@ -55,9 +55,9 @@ fn words(text: &str) -> Vec<&str> {
 }
 
 fn number(name: &str) -> i64 {
-    match number::entries(name, arch::native()).unwrap_or_else(|| panic!("{name}"))[..] {
-        [Entry::Direct(number)] => number.into(),
-        ref other => panic!("{name}: {other:?}"),
+    match number::entries(name, arch::native()).unwrap_or_else(|| panic!("{name}")) {
+        [Some(Entry::Direct(number)), None] => number.into(),
+        other => panic!("{name}: {other:?}"),
     }
 }
 

@@ -90,33 +90,35 @@ const X86_IPC: [(&str, u32); 10] = [
 const X86_SOCKETCALL: u32 = 102;
 const X86_IPC_CALL: u32 = 117;
 
+/// Ways to make one call.
+pub(crate) type Entries = [Option<Entry>; 2];
+
 /// Ways to make the call `name` on `arch`; none where it has no such call. None when no architecture has it.
-pub(crate) fn entries(name: &str, arch: &Arch) -> Option<Vec<Entry>> {
+pub(crate) fn entries(name: &str, arch: &Arch) -> Option<Entries> {
     let Ok(call) = ScmpSyscall::from_name_by_arch(name, arch.token) else { return newer(name, arch) };
     let number = call.as_raw_syscall();
     if let Ok(number) = u32::try_from(number) {
-        return Some(vec![Entry::Direct(number)]);
+        return Some([Some(Entry::Direct(number)), None]);
     }
     // libseccomp's numbers below zero: -100-n is socketcall n, -200-n is ipc n, the rest is not of this architecture.
-    let (through, which) = match number {
-        -120..=-101 => (Entry::Through { number: X86_SOCKETCALL, which: 0, mask: u32::MAX }, -number - 100),
-        -224..=-201 => (Entry::Through { number: X86_IPC_CALL, which: 0, mask: 0xffff }, -number - 200),
-        _ => return Some(Vec::new()),
+    let (through, mask, which) = match number {
+        -120..=-101 => (X86_SOCKETCALL, u32::MAX, -number - 100),
+        -224..=-201 => (X86_IPC_CALL, 0xffff, -number - 200),
+        _ => return Some([None; 2]),
     };
     if arch.name != "SCMP_ARCH_X86" {
-        return Some(Vec::new());
+        return Some([None; 2]);
     }
-    let Entry::Through { number, mask, .. } = through else { return Some(Vec::new()) };
     let direct = X86_SOCKETS.iter().chain(&X86_IPC).find(|(n, _)| *n == name).map(|(_, n)| Entry::Direct(*n));
-    Some(direct.into_iter().chain([Entry::Through { number, which: which as u32, mask }]).collect())
+    Some([direct, Some(Entry::Through { number: through, which: which as u32, mask })])
 }
 
-fn newer(name: &str, arch: &Arch) -> Option<Vec<Entry>> {
+fn newer(name: &str, arch: &Arch) -> Option<Entries> {
     if let Some((_, number)) = NEWER.iter().find(|(n, _)| *n == name) {
-        return Some(vec![Entry::Direct(arch.base + number)]);
+        return Some([Some(Entry::Direct(arch.base + number)), None]);
     }
     let (_, owner, number) = OWN.iter().find(|(n, ..)| *n == name)?;
-    Some(if arch.name == *owner { vec![Entry::Direct(*number)] } else { Vec::new() })
+    Some([(arch.name == *owner).then_some(Entry::Direct(*number)), None])
 }
 
 /// The name of a call of `arch`.
@@ -140,7 +142,7 @@ mod tests {
     use crate::arch::by_name;
 
     fn of(name: &str, arch: &str) -> Option<Vec<Entry>> {
-        entries(name, by_name(arch).unwrap())
+        entries(name, by_name(arch).unwrap()).map(|e| e.into_iter().flatten().collect())
     }
 
     #[test]

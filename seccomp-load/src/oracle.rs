@@ -134,7 +134,7 @@ fn the_default_profile_is_what_libseccomp_makes_of_it() {
     }
     for caps in [0, u64::MAX] {
         let facts = Facts { caps, kernel: KERNEL, ..Facts::default() };
-        let (head, rules) = profile::rules(&default::profile(), &facts).unwrap();
+        let (head, rules) = profile::rules(default::profile(), &facts).unwrap();
         // i386's other ways to a socket are ours alone: libseccomp is asked for what both know.
         let (theirs, took) = theirs(head.default, &rules, &[ScmpArch::X86, ScmpArch::X32]);
         let start = Instant::now();

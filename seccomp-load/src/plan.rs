@@ -7,7 +7,7 @@ use crate::rule::{self, Head, Rule};
 use crate::table::{self, Note, Table, Unknown};
 use crate::{arch, default, number, profile, program};
 use chain::landing::Landing;
-use chain::oci::Seccomp;
+use chain::oci::{Profile, Seccomp};
 use chain::spec::{ProfileSource, SeccompLoad};
 use chain::state::Receipt;
 use chain::sys::seccomp::Instruction;
@@ -58,7 +58,7 @@ type Written = (Head, Vec<(Rule, Unknown)>);
 fn written(spec: &SeccompLoad, facts: &Facts) -> Result<Option<Written>> {
     let lenient = |otherwise| if spec.unknown_syscalls_warn { Unknown::LeaveOut } else { otherwise };
     let (mut head, below) = match (&spec.profile, &spec.seccomp) {
-        (Some(source), _) => profile::rules(document(source)?.as_ref(), facts)?,
+        (Some(source), _) => profile::rules(document(source)?, facts)?,
         // Engines write an object with nothing in it for "no filter".
         (None, Some(seccomp)) if *seccomp != Seccomp::default() => of_oci(seccomp)?,
         _ if spec.rules.is_empty() && spec.default.is_none() => return Ok(None),
@@ -77,28 +77,27 @@ fn written(spec: &SeccompLoad, facts: &Facts) -> Result<Option<Written>> {
         rules.push((rule, lenient(Unknown::LeaveOutIfStrict)));
     }
     for (i, written) in spec.rules.iter().enumerate() {
-        let rule = rule::rule(written, format!("rules[{i}]"))?;
+        let rule = rule::rule(written.clone(), format!("rules[{i}]"))?;
         rules.push((Rule { on_top: true, ..rule }, lenient(Unknown::Refuse)));
     }
     Ok(Some((head, rules)))
 }
 
-fn document(source: &ProfileSource) -> Result<std::borrow::Cow<'_, chain::oci::Profile>> {
-    use std::borrow::Cow;
+fn document(source: &ProfileSource) -> Result<Profile> {
     match source {
-        ProfileSource::Own(name) if name == "@default" => Ok(Cow::Owned(default::profile())),
+        ProfileSource::Own(name) if name == "@default" => Ok(default::profile()),
         ProfileSource::Own(name) => {
             let detail = format!("profile: there is no '{}'", name.escape_debug());
             Err(Error::usage("read the filter", detail).cure("@default"))
         }
-        ProfileSource::Document(profile) => Ok(Cow::Borrowed(profile)),
+        ProfileSource::Document(profile) => Ok(Profile::clone(profile)),
     }
 }
 
 fn of_oci(seccomp: &Seccomp) -> Result<(Head, Vec<Rule>)> {
     let head = rule::head(seccomp, "linux.seccomp.")?;
     let rules = seccomp.syscalls.iter().enumerate();
-    let rules = rules.map(|(i, written)| rule::rule(written, format!("linux.seccomp.syscalls[{i}]")));
+    let rules = rules.map(|(i, written)| rule::rule(written.clone(), format!("linux.seccomp.syscalls[{i}]")));
     Ok((head, rules.collect::<Result<_>>()?))
 }
 
@@ -146,7 +145,6 @@ impl Plan {
 mod tests {
     use super::*;
     use crate::simulate::native;
-    use chain::oci::Profile;
     use serde_json::json;
 
     const HERE: Facts = Facts { caps: 0, kernel: (6, 1), no_new_privs: false, sys_admin: false };

@@ -10,12 +10,12 @@ use chain::{Error, Result};
 use std::str::FromStr;
 
 /// Its rules here. What does not hold here is read all the same: a profile that is wrong is wrong everywhere.
-pub(crate) fn rules(profile: &Profile, facts: &Facts) -> Result<(Head, Vec<Rule>)> {
-    let head = rule::head(&head(profile)?, "")?;
+pub(crate) fn rules(profile: Profile, facts: &Facts) -> Result<(Head, Vec<Rule>)> {
+    let head = rule::head(&head(&profile)?, "")?;
     let mut rules = Vec::with_capacity(profile.syscalls.len());
-    for (i, written) in profile.syscalls.iter().enumerate() {
+    for (i, written) in profile.syscalls.into_iter().enumerate() {
         let at = format!("syscalls[{i}]");
-        let here = holds(written, &at, facts)?;
+        let here = holds(&written, &at, facts)?;
         let rule = one(written, at)?;
         if here {
             rules.push(rule);
@@ -75,17 +75,16 @@ fn errno(number: Option<u32>, name: Option<&str>, at: &str) -> Result<Option<u32
     }
 }
 
-fn one(written: &ProfileRule, at: String) -> Result<Rule> {
-    let mut names = written.names.clone();
-    if let Some(name) = &written.name {
+fn one(written: ProfileRule, at: String) -> Result<Rule> {
+    let mut names = written.names;
+    if let Some(name) = written.name {
         if !names.is_empty() {
             return Err(wrong(&format!("{at}.name"), "names is there too, and only one of them can count"));
         }
-        names.push(name.clone());
+        names.push(name);
     }
     let errno_ret = errno(written.errno_ret, written.errno.as_deref(), &format!("{at}.errno"))?;
-    let plain = SyscallRule { names, action: written.action.clone(), errno_ret, args: written.args.clone() };
-    rule::rule(&plain, at)
+    rule::rule(SyscallRule { names, action: written.action, errno_ret, args: written.args }, at)
 }
 
 /// Whether the rule is there: all of `includes`, none of `excludes`.

@@ -89,8 +89,9 @@ fn section(table: &Table, audit: u32) -> Code {
     }
     // -1 is what a tracer sets to skip a call. The kernel runs nothing for it, and the tracer's result must stay.
     push(&mut ranges, u32::MAX, Leaf::Always(Action::Allow));
-    let mut code = vec![op(LOAD, NUMBER)];
-    code.extend(search(&ranges, table.default));
+    let mut code = Vec::with_capacity(ranges.len() * 2 + 64);
+    code.push(op(LOAD, NUMBER));
+    search(&ranges, table.default, &mut code);
     code
 }
 
@@ -124,24 +125,28 @@ fn push<'a>(ranges: &mut Vec<Range<'a>>, first: u32, leaf: Leaf<'a>) {
 }
 
 /// Finds the range of the number in the accumulator.
-fn search(ranges: &[Range<'_>], default: Action) -> Code {
+fn search(ranges: &[Range<'_>], default: Action, code: &mut Code) {
     if let [range] = ranges {
-        return match range.leaf {
-            Leaf::Always(action) => vec![op(RET, action.ret())],
-            Leaf::When(call, wide) => conditions(call, wide, default),
-        };
+        match range.leaf {
+            Leaf::Always(action) => code.push(op(RET, action.ret())),
+            Leaf::When(call, wide) => code.extend(conditions(call, wide, default)),
+        }
+        return;
     }
     let (low, high) = ranges.split_at(ranges.len() / 2);
-    let (below, above) = (search(low, default), search(high, default));
-    let mut code = Vec::with_capacity(below.len() + above.len() + 2);
-    match u8::try_from(below.len()) {
-        Ok(skip) => code.push(jump(JGE, high[0].first, skip, 0)),
+    let at = code.len();
+    code.push(jump(JGE, high[0].first, 0, 0));
+    search(low, default, code);
+    let below = code.len() - at - 1;
+    match u8::try_from(below) {
+        Ok(skip) => code[at].jt = skip,
         // A conditional jump reaches 255 instructions.
-        Err(_) => code.extend([jump(JGE, high[0].first, 0, 1), op(JA, below.len() as u32)]),
+        Err(_) => {
+            code[at].jf = 1;
+            code.insert(at + 1, op(JA, below as u32));
+        }
     }
-    code.extend(below);
-    code.extend(above);
-    code
+    search(high, default, code);
 }
 
 /// The rules of one call, one after the other.

@@ -98,13 +98,13 @@ pub(crate) fn head(seccomp: &Seccomp, at: &str) -> Result<Head> {
 }
 
 /// One of `syscalls`; `at` is its JSON path.
-pub(crate) fn rule(rule: &SyscallRule, at: String) -> Result<Rule> {
+pub(crate) fn rule(rule: SyscallRule, at: String) -> Result<Rule> {
     let action = Action::of_oci(&rule.action, rule.errno_ret, &format!("{at}.action"))?;
     let when = alternatives(&rule.args, &at)?;
     if rule.names.is_empty() {
         return Err(Error::usage(DOING, format_args!("{at}.names: empty")));
     }
-    Ok(Rule { at, names: rule.names.clone(), action, when, on_top: false })
+    Ok(Rule { at, names: rule.names, action, when, on_top: false })
 }
 
 /// Two conditions on one argument cannot be told to libseccomp in one rule, so the runtimes always took all conditions of

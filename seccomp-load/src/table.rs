@@ -119,7 +119,7 @@ impl Table {
             let Some(entries) = number::entries(name, calls.arch) else {
                 return self.unknown(name, rule, unknown);
             };
-            for entry in entries {
+            for entry in entries.into_iter().flatten() {
                 match entry {
                     Entry::Direct(number) => {
                         if !rule.on_top {
