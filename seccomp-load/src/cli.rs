@@ -14,7 +14,7 @@ pub(crate) struct Args {
     /// `@default`, or a file (or fd:N) with a profile: Docker's, podman's, or the object `linux.seccomp` of OCI
     #[arg(value_name = "PROFILE")]
     pub(crate) profile: Option<PathBuf>,
-    /// A rule for each call, on top of the profile: `mount:EPERM,ptrace:kill`. An action is an errno by name or number,
+    /// A rule for each call (or `@set` of calls), on top of the profile: `mount:EPERM,ptrace:kill`. An action is an errno by name or number,
     /// allow, log, trap, trace, kill (the process) or kill-thread
     #[arg(short = 's', long = "syscall", value_name = "CALL:ACTION", value_delimiter = ',')]
     pub(crate) rules: Vec<String>,
@@ -49,11 +49,14 @@ A profile's calls newer than all that it names are answered with ENOSYS, so that
 before. Rules without a profile hold for every kind of program this kernel runs; under a profile, kinds of programs that
 it does not name (32-bit ones, x32) are killed. Rules of @default that depend on a capability look at what the command
 can come to hold.
+Sets: @aio @chown @clock @cpu-emulation @debug @io-uring @ipc @keyring @memlock @module @mount @network-io @obsolete
+@privileged @raw-io @reboot @resources @sandbox @setuid @swap @sync
 
 Examples:
   seccomp-load @default -- sh
   seccomp-load profile.json -s mount:EPERM -- make
   seccomp-load -s openat2:ENOSYS,clone3:ENOSYS -- make check
+  seccomp-load --deny @mount,@module,@keyring -- ./game
   seccomp-load --default kill --allow read,write,exit_group,execve -- ./pure
   seccomp-load @default --print --raw >filter.bpf    bwrap --seccomp 9 9<filter.bpf …";
 

@@ -1,12 +1,12 @@
 //! From the command line to a layer.
 
 use crate::cli::Args;
-use crate::{action, arch, number};
+use crate::{action, arch, number, sets};
 use chain::link::Files;
 use chain::oci::{Profile, SyscallRule, read_bounded};
 use chain::spec::{ProfileSource, SeccompLoad};
-use chain::{Error, Result};
-use std::collections::BTreeSet;
+use chain::{Error, Result, near};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// What `--try` can be said of.
@@ -51,7 +51,11 @@ fn source(path: &Path, files: &Files<'_>) -> Result<ProfileSource> {
             true => Ok(ProfileSource::Own(word.into_owned())),
             false => {
                 let detail = format!("there is no profile '@{}'", name.escape_debug());
-                Err(Error::usage("read the filter", detail).cure(LIST))
+                let error = Error::usage("read the filter", detail);
+                Err(match sets::calls(&word) {
+                    Some(_) => error.cure(format_args!("--deny {word}")),
+                    None => error.cure(LIST),
+                })
             }
         };
     }
@@ -71,30 +75,60 @@ fn source(path: &Path, files: &Files<'_>) -> Result<ProfileSource> {
 /// `-s`, `--deny`, `--allow`, one rule for each action.
 fn rules(args: &Args, lenient: bool) -> Result<Vec<SyscallRule>> {
     let mut rules: Vec<SyscallRule> = Vec::new();
-    let mut seen = BTreeSet::new();
+    let mut seen = BTreeMap::new();
     let pairs = args.rules.iter().map(|word| {
         word.split_once(':').filter(|(name, _)| !name.is_empty()).ok_or_else(|| {
-            Error::usage(DOING, format_args!("-s: '{}' is not CALL:ACTION", word.escape_debug()))
-                .cure("-s mount:EPERM")
+            let detail = format!("-s: '{}' is not CALL:ACTION", word.escape_debug());
+            Error::usage(DOING, detail).cure("-s mount:EPERM")
         })
     });
     let denied = args.deny.iter().map(|name| Ok((name.as_str(), "EPERM")));
     let allowed = args.allow.iter().map(|name| Ok((name.as_str(), "allow")));
     for pair in pairs.chain(denied).chain(allowed) {
-        let (name, word) = pair?;
-        let (action, errno_ret) = action::of_word(word)?;
-        if !lenient {
-            known(name)?;
-        }
-        if !seen.insert(name) {
-            return Err(Error::usage(DOING, format_args!("'{}' stands twice", name.escape_debug())));
-        }
-        match rules.iter_mut().find(|r| r.action == action && r.errno_ret == errno_ret) {
-            Some(rule) => rule.names.push(name.into()),
-            None => rules.push(SyscallRule { names: vec![name.into()], action, errno_ret, args: Vec::new() }),
+        let (word, action) = pair?;
+        let (action, errno_ret) = action::of_word(action)?;
+        for name in calls(word, lenient)? {
+            match seen.insert(name, (action.clone(), errno_ret)) {
+                None => add(&mut rules, name, &action, errno_ret),
+                // In two sets.
+                Some(before) if before == (action.clone(), errno_ret) && name != word => {}
+                Some(_) => {
+                    return Err(Error::usage(DOING, format_args!("'{}' stands twice", name.escape_debug())));
+                }
+            }
         }
     }
     Ok(rules)
+}
+
+fn add(rules: &mut Vec<SyscallRule>, name: &str, action: &str, errno_ret: Option<u32>) {
+    match rules.iter_mut().find(|r| r.action == action && r.errno_ret == errno_ret) {
+        Some(rule) => rule.names.push(name.into()),
+        None => rules.push(SyscallRule {
+            names: vec![name.into()],
+            action: action.into(),
+            errno_ret,
+            args: Vec::new(),
+        }),
+    }
+}
+
+/// One call, or those of a set.
+fn calls(word: &str, lenient: bool) -> Result<Vec<&str>> {
+    if !word.starts_with('@') {
+        if !lenient {
+            known(word)?;
+        }
+        return Ok(vec![word]);
+    }
+    sets::calls(word).ok_or_else(|| {
+        let all: Vec<&str> = sets::names().collect();
+        let error = Error::usage(DOING, format_args!("there is no set '{}'", word.escape_debug()));
+        match near::nearest(word, sets::names()) {
+            Some(near) => error.cure(format_args!("{near}?")),
+            None => error.cure(all.join(" ")),
+        }
+    })
 }
 
 /// A misspelt name would make a rule that does nothing.
@@ -136,7 +170,21 @@ mod tests {
     }
 
     #[test]
+    fn sets_are_spelt_out_and_may_overlap() {
+        let spec = of("--deny @privileged,@mount -s @keyring:ENOSYS").unwrap();
+        assert_eq!(spec.rules.len(), 2);
+        assert_eq!(spec.rules[0].names, ["add_key", "keyctl", "request_key"]);
+        let denied = &spec.rules[1].names;
+        for name in ["chroot", "mount", "kexec_load", "setuid"] {
+            assert_eq!(denied.iter().filter(|n| *n == name).count(), 1, "{name}");
+        }
+        assert_eq!(of("--deny @mounts").unwrap_err().cure.as_deref(), Some("@mount?"));
+        assert_eq!(of("@mount").unwrap_err().cure.as_deref(), Some("--deny @mount"));
+    }
+
+    #[test]
     fn the_examples_of_the_help() {
+        assert!(of("--deny @mount,@module,@keyring").is_ok());
         assert_eq!(of("@default").unwrap().profile, Some(ProfileSource::Own("@default".into())));
         assert!(of("-s openat2:ENOSYS,clone3:ENOSYS").is_ok());
         let pure = of("--default kill --allow read,write,exit_group,execve").unwrap();
@@ -160,6 +208,10 @@ mod tests {
             ("-s mount:EPERM --allow mount", "'mount' stands twice"),
             ("@defalt", "there is no profile '@defalt'"),
             ("@", "there is no profile '@'"),
+            ("@mount", "there is no profile '@mount'"),
+            ("--deny @mounts", "there is no set '@mounts'"),
+            ("--deny @", "there is no set '@'"),
+            ("--deny @mount --allow mount", "'mount' stands twice"),
             ("@default --try everything", "'everything' is not something that can be left out"),
             ("--raw @default", "--print"),
             ("@default profile.json", "profile.json"),

@@ -21,6 +21,7 @@ mod plan;
 mod profile;
 mod program;
 mod rule;
+mod sets;
 #[cfg(test)]
 mod simulate;
 mod table;
@@ -29,7 +30,7 @@ use chain::link::Begun;
 use std::process::ExitCode;
 
 /// For `--version --json`.
-const FEATURES: &[&str] = &["@default", "oci", "profile-conditions", "rules"];
+const FEATURES: &[&str] = &["@default", "oci", "profile-conditions", "rules", "sets"];
 
 fn main() -> ExitCode {
     chain::link::run("seccomp-load", || {
