@@ -127,26 +127,18 @@ fn theirs_too(number: u32, arch: ScmpArch) -> bool {
     ScmpSyscall::from_raw_syscall(number as i32).get_name_by_arch(arch).is_ok()
 }
 
-#[test]
-fn the_default_profile_is_what_libseccomp_makes_of_it() {
-    if !cfg!(target_arch = "x86_64") {
-        return;
-    }
+/// With no capability, and with all.
+fn same_for(profile: &chain::oci::Profile) {
     for caps in [0, u64::MAX] {
         let facts = Facts { caps, kernel: KERNEL, ..Facts::default() };
-        let (head, rules) = profile::rules(default::profile(), &facts).unwrap();
-        // i386's other ways to a socket are ours alone: libseccomp is asked for what both know.
+        let (head, rules) = profile::rules(profile.clone(), &facts).unwrap();
         let (theirs, took) = theirs(head.default, &rules, &[ScmpArch::X86, ScmpArch::X32]);
         let start = Instant::now();
         let pairs: Vec<_> = rules.iter().map(|r| (r.clone(), Unknown::Refuse)).collect();
         let ours = program::compile(&table::build(&head, &pairs).unwrap()).unwrap();
-        eprintln!(
-            "libseccomp {took:?}, {} instructions; ours {:?}, {}",
-            theirs.len(),
-            start.elapsed(),
-            ours.len()
-        );
-        // Up to the newest call that libseccomp 2.5.4 has a name for.
+        let (n, m) = (theirs.len(), ours.len());
+        eprintln!("libseccomp {took:?}, {n} instructions; ours {:?}, {m}", start.elapsed());
+        // Up to the newest calls that libseccomp 2.5.4 has names for.
         same(
             &ours,
             &theirs,
@@ -154,6 +146,46 @@ fn the_default_profile_is_what_libseccomp_makes_of_it() {
             &interesting(&rules),
             450,
         );
+    }
+}
+
+#[test]
+fn the_default_profile_is_what_libseccomp_makes_of_it() {
+    if cfg!(target_arch = "x86_64") {
+        same_for(&default::profile());
+    }
+}
+
+/// Of Debian's containers-common: rules that settle each other, two conditions in one rule.
+#[test]
+fn podmans_profile_is_what_libseccomp_makes_of_it() {
+    let Ok(text) = std::fs::read("/usr/share/containers/seccomp.json") else {
+        eprintln!("SKIP: needs /usr/share/containers/seccomp.json of containers-common");
+        return;
+    };
+    if cfg!(target_arch = "x86_64") {
+        same_for(&serde_json::from_slice(&text).unwrap());
+    }
+}
+
+/// A rule without conditions settles a call, the first one if there are several.
+#[test]
+fn rules_of_one_call_are_put_together_alike() {
+    if !cfg!(target_arch = "x86_64") {
+        return;
+    }
+    let (allow, errno) = (Action::Allow, Action::Errno(7));
+    let five = || vec![vec![test(0, Op::Eq, 5)]];
+    for (first, then) in [(allow, errno), (errno, allow), (allow, allow)] {
+        for (one, two) in [(vec![], vec![]), (vec![], five()), (five(), vec![])] {
+            let rules = [rule(&["read"], first, one), rule(&["read"], then, two)];
+            let (theirs, _) = theirs(Action::Errno(1), &rules, &[]);
+            let archs = crate::arch::of_this_kernel(&[]).unwrap();
+            let head = crate::rule::Head { default: Action::Errno(1), archs, flags: 0, newest: None };
+            let pairs = rules.map(|r| (r, Unknown::Refuse));
+            let ours = program::compile(&table::build(&head, &pairs).unwrap()).unwrap();
+            same(&ours, &theirs, &["SCMP_ARCH_X86_64"], &[4, 5, 6], 0);
+        }
     }
 }
 
