@@ -4,7 +4,7 @@ use crate::action::Action;
 use crate::cli::Args;
 use crate::plan::{Filter, Plan};
 use crate::table::{Call, Calls, Table};
-use crate::{apply, facts, number, plan, program};
+use crate::{apply, facts, lint, number, plan, program};
 use chain::landing::{self, Denied};
 use chain::link::Question;
 use chain::report::stdout;
@@ -99,7 +99,8 @@ fn lines(plan: &Plan, Filter { table, code }: &Filter) -> Vec<String> {
         lines.extend(of_arch(table, calls));
     }
     lines.push("  any other kind of program: kill".into());
-    lines.extend(table.notes.iter().map(|note| format!("  note: {}", note.text)));
+    let notes = table.notes.iter().map(|note| note.text.clone()).chain(lint::lines(table));
+    lines.extend(notes.map(|note| format!("  note: {note}")));
     lines
 }
 

@@ -14,6 +14,7 @@ mod coverage;
 mod default;
 mod facts;
 mod flags;
+mod lint;
 mod number;
 #[cfg(test)]
 mod oracle;

@@ -257,14 +257,14 @@ mod tests {
     #[test]
     fn rules_that_depend_on_the_host_are_read_even_where_they_do_not_hold() {
         let rule = |condition: Value| {
-            let mut rule = json!({"names": ["mkdir"], "action": "SCMP_ACT_ERRNO", "errnoRet": 7});
+            let mut rule = json!({"names": ["mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 7});
             rule.as_object_mut().unwrap().extend(condition.as_object().unwrap().clone());
             file(json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}))
         };
         let admin = Facts { caps: 1 << 21, ..HERE };
         let there = |condition: Value, facts: &Facts| {
             let plan = resolve(&rule(condition), facts).unwrap();
-            native(&plan.filter.unwrap().code, libc::SYS_mkdir, [0; 6]) == errno(7)
+            native(&plan.filter.unwrap().code, libc::SYS_mkdirat, [0; 6]) == errno(7)
         };
         let arch = crate::arch::native().go;
         for (condition, without, with) in [

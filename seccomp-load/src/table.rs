@@ -71,7 +71,8 @@ pub(crate) struct Note {
 
 /// An architecture that nobody named.
 pub(crate) const FOREIGN: Action = Action::KillProcess;
-const ENOSYS: Action = Action::Errno(libc::ENOSYS as u16);
+/// There is no such call.
+pub(crate) const ENOSYS: Action = Action::Errno(libc::ENOSYS as u16);
 
 /// What to do with a rule that names a call which nobody knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -261,6 +261,8 @@ fn print_check_and_show() {
         text.contains("what no rule names: EPERM") && text.contains("newer than removexattrat: ENOSYS"),
         "{text}"
     );
+    let text = seccomp_load("-s fchmod:EPERM --print").run().succeeds().stdout.clone();
+    assert!(text.contains("note: fchmod refused, and the same goes through by"), "{text}");
     let json = seccomp_load("@default --print --json").run().succeeds().json();
     assert_eq!(json["default"], "EPERM");
     let calls = &json["calls"]["SCMP_ARCH_X86_64"];
