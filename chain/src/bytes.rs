@@ -1,6 +1,7 @@
 //! Words that are bytes: paths, arguments, environment. In JSON a string where they are UTF-8, else an array of
 //! byte values, so that nothing is lost or guessed.
 
+use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::ffi::{CString, OsStr, OsString};
 use std::fmt;
@@ -88,16 +89,34 @@ impl Serialize for Bytes {
 
 impl<'de> Deserialize<'de> for Bytes {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Bytes, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged, expecting = "a string, or an array of byte values")]
-        enum Form {
-            Text(String),
-            Raw(Vec<u8>),
+        d.deserialize_any(Form)
+    }
+}
+
+/// By hand, for a word is the most frequent thing in a config, and an untagged enum would copy each first.
+struct Form;
+
+impl<'de> Visitor<'de> for Form {
+    type Value = Bytes;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string, or an array of byte values")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Bytes, E> {
+        Ok(Bytes::from(text))
+    }
+
+    fn visit_string<E: de::Error>(self, text: String) -> Result<Bytes, E> {
+        Ok(Bytes::from(text))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Bytes, A::Error> {
+        let mut bytes = Vec::new();
+        while let Some(byte) = seq.next_element()? {
+            bytes.push(byte);
         }
-        Ok(match Form::deserialize(d)? {
-            Form::Text(s) => Bytes(s.into_bytes()),
-            Form::Raw(b) => Bytes(b),
-        })
+        Ok(Bytes(bytes))
     }
 }
 
