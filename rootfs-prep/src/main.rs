@@ -22,6 +22,7 @@ mod place;
 mod plan;
 mod root;
 mod show;
+mod steps;
 mod terminal;
 mod verify;
 

@@ -1,11 +1,11 @@
 //! What is to be done, as data: a layer and the facts of this place in, steps or a refusal out. Nothing is touched.
 
 use crate::facts::Facts;
-use crate::options::{self, Options, Propagation, RPRIVATE};
-use crate::path::{clean, is_below};
+use crate::options::{Options, Propagation, RPRIVATE};
+use crate::path::clean;
+use crate::steps::step;
 use chain::bytes::Bytes;
-use chain::oci::{Device, Mount};
-use chain::share::not_carried_out;
+use chain::oci::Device;
 use chain::spec::RootfsPrep;
 use chain::{Class, Error, Result};
 use rustix::fs::{Dev, FileType, makedev};
@@ -104,21 +104,6 @@ pub(crate) struct Node {
     pub(crate) gid: u32,
 }
 
-/// Names of lxcfs and CRIU that may be mounted over in /proc, as all runtimes have it.
-const OVER_PROC: [&[u8]; 11] = [
-    b"/proc/cpuinfo",
-    b"/proc/diskstats",
-    b"/proc/meminfo",
-    b"/proc/stat",
-    b"/proc/swaps",
-    b"/proc/uptime",
-    b"/proc/loadavg",
-    b"/proc/slabinfo",
-    b"/proc/net/dev",
-    b"/proc/sys/kernel/ns_last_pid",
-    b"/proc/sys/crypto/fips_enabled",
-];
-
 /// Turns the layer into steps, or refuses it.
 pub(crate) fn resolve(spec: &RootfsPrep, facts: &Facts) -> Result<Plan> {
     let propagation = propagation(spec)?;
@@ -182,140 +167,6 @@ fn new_root(spec: &RootfsPrep, steps: &mut Vec<Step>) -> Result<NewRoot> {
         }
     }
     Ok(NewRoot::Present)
-}
-
-fn step(
-    mount: &Mount,
-    name: &str,
-    spec: &RootfsPrep,
-    facts: &Facts,
-    degraded: &mut Vec<String>,
-) -> Result<Step> {
-    let at = clean(&mount.destination, &format!("{name}.destination"))?;
-    let target = || mount.source.clone().filter(|s| !s.0.is_empty());
-    match mount.kind.as_deref() {
-        Some("dir") => return Ok(Step::Folder(at)),
-        Some("symlink") => {
-            let missing = || Error::usage("prepare the root", format_args!("{name}.source: missing"));
-            return Ok(Step::Link { path: at, target: target().ok_or_else(missing)? });
-        }
-        _ => {}
-    }
-    let options = options::parse(&mount.options);
-    let attempt = spec.attempt.iter().any(|p| clean(p, "try").is_ok_and(|p| p == at));
-    let step = MountStep { what: what(mount, name, &options)?, at, options, attempt };
-    over_proc(&step)?;
-    fits(&step, mount, name)?;
-    namespaces(step, spec, facts, degraded).map(Step::Mount)
-}
-
-fn what(mount: &Mount, name: &str, options: &Options) -> Result<What> {
-    let doing = "prepare the root";
-    let source = mount.source.clone().filter(|s| !s.0.is_empty());
-    let kind = mount.kind.as_deref().unwrap_or("");
-    if options.remount {
-        return Ok(What::Remount);
-    }
-    if options.bind.is_some() || kind == "bind" {
-        let Some(source) = source else {
-            return Err(Error::usage(doing, format_args!("{name}.source: missing")));
-        };
-        if !source.0.starts_with(b"/") {
-            return Err(Error::usage(doing, format_args!("{name}.source: '{source}' is not absolute")));
-        }
-        return Ok(What::Bind { source, recursive: options.bind.unwrap_or(false) });
-    }
-    match kind {
-        "" | "none" => Err(Error::usage(doing, format_args!("{name}.type: missing"))),
-        "cgroup" => Ok(What::Cgroups { source }),
-        kind => Ok(What::Fs { kind: kind.to_string(), source }),
-    }
-}
-
-/// /proc is what labels and sysctls are written through, so nothing but a procfs may be there, and nothing but the
-/// known names may be mounted in it (CVE-2015-3630, CVE-2019-16884, CVE-2025-52881).
-fn over_proc(step: &MountStep) -> Result<()> {
-    let at = &step.at;
-    let doing = format!("mount on {at}");
-    let proc = Bytes::from("/proc");
-    if *at == proc {
-        let other = match &step.what {
-            What::Fs { kind, .. } => (kind != "proc").then_some(kind.as_str()),
-            What::Cgroups { .. } => Some("cgroup"),
-            // What a bind brings is looked at when it is opened.
-            What::Bind { .. } | What::Remount => None,
-        };
-        return match other {
-            Some(kind) => Err(Error::new(Class::Denied, doing, format_args!("'{kind}' is not of type proc"))),
-            None => Ok(()),
-        };
-    }
-    if is_below(at, &proc) && !OVER_PROC.contains(&at.0.as_slice()) && step.what != What::Remount {
-        return Err(Error::new(Class::Denied, doing, "it is inside /proc"));
-    }
-    Ok(())
-}
-
-/// Options that this kind of mount has no use for.
-fn fits(step: &MountStep, mount: &Mount, name: &str) -> Result<()> {
-    let doing = format!("mount on {}", step.at);
-    let bind = matches!(step.what, What::Bind { .. });
-    let tmpfs = matches!(&step.what, What::Fs { kind, .. } if kind == "tmpfs");
-    if bind || step.what == What::Remount && step.options.bind.is_some() {
-        options::only_for_binds(&step.options, &doing)?;
-    }
-    if step.options.copy_up && !tmpfs {
-        return Err(Error::usage(doing, format_args!("{name}.options: tmpcopyup is for tmpfs")));
-    }
-    if step.options.idmap.is_some() {
-        return Err(not_carried_out(&format!("{name}.options: idmap")));
-    }
-    if !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
-        return Err(not_carried_out(&format!("{name}.uidMappings")));
-    }
-    Ok(())
-}
-
-/// A procfs shows a pid namespace, a sysfs a network namespace: without new ones, a fresh mount shows the host's.
-fn namespaces(
-    mut step: MountStep,
-    spec: &RootfsPrep,
-    facts: &Facts,
-    degraded: &mut Vec<String>,
-) -> Result<MountStep> {
-    let What::Fs { kind, .. } = &step.what else { return Ok(step) };
-    let old = match kind.as_str() {
-        "proc" if !facts.new_pid => "pid",
-        "sysfs" if !facts.new_net => "network",
-        _ => return Ok(step),
-    };
-    if step.attempt {
-        degraded.push(format!(
-            "{}: the caller's own instead of a fresh {kind}: the {old} namespace is not new",
-            step.at
-        ));
-        step.instead_bind();
-    } else if old == "pid" && spec.fresh_proc {
-        let doing = format!("mount proc on {}", step.at);
-        let detail = "the pid namespace is not a new one: it would show the host's processes";
-        return Err(Error::new(Class::Order, doing, detail)
-            .cure("ns-enter -mp -- rootfs-prep … -- COMMAND, or --ro-bind /proc /proc"));
-    }
-    Ok(step)
-}
-
-impl MountStep {
-    /// For a proc or sysfs that may be done less of: what the caller has there already. All of it, for the kernel does
-    /// not let a part of it be seen that is covered; a sysfs read-only, with what is mounted in it.
-    pub(crate) fn instead_bind(&mut self) {
-        let What::Fs { kind, .. } = &self.what else { return };
-        let (source, options): (Bytes, &[&str]) = match kind.as_str() {
-            "sysfs" => ("/sys".into(), &["rro", "rnosuid", "rnodev", "rnoexec"]),
-            _ => ("/proc".into(), &["rnosuid", "rnodev", "rnoexec"]),
-        };
-        self.what = What::Bind { source, recursive: true };
-        self.options = options::parse(&options.iter().map(ToString::to_string).collect::<Vec<_>>());
-    }
 }
 
 fn node(device: &Device, i: usize) -> Result<Node> {
@@ -396,21 +247,6 @@ mod tests {
     }
 
     #[test]
-    fn nothing_but_proc_on_proc_and_nothing_in_it_but_the_known_names() {
-        let error = refused(mounts(serde_json::json!([{"destination": "/proc", "type": "tmpfs"}])));
-        assert!(error.to_string().contains("not of type proc"), "{error}");
-        for inside in ["/proc/self/attr", "/proc/sys", "/proc/../proc/1", "proc//sys/kernel/x"] {
-            let error =
-                refused(mounts(serde_json::json!([{"destination": inside, "type": "bind", "source": "/x"}])));
-            assert!(error.to_string().contains("inside /proc"), "{error}");
-        }
-        for good in ["/proc/cpuinfo", "/proc/sys/kernel/ns_last_pid", "/process"] {
-            let one = mounts(serde_json::json!([{"destination": good, "source": "/x", "options": ["bind"]}]));
-            resolve(&layer(one), &Facts::ALL_NEW).unwrap();
-        }
-    }
-
-    #[test]
     fn what_cannot_be_meant_is_named() {
         for (bad, word) in [
             (mounts(serde_json::json!([{"destination": "/a"}])), "mounts[0].type: missing"),
@@ -466,25 +302,6 @@ mod tests {
         assert!(matches!(plan.root, NewRoot::Mount(_)));
         assert_eq!(plan.steps.len(), 1);
         assert_eq!(resolve(&RootfsPrep::default(), &Facts::ALL_NEW).unwrap().root, NewRoot::Present);
-    }
-
-    #[test]
-    fn proc_without_a_new_pid_namespace() {
-        let old = Facts { new_pid: false, new_net: false };
-        let proc = serde_json::json!([{"destination": "/proc", "type": "proc"}, {"destination": "/sys", "type": "sysfs"}]);
-        let mut spec = layer(mounts(proc));
-        // A config that shares the host's pid namespace means it.
-        resolve(&spec, &old).unwrap();
-        spec.fresh_proc = true;
-        let error = resolve(&spec, &old).unwrap_err();
-        assert_eq!(error.class, Class::Order);
-        assert!(error.cure.unwrap().contains("ns-enter -mp"));
-        spec.attempt = vec!["/proc".into(), "/sys".into()];
-        let plan = resolve(&spec, &old).unwrap();
-        for (step, host) in plan.steps.iter().zip(["/proc", "/sys"]) {
-            let Step::Mount(step) = step else { panic!("{plan:?}") };
-            assert_eq!(step.what, What::Bind { source: host.into(), recursive: true });
-        }
     }
 
     #[test]
