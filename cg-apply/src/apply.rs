@@ -1,19 +1,15 @@
 //! The operations, in order: make the group and limit it while nobody is in it, then enter it.
 
-use crate::devices;
+use crate::device_limits;
 use crate::limits::{Expect, Write, may_fail, members};
 use crate::plan::{Devices, Plan};
 use crate::rlimits;
 use chain::cgroup::{Dir, Group, Version};
 use chain::state::{Receipt, State};
-use chain::sys::bpf;
 use chain::{Cannot, Class, Error, Result, ToolName, proc};
 use nix::errno::Errno;
 use serde_json::{Map, Value, json};
 use std::os::fd::AsFd;
-
-/// Names our programs among others on the same group, so that ours can be replaced.
-const PROGRAM_NAME: &str = "catena_devices";
 
 /// Makes the group with its limits. On failure nothing of it stays.
 pub(crate) fn make(plan: &mut Plan) -> Result<()> {
@@ -36,7 +32,11 @@ fn limit(group: &Group, plan: &mut Plan) -> Result<()> {
     if let Some(limit) = plan.check_usage {
         check_usage(group, limit)?;
     }
+    let before = present(group, &plan.writes)?;
+    set(group, plan).map_err(|error| put_back(group, before, error))
+}
 
+fn set(group: &Group, plan: &mut Plan) -> Result<()> {
     // Some files refuse a value as long as another file has its old one (memory above memory and swap together, a
     // quota below its burst), so what was refused is tried again when the others are set.
     let mut again = Vec::new();
@@ -52,10 +52,33 @@ fn limit(group: &Group, plan: &mut Plan) -> Result<()> {
     }
 
     if let Some(rules) = &plan.devices {
-        let result = limit_devices(group, rules);
+        let version = if matches!(rules, Devices::V1(_)) { Version::V1 } else { Version::V2 };
+        let result = dir_of(group, "devices", version).and_then(|dir| device_limits::limit(dir, rules));
         forgive(result, "resources.devices", &plan.attempt, &mut plan.degraded)?;
     }
     Ok(())
+}
+
+/// What a group that was there before has for limits now. Files of several lines cannot be written as they read.
+fn present(group: &Group, writes: &[Write]) -> Result<Vec<Write>> {
+    let mut before = Vec::new();
+    for write in writes {
+        let dir = dir_of(group, &write.controller, write.version)?;
+        let text = if dir.is_new() { None } else { dir.read(&write.file)? };
+        let line = text.map(|t| t.trim().to_string()).filter(|t| !t.is_empty() && !t.contains('\n'));
+        before.extend(line.map(|value| Write { value, ..write.clone() }));
+    }
+    Ok(before)
+}
+
+/// A layer that is refused changes nothing. Twice round, as some files wait for others.
+fn put_back(group: &Group, mut before: Vec<Write>, error: Error) -> Error {
+    before.retain(|write| perform(group, write).is_err());
+    let failed = before.iter().find_map(|write| perform(group, write).err());
+    match failed {
+        Some(also) if error.why.is_none() => error.why(format_args!("and then it {also}")),
+        _ => error,
+    }
 }
 
 /// Lets a failure pass where `--try` names the field.
@@ -108,7 +131,7 @@ fn explain(error: Error, group: &Group, write: &Write) -> Error {
 }
 
 /// `checkBeforeUpdate`: a limit below what is used now would have the kernel kill.
-fn check_usage(group: &Group, limit: i64) -> Result<()> {
+pub(crate) fn check_usage(group: &Group, limit: i64) -> Result<()> {
     let (dir, file) = match (group.v1("memory"), group.v2()) {
         (Some(dir), _) => (dir, "memory.usage_in_bytes"),
         (None, Some(dir)) => (dir, "memory.current"),
@@ -121,78 +144,6 @@ fn check_usage(group: &Group, limit: i64) -> Result<()> {
     let detail =
         format_args!("{used} bytes are in use, and resources.memory.checkBeforeUpdate is set").to_string();
     Err(Error::new(Class::Conflict, format_args!("limit memory to {limit} bytes"), detail))
-}
-
-fn limit_devices(group: &Group, devices: &Devices) -> Result<()> {
-    match devices {
-        Devices::V1(exceptions) => limit_devices_v1(dir_of(group, "devices", Version::V1)?, exceptions),
-        Devices::V2(rules) => limit_devices_v2(dir_of(group, "devices", Version::V2)?, rules),
-    }
-}
-
-/// All denied (or allowed), then exception by exception; then the list is read back.
-fn limit_devices_v1(dir: &Dir, exceptions: &devices::Exceptions) -> Result<()> {
-    let (all, except) = match exceptions.default_allow {
-        true => ("devices.allow", "devices.deny"),
-        false => ("devices.deny", "devices.allow"),
-    };
-    dir.write(all, "a").map_err(|e| match e.errno() {
-        Some(Errno::EINVAL) => e.why("the group has children, and then its list cannot start anew"),
-        Some(Errno::EPERM) => e.why("its parent does not allow all devices"),
-        _ => e,
-    })?;
-    let lines: Vec<String> = exceptions.lines().collect();
-    dir.write_each(except, &lines).map_err(|e| match e.errno() {
-        Some(Errno::EPERM) => e.why("its parent does not allow that device"),
-        _ => e,
-    })?;
-    // With everything allowed the kernel lists no exceptions.
-    let expected = if exceptions.default_allow { vec!["a *:* rwm".to_string()] } else { lines };
-    let text = dir.read("devices.list")?.unwrap_or_default();
-    let mut listed: Vec<&str> = text.lines().collect();
-    let mut expected: Vec<&str> = expected.iter().map(String::as_str).collect();
-    listed.sort_unstable();
-    expected.sort_unstable();
-    if listed == expected {
-        Ok(())
-    } else {
-        Err(Error::readback("devices.list", expected.join(", "), listed.join(", ")))
-    }
-}
-
-/// A program of ours on the group. One that an earlier run of ours left there is taken off when the new one is in
-/// force; those of others stay, for all of them must agree.
-fn limit_devices_v2(dir: &Dir, rules: &[devices::Rule]) -> Result<()> {
-    let doing = format!("limit devices in the cgroup {}", dir.path);
-    let program =
-        bpf::load_device_program(&devices::program(rules), PROGRAM_NAME).cannot(&doing, "bpf(PROG_LOAD)");
-    let program = program.map_err(|e| match e.errno() {
-        Some(Errno::EPERM) => {
-            e.why("loading such a program needs CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN")
-        }
-        _ => e,
-    })?;
-    let (cgroup, program) = (dir.fd()?, program.as_fd());
-    let old = if dir.is_new() {
-        Vec::new()
-    } else {
-        bpf::device_programs(cgroup.as_fd()).cannot(&doing, "bpf(PROG_QUERY)")?
-    };
-    bpf::attach_device_program(cgroup.as_fd(), program).cannot(&doing, "bpf(PROG_ATTACH)")?;
-    for id in old {
-        let Ok(theirs) = bpf::program_by_id(id) else { continue };
-        let (_, name) = bpf::program_info(theirs.as_fd()).cannot(&doing, "bpf(OBJ_GET_INFO_BY_FD)")?;
-        if name == PROGRAM_NAME {
-            bpf::detach_device_program(cgroup.as_fd(), theirs.as_fd()).cannot(&doing, "bpf(PROG_DETACH)")?;
-        }
-    }
-    let (id, _) = bpf::program_info(program).cannot(&doing, "bpf(OBJ_GET_INFO_BY_FD)")?;
-    let attached = bpf::device_programs(cgroup.as_fd()).cannot(&doing, "bpf(PROG_QUERY)")?;
-    if attached.contains(&id) {
-        Ok(())
-    } else {
-        Err(Error::readback("the device program", id, format_args!("{attached:?}")))
-    }
 }
 
 /// Does to this process what the layer asks for: limits, score, group. Goes back out of the group when it fails.

@@ -13,6 +13,9 @@ Examples:
   cg-apply --cgroup /batch/7 --keep -m 2G -- ./job      and later: cg-apply --rm /batch/7 --kill
 
 Without --keep a supervisor stays outside the group, and removes it with all that is left in it when the command ends.
+If the supervisor is killed (SIGKILL), the command is killed with it; the group stays, for --rm PATH --kill.
+--print says which files would be written and what they are called in the other version of cgroups; --check tries it all
+on a group that is gone afterwards; --show PID prints a layer, which --plan takes.
 Sizes take K, M, G, T (powers of 1024); 'max', 'infinity', 'unlimited' and -1 mean no limit.";
 
 /// Make, limit and join a cgroup (v1, hybrid or v2), set rlimits, and execute the next program
@@ -30,7 +33,9 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) exclusive: bool,
     /// Remove this group and those below it, and do nothing else
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["cgroup", "keep", "exclusive"])]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["cgroup", "keep", "exclusive", "attempt", "memory",
+        "memory_swap", "memory_reservation", "pids", "cpus", "cpu_shares", "cpu_weight", "cpu_quota", "cpu_period",
+        "cpuset_cpus", "cpuset_mems", "rlimit", "oom_score_adj", "plan", "oci", "check", "show", "stdin", "keep_fd"])]
     pub(crate) rm: Option<OsString>,
     /// With --rm: kill what is in it first
     #[arg(long, requires = "rm")]
@@ -105,6 +110,9 @@ pub(crate) fn removal() -> Result<Option<Args>> {
     let (own, next) = chain::next::split(&argv);
     if !own.iter().any(|w| w == "--rm" || w.as_encoded_bytes().starts_with(b"--rm=")) {
         return Ok(None);
+    }
+    if let Some(fd) = chain::cli::status_fd(own).filter(|fd| chain::sys::fd::borrow(*fd).is_ok()) {
+        chain::report::status_to(fd);
     }
     let Parsed::Flags(args) = chain::cli::parse::<Args>("cg-apply", own)? else { return Ok(None) };
     // `--rm` may have been the value of another option.

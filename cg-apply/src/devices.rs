@@ -71,6 +71,18 @@ fn parse_one(at: usize, rule: &DeviceRule) -> Result<Rule> {
     }
 }
 
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            None => 'a',
+            Some(Kind::Block) => 'b',
+            Some(Kind::Char) => 'c',
+        };
+        write!(f, "{} {kind} ", if self.allow { "allow" } else { "deny" })?;
+        write_numbers(f, self.major, self.minor, self.access)
+    }
+}
+
 /// What v1 is told: everything denied or allowed, and exceptions from that.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Exceptions {
@@ -140,14 +152,23 @@ impl Exceptions {
 
 impl fmt::Display for Exception {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = if self.kind == Kind::Char { 'c' } else { 'b' };
-        let number = |n: Option<u32>| n.map_or("*".to_string(), |n| n.to_string());
-        write!(f, "{kind} {}:{} ", number(self.major), number(self.minor))?;
-        [(READ, 'r'), (WRITE, 'w'), (MKNOD, 'm')]
-            .iter()
-            .filter(|(b, _)| self.access & b != 0)
-            .try_for_each(|(_, c)| write!(f, "{c}"))
+        write!(f, "{} ", if self.kind == Kind::Char { 'c' } else { 'b' })?;
+        write_numbers(f, self.major, self.minor, self.access)
     }
+}
+
+fn write_numbers(
+    f: &mut fmt::Formatter<'_>,
+    major: Option<u32>,
+    minor: Option<u32>,
+    access: u8,
+) -> fmt::Result {
+    let number = |n: Option<u32>| n.map_or("*".to_string(), |n| n.to_string());
+    write!(f, "{}:{} ", number(major), number(minor))?;
+    [(READ, 'r'), (WRITE, 'w'), (MKNOD, 'm')]
+        .iter()
+        .filter(|(b, _)| access & b != 0)
+        .try_for_each(|(_, c)| write!(f, "{c}"))
 }
 
 /// Operations of linux/bpf.h and linux/bpf_common.h, named as the kernel's own macros do.

@@ -3,11 +3,14 @@
 
 mod answer;
 mod apply;
+mod check;
 mod cli;
+mod device_limits;
 mod devices;
 mod limits;
 mod memory;
 mod plan;
+mod print;
 mod remove;
 mod rlimits;
 mod show;
@@ -17,7 +20,21 @@ mod steward;
 use chain::link::Begun;
 use std::process::ExitCode;
 
-const FEATURES: &[&str] = &["cgroup-v1", "cgroup-v2", "hybrid", "devices", "rlimits", "oom-score-adj"];
+const FEATURES: &[&str] = &[
+    "cgroup-v1",
+    "cgroup-v2",
+    "hybrid",
+    "memory",
+    "pids",
+    "cpu",
+    "cpuset",
+    "hugetlb",
+    "unified",
+    "devices",
+    "rlimits",
+    "oom-score-adj",
+    "rm",
+];
 
 fn main() -> ExitCode {
     chain::link::run("cg-apply", || {
@@ -31,6 +48,7 @@ fn main() -> ExitCode {
         };
         // Everything that can be refused is refused here, before a directory is made.
         let mut plan = plan::resolve(&spec, &plan::facts(&spec)?)?;
+        steward::hold(&mut plan)?;
         apply::make(&mut plan)?;
         if let Some(status) = steward::stay(&mut plan, &mut link.state)? {
             return Ok(status);

@@ -11,6 +11,7 @@ use chain::link::Files;
 use chain::oci::{Cpu, Memory, Pids, Resources};
 use chain::spec::CgApply;
 use chain::{Class, Error, Result, near};
+use nix::sys::signal::SigSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What `--try` may name.
@@ -117,6 +118,19 @@ pub(crate) struct Facts {
     fresh: String,
 }
 
+impl Facts {
+    /// With this for the name of a group that the layer does not name.
+    pub(crate) fn named(mut self, fresh: impl Into<String>) -> Facts {
+        self.fresh = fresh.into();
+        self
+    }
+
+    /// The name for a group that the layer does not name.
+    pub(crate) fn fresh(&self) -> &str {
+        &self.fresh
+    }
+}
+
 /// Reads as much of the host as this layer needs.
 pub(crate) fn facts(spec: &CgApply) -> Result<Facts> {
     let hierarchies = match wants_group(spec) {
@@ -168,6 +182,8 @@ pub(crate) struct Plan {
     pub(crate) attempt: Vec<String>,
     /// What is known already to be left out.
     pub(crate) degraded: Vec<String>,
+    /// The signal mask from before the signals were held back.
+    pub(crate) held: Option<SigSet>,
 }
 
 /// How the device rules are carried out.

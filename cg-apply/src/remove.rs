@@ -1,7 +1,8 @@
 //! `--rm`: removes a group.
 
 use crate::cli::Args;
-use chain::cgroup::Hierarchies;
+use chain::cgroup::{Group, Hierarchies, list};
+use chain::report::stdout;
 use chain::{Class, Error, Result};
 
 /// Removes the group `--rm` names, and those below it. What runs in it is killed only with `--kill`.
@@ -13,11 +14,17 @@ pub(crate) fn group(args: &Args) -> Result<u8> {
         return Err(Error::new(Class::Missing, doing, "there is no such group in any hierarchy"));
     }
     let procs = group.procs()?;
+    if args.common.print {
+        return print(&group, &procs, args.kill);
+    }
+    if procs.contains(&(std::process::id() as i32)) {
+        return Err(Error::new(Class::Conflict, doing, "this process itself is in it"));
+    }
     match (procs.is_empty(), args.kill) {
         (true, _) => {}
         (false, true) => group.kill()?,
         (false, false) => {
-            let detail = format!("{} process(es) are in it: {}", procs.len(), chain::cgroup::list(&procs));
+            let detail = format!("{} process(es) are in it: {}", procs.len(), list(&procs));
             return Err(
                 Error::new(Class::Conflict, doing, detail).cure(format_args!("cg-apply --rm {path} --kill"))
             );
@@ -25,4 +32,19 @@ pub(crate) fn group(args: &Args) -> Result<u8> {
     }
     group.remove()?;
     Ok(0)
+}
+
+fn print(group: &Group, procs: &[i32], kill: bool) -> Result<u8> {
+    let mut text = String::new();
+    match (procs.is_empty(), kill) {
+        (true, _) => {}
+        (false, true) => text += &format!("kill      {}\n", list(procs)),
+        (false, false) => text += &format!("refuse    for these are in it: {}\n", list(procs)),
+    }
+    for dir in &group.dirs {
+        if dir.open()?.is_some() {
+            text += &format!("remove    {}\n", dir.path);
+        }
+    }
+    stdout(text.as_bytes()).map(|()| 0)
 }

@@ -8,23 +8,56 @@ use nix::errno::Errno;
 
 /// The sixteen names, by the numbers of asm-generic/resource.h (which only sparc and mips differ from).
 const NAMES: [(&str, u32); 16] = [
-    ("RLIMIT_CPU", libc::RLIMIT_CPU as u32),
-    ("RLIMIT_FSIZE", libc::RLIMIT_FSIZE as u32),
-    ("RLIMIT_DATA", libc::RLIMIT_DATA as u32),
-    ("RLIMIT_STACK", libc::RLIMIT_STACK as u32),
-    ("RLIMIT_CORE", libc::RLIMIT_CORE as u32),
-    ("RLIMIT_RSS", libc::RLIMIT_RSS as u32),
-    ("RLIMIT_NPROC", libc::RLIMIT_NPROC as u32),
-    ("RLIMIT_NOFILE", libc::RLIMIT_NOFILE as u32),
-    ("RLIMIT_MEMLOCK", libc::RLIMIT_MEMLOCK as u32),
-    ("RLIMIT_AS", libc::RLIMIT_AS as u32),
-    ("RLIMIT_LOCKS", libc::RLIMIT_LOCKS as u32),
-    ("RLIMIT_SIGPENDING", libc::RLIMIT_SIGPENDING as u32),
-    ("RLIMIT_MSGQUEUE", libc::RLIMIT_MSGQUEUE as u32),
-    ("RLIMIT_NICE", libc::RLIMIT_NICE as u32),
-    ("RLIMIT_RTPRIO", libc::RLIMIT_RTPRIO as u32),
-    ("RLIMIT_RTTIME", libc::RLIMIT_RTTIME as u32),
+    ("RLIMIT_CPU", libc::RLIMIT_CPU),
+    ("RLIMIT_FSIZE", libc::RLIMIT_FSIZE),
+    ("RLIMIT_DATA", libc::RLIMIT_DATA),
+    ("RLIMIT_STACK", libc::RLIMIT_STACK),
+    ("RLIMIT_CORE", libc::RLIMIT_CORE),
+    ("RLIMIT_RSS", libc::RLIMIT_RSS),
+    ("RLIMIT_NPROC", libc::RLIMIT_NPROC),
+    ("RLIMIT_NOFILE", libc::RLIMIT_NOFILE),
+    ("RLIMIT_MEMLOCK", libc::RLIMIT_MEMLOCK),
+    ("RLIMIT_AS", libc::RLIMIT_AS),
+    ("RLIMIT_LOCKS", libc::RLIMIT_LOCKS),
+    ("RLIMIT_SIGPENDING", libc::RLIMIT_SIGPENDING),
+    ("RLIMIT_MSGQUEUE", libc::RLIMIT_MSGQUEUE),
+    ("RLIMIT_NICE", libc::RLIMIT_NICE),
+    ("RLIMIT_RTPRIO", libc::RLIMIT_RTPRIO),
+    ("RLIMIT_RTTIME", libc::RLIMIT_RTTIME),
 ];
+
+/// What /proc/PID/limits calls them, in the order of [`NAMES`] (proc_pid_limits of fs/proc/base.c).
+const TITLES: [&str; 16] = [
+    "Max cpu time",
+    "Max file size",
+    "Max data size",
+    "Max stack size",
+    "Max core file size",
+    "Max resident set",
+    "Max processes",
+    "Max open files",
+    "Max locked memory",
+    "Max address space",
+    "Max file locks",
+    "Max pending signals",
+    "Max msgqueue size",
+    "Max nice priority",
+    "Max realtime priority",
+    "Max realtime timeout",
+];
+
+/// The limits in the text of /proc/PID/limits, which, unlike prlimit(2) of another's process, wants no privilege.
+pub(crate) fn in_text(text: &str) -> Vec<Rlimit> {
+    let one = |(title, (name, _)): (&&str, &(&str, u32))| {
+        let mut words = text.lines().find_map(|line| line.strip_prefix(title))?.split_whitespace();
+        let mut value = || match words.next()? {
+            "unlimited" => Some(u64::MAX),
+            word => word.parse().ok(),
+        };
+        Some(Rlimit { kind: (*name).into(), soft: value()?, hard: value()? })
+    };
+    TITLES.iter().zip(&NAMES).filter_map(one).collect()
+}
 
 /// The number of a limit's name.
 pub(crate) fn number(name: &str) -> std::result::Result<u32, String> {
@@ -84,13 +117,23 @@ pub(crate) fn raise(resource: u32, hard: u64) -> Result<()> {
     }
 }
 
+/// Sets them exactly, as the landing does.
+pub(crate) fn set(limits: &[(u32, u64, u64)]) -> Result<()> {
+    for (resource, soft, hard) in limits {
+        let name = name(*resource);
+        let doing = format!("set {name} to {}:{}", word(*soft), word(*hard));
+        prlimit(0, *resource, Some((*soft, *hard))).cannot(doing, format_args!("prlimit({name})"))?;
+    }
+    Ok(())
+}
+
 fn explain(error: Error, resource: u32, present: u64) -> Error {
     if error.errno() != Some(Errno::EPERM) {
         return error;
     }
     let most = std::fs::read_to_string("/proc/sys/fs/nr_open").unwrap_or_default();
     let present = word(present);
-    if resource == libc::RLIMIT_NOFILE as u32 {
+    if resource == libc::RLIMIT_NOFILE {
         return error.why(format_args!(
             "it is {present}; raising it needs CAP_SYS_RESOURCE, and fs.nr_open is {} at most",
             most.trim()
@@ -120,6 +163,17 @@ mod tests {
         let mut numbers: Vec<u32> = NAMES.iter().map(|(_, n)| *n).collect();
         numbers.sort_unstable();
         assert_eq!(numbers, (0..16).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_kernels_table_is_read_whole() {
+        let limits = in_text(&std::fs::read_to_string("/proc/self/limits").unwrap());
+        assert_eq!(limits.len(), 16);
+        for limit in limits {
+            let number = number(&limit.kind).unwrap();
+            assert_eq!(prlimit(0, number, None).unwrap(), (limit.soft, limit.hard), "{}", limit.kind);
+        }
+        assert!(in_text("Max cpu time nonsense\nMax file size 1\n").is_empty());
     }
 
     #[test]

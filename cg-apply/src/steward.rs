@@ -8,8 +8,31 @@ use chain::supervise::{Side, Supervised, split_into};
 use chain::sys::process::{Forked, fork_into};
 use chain::{Cannot, Error, Result};
 use nix::errno::Errno;
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
+
+/// Holds all signals back from before the group is made: one that ended us half-way would leave it behind. They come to
+/// the supervisor, who passes them on, when there is one. A group that is kept has no supervisor to wait for.
+pub(crate) fn hold(plan: &mut Plan) -> Result<()> {
+    if plan.group.is_none() || plan.keep {
+        return Ok(());
+    }
+    let mut before = SigSet::empty();
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::all()), Some(&mut before))
+        .cannot("hold signals back", "sigprocmask")?;
+    plan.held = Some(before);
+    Ok(())
+}
+
+/// The command has the signal mask that we were started with.
+fn let_go(plan: &mut Plan) -> Result<()> {
+    match plan.held.take() {
+        Some(before) => sigprocmask(SigmaskHow::SIG_SETMASK, Some(&before), None)
+            .cannot("let signals through again", "sigprocmask"),
+        None => Ok(()),
+    }
+}
 
 /// Forks where a group is to be removed at the end, or where forking is the quick way into it. In the child, which goes
 /// on with the chain: None. In the parent: the status to end with, when everything is done.
@@ -23,10 +46,8 @@ pub(crate) fn stay(plan: &mut Plan, state: &mut State) -> Result<Option<u8>> {
         (true, Some(v2), Some(_)) => change_over(plan, &v2),
         (true, _, _) => Ok(None),
     };
-    if stayed.is_err() {
-        if let Some(group) = &mut plan.group {
-            group.undo()?;
-        }
+    if let (Err(_), Some(group)) = (&stayed, &mut plan.group) {
+        group.undo()?;
     }
     stayed
 }
@@ -44,7 +65,7 @@ fn supervise(plan: &mut Plan, state: &mut State, v2: Option<&Rc<OwnedFd>>) -> Re
     match side {
         Side::Child => {
             plan.in_v2 = v2.is_some();
-            Ok(None)
+            let_go(plan).map(|()| None)
         }
         Side::Supervisor(child) => see_out(plan, child).map(Some),
     }

@@ -75,8 +75,14 @@ pub struct Hierarchies {
 impl Hierarchies {
     /// Reads /proc/self/mountinfo and /proc/self/cgroup.
     pub fn detect() -> Result<Hierarchies> {
+        Hierarchies::detect_for("self")
+    }
+
+    /// As [`Hierarchies::detect`], with the groups of process `who` (`self`, a pid) for its own: where this process can
+    /// reach them.
+    pub fn detect_for(who: &str) -> Result<Hierarchies> {
         let mountinfo = crate::proc::read("/proc/self/mountinfo")?;
-        let own = crate::proc::read("/proc/self/cgroup")?;
+        let own = crate::proc::read(&format!("/proc/{who}/cgroup"))?;
         Ok(Hierarchies::of(&mountinfo, &own, is_visible))
     }
 
