@@ -1,12 +1,12 @@
 //! Makes one mount that is attached nowhere yet, with all its flags on, and attaches it by fd.
 
-use crate::options::{Attrs, Options, Propagation};
+use crate::attrs::{set, set_detached};
+use crate::options::{Attrs, Options};
 use crate::plan::{MountStep, What};
 use crate::root::mount_id;
 use chain::bytes::Bytes;
-use chain::sys::mount::{MountAttr, mount_setattr};
 use chain::{Cannot, Class, Error, Result};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, openat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
     fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
@@ -103,32 +103,6 @@ pub(crate) fn clone(dir: BorrowedFd<'_>, path: &Bytes, recursive: bool, doing: &
     })
 }
 
-/// Sets flags on a mount, or on it and all below.
-pub(crate) fn set_attrs(mount: BorrowedFd<'_>, attrs: &Attrs, recursive: bool, doing: &str) -> Result<()> {
-    if attrs.is_empty() {
-        return Ok(());
-    }
-    setattr(mount, &attrs.change(), recursive, doing).map_err(|e| match e.class {
-        Class::Denied if attrs.clear != 0 || attrs.atime.is_some() => e.why(
-            "a flag that is to be cleared is locked: the mount came from a more privileged user namespace",
-        ),
-        _ => e,
-    })
-}
-
-/// Sets the propagation of a mount, or of it and all below.
-pub(crate) fn set_propagation(mount: BorrowedFd<'_>, propagation: Propagation, doing: &str) -> Result<()> {
-    let attr = MountAttr { propagation: propagation.flag, ..MountAttr::default() };
-    setattr(mount, &attr, propagation.recursive, doing)
-}
-
-fn setattr(mount: BorrowedFd<'_>, attr: &MountAttr, recursive: bool, doing: &str) -> Result<()> {
-    /// AT_RECURSIVE of linux/fcntl.h.
-    const AT_RECURSIVE: i32 = 0x8000;
-    let flags = AtFlags::EMPTY_PATH.bits() as i32 | if recursive { AT_RECURSIVE } else { 0 };
-    mount_setattr(mount, c"", flags, attr).cannot(doing, "mount_setattr")
-}
-
 /// Attaches a mount on what `target` refers to.
 pub(crate) fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>, doing: &str, at: &Bytes) -> Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
@@ -141,30 +115,57 @@ pub(crate) struct Detached {
     pub(crate) fd: OwnedFd,
     /// Its root is no folder.
     pub(crate) is_file: bool,
+    /// Flags that this kernel sets only when it is attached, with all below or on it alone.
+    later: Vec<(Attrs, bool)>,
+}
+
+impl Detached {
+    /// A clone of what `fd` refers to, with these flags on it and all below.
+    pub(crate) fn clone_of(fd: BorrowedFd<'_>, tree: Attrs, doing: &str) -> Result<Detached> {
+        let fd = clone(fd, &Bytes::default(), true, doing)?;
+        Detached::new(fd, [(tree, true)], doing)
+    }
+
+    fn new<const N: usize>(fd: OwnedFd, flags: [(Attrs, bool); N], doing: &str) -> Result<Detached> {
+        let stat = fstat(&fd).cannot(doing, "fstat")?;
+        let mut later = Vec::new();
+        for (attrs, recursive) in flags {
+            // One that has to wait lets those after it wait too: the last word is theirs.
+            if !later.is_empty() || !set_detached(fd.as_fd(), &attrs, recursive, doing)? {
+                later.push((attrs, recursive));
+            }
+        }
+        let is_file = FileType::from_raw_mode(stat.st_mode) != FileType::Directory;
+        Ok(Detached { fd, is_file, later })
+    }
+
+    /// Attaches it on what `target` refers to, with all its flags; gives its root.
+    pub(crate) fn attach(self, target: BorrowedFd<'_>, doing: &str, at: &Bytes) -> Result<OwnedFd> {
+        attach(self.fd.as_fd(), target, doing, at)?;
+        for (attrs, recursive) in &self.later {
+            set(self.fd.as_fd(), attrs, *recursive, doing)?;
+        }
+        Ok(self.fd)
+    }
 }
 
 /// Makes what the step says; None when it may be left out and its source is missing.
 pub(crate) fn detached(step: &MountStep, doing: &str) -> Result<Option<Detached>> {
-    let (fd, is_file) = match &step.what {
-        What::Fs { kind, source } => (file_system(kind, source.as_ref(), &step.options, doing)?, false),
-        What::Bind { source, recursive } => match bind(source, *recursive, &step.options, doing) {
-            Err(e) if e.errno() == Some(nix::errno::Errno::ENOENT) && step.attempt => return Ok(None),
-            other => other?,
+    let (tree, attrs) = (step.options.tree, step.options.attrs);
+    match &step.what {
+        What::Fs { kind, source } => {
+            let fd = file_system(kind, source.as_ref(), &step.options, doing)?;
+            Ok(Some(Detached::new(fd, [], doing)?))
+        }
+        What::Bind { source, recursive } => match clone(CWD, source, *recursive, doing) {
+            Err(e) if e.errno() == Some(nix::errno::Errno::ENOENT) && step.attempt => Ok(None),
+            // Whatever the source forbids stays forbidden, unless an option says otherwise.
+            other => Detached::new(other?, [(tree, true), (attrs, false)], doing).map(Some),
         },
         What::Cgroups { .. } | What::Remount => {
-            return Err(Error::new(Class::Internal, doing, "it is not one mount"));
+            Err(Error::new(Class::Internal, doing, "it is not one mount"))
         }
-    };
-    Ok(Some(Detached { fd, is_file }))
-}
-
-fn bind(source: &Bytes, recursive: bool, options: &Options, doing: &str) -> Result<(OwnedFd, bool)> {
-    let fd = clone(CWD, source, recursive, doing)?;
-    let stat = fstat(&fd).cannot(doing, format_args!("fstat({source})"))?;
-    set_attrs(fd.as_fd(), &options.tree, true, doing)?;
-    // Whatever the source forbids stays forbidden, unless an option says otherwise.
-    set_attrs(fd.as_fd(), &options.attrs, false, doing)?;
-    Ok((fd, FileType::from_raw_mode(stat.st_mode) != FileType::Directory))
+    }
 }
 
 /// A folder opened for reading, from an fd that only refers to it.

@@ -22,7 +22,7 @@ const HOST: &str = "/sys/fs/cgroup";
 
 /// Mounts what the host has.
 pub(crate) fn mount(place: &mut Place, step: &MountStep, source: Option<&Bytes>) -> Result<()> {
-    let v2 = statfs(HOST).is_ok_and(|s| s.f_type as i64 == CGROUP2_MAGIC);
+    let v2 = statfs(HOST).is_ok_and(|s| s.f_type == CGROUP2_MAGIC);
     if v2 { unified(place, step, source) } else { hierarchies(place, step) }
 }
 
@@ -55,10 +55,12 @@ fn hierarchies(place: &mut Place, step: &MountStep) -> Result<()> {
         return Err(Error::new(Class::Unsupported, wish(step), "no cgroup file system is mounted here"));
     }
     let words = |list: &[&str]| options::parse(&list.iter().map(ToString::to_string).collect::<Vec<_>>());
-    let base = Options {
+    let mut base = Options {
         propagation: step.options.propagation.clone(),
         ..words(&["nosuid", "nodev", "noexec", "mode=755"])
     };
+    // When all is in it: a file system of ours may be read-only as a whole.
+    base.attrs.set |= step.options.attrs.set & chain::sys::mount::attr::RDONLY;
     let tmpfs = What::Fs { kind: "tmpfs".into(), source: Some("tmpfs".into()) };
     one(place, &MountStep { at: step.at.clone(), what: tmpfs, options: base, attempt: false })?;
     let own_namespace = facts::new_cgroup_namespace();

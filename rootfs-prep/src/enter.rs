@@ -1,6 +1,7 @@
 //! Into the new root: its tree is attached over the old one, filled there, and in the end becomes `/`.
 
-use crate::build::{attach, clone, detached, set_propagation};
+use crate::attrs::set_propagation;
+use crate::build::{attach, clone, detached};
 use crate::mount::wish;
 use crate::options::{Attrs, Propagation, RPRIVATE};
 use crate::place::{Late, Place};
@@ -50,9 +51,9 @@ pub(crate) fn prepare(plan: &Plan) -> Result<(Old, Place)> {
             if mount.is_file {
                 return Err(Error::usage(wish(&step), "it is not a folder"));
             }
-            attach(mount.fd.as_fd(), old.as_fd(), doing, &"/".into())?;
+            let fd = mount.attach(old.as_fd(), doing, &"/".into())?;
             let late = late.then_some(if fs { Late::FileSystem } else { Late::Mount });
-            root_of(old, mount.fd, label, if fs { "root" } else { "bind" }, step.options.attrs, late)
+            root_of(old, fd, label, if fs { "root" } else { "bind" }, step.options.attrs, late)
         }
         _ => {
             let root = rustix::io::fcntl_dupfd_cloexec(&old, 3).cannot(doing, "fcntl(F_DUPFD_CLOEXEC)")?;

@@ -1,6 +1,6 @@
 //! Paths made read-only and paths made unreadable, each pinned by fd before anything is mounted on it.
 
-use crate::build::{attach, clone, file_system, set_attrs};
+use crate::build::{Detached, attach, clone, file_system};
 use crate::devices;
 use crate::options::{self, Attrs};
 use crate::place::Place;
@@ -17,10 +17,9 @@ pub(crate) fn readonly(place: &mut Place, paths: &[Bytes]) -> Result<()> {
     for path in paths {
         let doing = format!("make {path} read-only");
         let Some(target) = open(place, path, &doing)? else { continue };
-        let mount = clone(target.as_fd(), &Bytes::default(), true, &doing)?;
-        set_attrs(mount.as_fd(), &attrs, true, &doing)?;
-        attach(mount.as_fd(), target.as_fd(), &doing, path)?;
-        place.keep(path, mount, "bind", attrs, None)?;
+        let mount = Detached::clone_of(target.as_fd(), attrs, &doing)?;
+        let fd = mount.attach(target.as_fd(), &doing, path)?;
+        place.keep(path, fd, "bind", attrs, None)?;
     }
     Ok(())
 }

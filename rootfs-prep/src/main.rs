@@ -3,6 +3,7 @@
 
 mod answer;
 mod apply;
+mod attrs;
 mod build;
 mod cgroups;
 mod check;

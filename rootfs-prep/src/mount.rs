@@ -5,7 +5,7 @@ use crate::path::is_below;
 use crate::place::{Late, Place};
 use crate::plan::{MountStep, What};
 use crate::root::Make;
-use crate::{cgroups, copyup, explain};
+use crate::{attrs, cgroups, copyup, explain};
 use chain::bytes::Bytes;
 use chain::sys::mount::attr;
 use chain::{Cannot, Class, Error, Result};
@@ -46,14 +46,14 @@ pub(crate) fn one(place: &mut Place, step: &MountStep) -> Result<()> {
     if matches!(&step.what, What::Fs { kind, .. } if kind == "tmpfs") && was_there {
         as_the_folder_below(&step, &mount, &target, &doing)?;
     }
-    if let (What::Fs { kind, .. }, Some(label)) = (&step.what, &place.label) {
-        if kind == "mqueue" {
-            label_root(&mount.fd, label, &doing)?;
-        }
+    if let (What::Fs { kind, .. }, Some(label)) = (&step.what, &place.label)
+        && kind == "mqueue"
+    {
+        label_root(&mount.fd, label, &doing)?;
     }
-    build::attach(mount.fd.as_fd(), target.as_fd(), &doing, &step.at)?;
+    let fd = mount.attach(target.as_fd(), &doing, &step.at)?;
     for propagation in &step.options.propagation {
-        build::set_propagation(mount.fd.as_fd(), *propagation, &doing)?;
+        attrs::set_propagation(fd.as_fd(), *propagation, &doing)?;
     }
     let kind = match &step.what {
         What::Fs { kind, .. } => kind.as_str(),
@@ -61,7 +61,7 @@ pub(crate) fn one(place: &mut Place, step: &MountStep) -> Result<()> {
     };
     let mut asked = step.options.attrs;
     asked.set |= step.options.tree.set & !asked.clear;
-    place.keep(&step.at, mount.fd, kind, asked, late)
+    place.keep(&step.at, fd, kind, asked, late)
 }
 
 /// Adds the label, and takes `ro` off what is still to be worked in.
@@ -70,10 +70,10 @@ fn prepare(place: &Place, step: &mut MountStep) -> Option<Late> {
         let late = step.at.0 == b"/dev" && step.options.attrs.set & attr::RDONLY != 0;
         return late.then(|| without_readonly(step, Late::Mount));
     };
-    if let Some(label) = &place.label {
-        if !matches!(kind.as_str(), "proc" | "sysfs" | "mqueue" | "cgroup" | "cgroup2") {
-            step.options.data.push(format!("context={label}"));
-        }
+    if let Some(label) = &place.label
+        && !matches!(kind.as_str(), "proc" | "sysfs" | "mqueue" | "cgroup" | "cgroup2")
+    {
+        step.options.data.push(format!("context={label}"));
     }
     let worked_in = kind == "tmpfs" || step.at.0 == b"/dev";
     let late = worked_in && step.options.attrs.set & attr::RDONLY != 0;
@@ -204,13 +204,13 @@ fn remount(place: &mut Place, step: &MountStep) -> Result<()> {
     if !stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
         return Err(Error::new(Class::Usage, doing, "nothing is mounted there"));
     }
-    build::set_attrs(target.as_fd(), &step.options.tree, true, &doing)?;
-    build::set_attrs(target.as_fd(), &step.options.attrs, false, &doing)?;
+    attrs::set(target.as_fd(), &step.options.tree, true, &doing)?;
+    attrs::set(target.as_fd(), &step.options.attrs, false, &doing)?;
     if step.options.bind.is_none() {
         reconfigure(target.as_fd(), step, &doing)?;
     }
     for propagation in &step.options.propagation {
-        build::set_propagation(target.as_fd(), *propagation, &doing)?;
+        attrs::set_propagation(target.as_fd(), *propagation, &doing)?;
     }
     place.keep(&step.at, target, "remount", step.options.attrs, None)
 }
@@ -251,7 +251,7 @@ pub(crate) fn finish_readonly(place: &mut Place) -> Result<()> {
             fsconfig_reconfigure(&context).cannot(&doing, "fsconfig(reconfigure)")?;
         }
         let readonly = crate::options::Attrs { set: attr::RDONLY, ..Default::default() };
-        build::set_attrs(mounted.fd.as_fd(), &readonly, false, &doing)?;
+        attrs::set(mounted.fd.as_fd(), &readonly, false, &doing)?;
         mounted.asked.set |= attr::RDONLY;
     }
     Ok(())

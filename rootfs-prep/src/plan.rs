@@ -161,10 +161,10 @@ fn new_root(spec: &RootfsPrep, steps: &mut Vec<Step>) -> Result<NewRoot> {
         let path = Bytes(root.path.0[..=end].to_vec());
         return Ok(NewRoot::Folder { path, readonly: root.readonly });
     }
-    if matches!(steps.first(), Some(Step::Mount(m)) if m.at.0 == b"/" && m.what != What::Remount) {
-        if let Step::Mount(mount) = steps.remove(0) {
-            return Ok(NewRoot::Mount(Box::new(mount)));
-        }
+    if matches!(steps.first(), Some(Step::Mount(m)) if m.at.0 == b"/" && m.what != What::Remount)
+        && let Step::Mount(mount) = steps.remove(0)
+    {
+        return Ok(NewRoot::Mount(Box::new(mount)));
     }
     Ok(NewRoot::Present)
 }

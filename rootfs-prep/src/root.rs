@@ -9,10 +9,13 @@ use rustix::fs::{
 };
 use rustix::io::{Errno, Result};
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// As many links as the kernel follows in one path.
 const MOST_LINKS: usize = 40;
+
+/// Who renames all the time could keep openat2(2) from ever answering; the walk below cannot be held up.
+const MOST_TRIES: usize = 32;
 
 /// What a mount point is made as, where it is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,21 +70,20 @@ impl Root {
     fn open_how(&self, path: &Bytes, flags: OFlags, more: ResolveFlags) -> Result<OwnedFd> {
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | more;
         let name = from_root(path);
-        loop {
+        for _ in 0..MOST_TRIES {
             match openat2(&self.fd, name, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
-                // A rename or a mount happened meanwhile, and the kernel could not be sure of `..`.
+                // A rename or a mount happened meanwhile, somewhere, and the kernel could not be sure of `..`.
                 Err(Errno::AGAIN) => {}
                 // Before Linux 5.6.
-                Err(Errno::NOSYS) => {
-                    let links = if more.contains(ResolveFlags::NO_SYMLINKS) { 0 } else { MOST_LINKS };
-                    let fd = self.walk(path, None, links)?;
-                    let folder = FileType::from_raw_mode(fstat(&fd)?.st_mode) == FileType::Directory;
-                    let fits = folder || !flags.contains(OFlags::DIRECTORY);
-                    return if fits { Ok(fd) } else { Err(Errno::NOTDIR) };
-                }
+                Err(Errno::NOSYS) => break,
                 other => return other,
             }
         }
+        let links = if more.contains(ResolveFlags::NO_SYMLINKS) { 0 } else { MOST_LINKS };
+        let fd = self.walk(path, None, links)?;
+        let folder = FileType::from_raw_mode(fstat(&fd)?.st_mode) == FileType::Directory;
+        let fits = folder || !flags.contains(OFlags::DIRECTORY);
+        if fits { Ok(fd) } else { Err(Errno::NOTDIR) }
     }
 
     /// What is at `path`, made if it is missing, with the folders above it. Says whether it was there.
@@ -149,10 +151,10 @@ impl Root {
     }
 
     fn create(&self, dir: BorrowedFd<'_>, name: &[u8], what: Make) -> Result<Found> {
-        if let Some(ids) = &self.only_on {
-            if !ids.contains(&mount_id(dir)?) {
-                return Err(Errno::NOENT);
-            }
+        if let Some(ids) = &self.only_on
+            && !ids.contains(&mount_id(dir)?)
+        {
+            return Err(Errno::NOENT);
         }
         let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(0o755);
@@ -191,9 +193,33 @@ fn components(path: &[u8]) -> VecDeque<Vec<u8>> {
     path.split(|b| *b == b'/').filter(|c| !c.is_empty() && *c != b".").map(<[u8]>::to_vec).collect()
 }
 
+/// What is at `path` below the folder `dir`, with neither links nor `..` on the way.
+pub(crate) fn inside(dir: BorrowedFd<'_>, path: &Bytes) -> Result<OwnedFd> {
+    let mut here = rustix::io::fcntl_dupfd_cloexec(dir, 3)?;
+    for name in components(&path.0) {
+        if name == b".." {
+            return Err(Errno::INVAL);
+        }
+        here = look(here.as_fd(), &name)?.fd;
+    }
+    Ok(here)
+}
+
 /// The id of the mount that `fd` is on.
 pub(crate) fn mount_id(fd: BorrowedFd<'_>) -> Result<u64> {
-    statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).map(|s| s.stx_mnt_id)
+    let stat = statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
+    if StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::MNT_ID) {
+        return Ok(stat.stx_mnt_id);
+    }
+    mount_id_by_proc(fd)
+}
+
+/// Before Linux 5.8.
+fn mount_id_by_proc(fd: BorrowedFd<'_>) -> Result<u64> {
+    let info = chain::proc::read(&format!("/proc/self/fdinfo/{}", fd.as_raw_fd()));
+    let info = info.map_err(|e| e.errno.map_or(Errno::NOENT, Errno::from_raw_os_error))?;
+    let id = chain::proc::status_field(&info, "mnt_id").and_then(|id| id.parse().ok());
+    id.ok_or(Errno::NOENT)
 }
 
 #[cfg(test)]
@@ -264,6 +290,28 @@ mod tests {
         assert!(inside.is_dir() && tree.root("new/place").is_file());
         assert!(root.make(&"/dangling".into(), Make::File).unwrap().1);
         assert_eq!(root.make(&"/new/place/below".into(), Make::Folder).unwrap_err(), Errno::NOTDIR);
+    }
+
+    #[test]
+    fn both_ways_tell_the_same_mount() {
+        let (_tree, root) = Tree::new("mount-id");
+        let proc = openat(CWD, "/proc", OFlags::PATH, Mode::empty()).unwrap();
+        for fd in [root.fd(), proc.as_fd()] {
+            assert_eq!(mount_id(fd).unwrap(), mount_id_by_proc(fd).unwrap());
+        }
+        assert_ne!(mount_id(root.fd()).unwrap(), mount_id(proc.as_fd()).unwrap());
+    }
+
+    #[test]
+    fn inside_goes_plain_ways_only() {
+        let (tree, root) = Tree::new("inside");
+        symlink("a", tree.root("l")).unwrap();
+        assert_eq!(
+            inode(&inside(root.fd(), &"/a/b".into()).unwrap()),
+            std::fs::metadata(tree.root("a/b")).unwrap().ino()
+        );
+        assert!(inside(root.fd(), &"l/b".into()).is_err());
+        assert_eq!(inside(root.fd(), &"a/..".into()).unwrap_err(), Errno::INVAL);
     }
 
     #[test]
