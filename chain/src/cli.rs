@@ -80,9 +80,14 @@ pub fn parse<A: clap::Parser>(tool: &str, words: &[OsString]) -> Result<Parsed<A
 
 /// One sentence out of clap's several lines.
 pub fn usage(tool: &str, e: &clap::Error) -> Error {
-    let context = |kind| e.get(kind).map(|value| value.to_string()).filter(|v| !v.is_empty());
+    let given = |kind| e.get(kind).map(|value| value.to_string());
+    let context = |kind| given(kind).filter(|v| !v.is_empty());
     let argument = context(ContextKind::InvalidArg).unwrap_or_default();
-    let value = context(ContextKind::InvalidValue);
+    // An empty one has a reason too, where a parser of ours refused it.
+    let value = match std::error::Error::source(e) {
+        Some(_) => given(ContextKind::InvalidValue),
+        None => context(ContextKind::InvalidValue),
+    };
     let detail = match e.kind() {
         ErrorKind::UnknownArgument if argument.starts_with('-') => format!("unknown option {argument}"),
         ErrorKind::UnknownArgument => format!("{argument} is neither an option nor behind --"),
