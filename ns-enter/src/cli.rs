@@ -15,34 +15,37 @@ Examples:
 With a new or joined pid namespace the command is a child: ns-enter stays, forwards signals, gives back its status,
 and the command dies with it. In a new one the command is pid 1 itself, with a pid 1's duties.";
 
+/// A letter without a path: what no word of a command line can be.
+pub(crate) const NO_PATH: &str = "\0";
+
 /// Make or join namespaces, and execute the next program in there
 #[derive(clap::Parser, Clone, Debug)]
 #[command(name = "ns-enter", disable_version_flag = true, after_help = EXAMPLES,
     override_usage = "ns-enter [OPTIONS] -- PROGRAM [ARGS…]")]
 pub(crate) struct Args {
     /// Mount namespace: a new one, PID's with -t, or this one
-    #[arg(short, long, value_name = "PATH", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    #[arg(short, long, value_name = "PATH", num_args = 0..=1, require_equals = true, default_missing_value = NO_PATH)]
     pub(crate) mount: Option<OsString>,
     /// UTS namespace
-    #[arg(short, long, value_name = "PATH", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    #[arg(short, long, value_name = "PATH", num_args = 0..=1, require_equals = true, default_missing_value = NO_PATH)]
     pub(crate) uts: Option<OsString>,
     /// IPC namespace
-    #[arg(short, long, value_name = "PATH", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    #[arg(short, long, value_name = "PATH", num_args = 0..=1, require_equals = true, default_missing_value = NO_PATH)]
     pub(crate) ipc: Option<OsString>,
     /// Network namespace
-    #[arg(short, long, value_name = "PATH", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    #[arg(short, long, value_name = "PATH", num_args = 0..=1, require_equals = true, default_missing_value = NO_PATH)]
     pub(crate) net: Option<OsString>,
     /// Pid namespace
-    #[arg(short, long, value_name = "PATH", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    #[arg(short, long, value_name = "PATH", num_args = 0..=1, require_equals = true, default_missing_value = NO_PATH)]
     pub(crate) pid: Option<OsString>,
     /// User namespace; a new one has no maps: idmap makes one that has
-    #[arg(short = 'U', long, value_name = "PATH", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    #[arg(short = 'U', long, value_name = "PATH", num_args = 0..=1, require_equals = true, default_missing_value = NO_PATH)]
     pub(crate) user: Option<OsString>,
     /// Cgroup namespace
-    #[arg(short = 'C', long, value_name = "PATH", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    #[arg(short = 'C', long, value_name = "PATH", num_args = 0..=1, require_equals = true, default_missing_value = NO_PATH)]
     pub(crate) cgroup: Option<OsString>,
     /// Time namespace
-    #[arg(short = 'T', long, value_name = "PATH", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    #[arg(short = 'T', long, value_name = "PATH", num_args = 0..=1, require_equals = true, default_missing_value = NO_PATH)]
     pub(crate) time: Option<OsString>,
     /// New namespaces: names, or all (every kind; user only for a caller without privilege)
     #[arg(long, value_name = "LIST|all", value_delimiter = ',')]

@@ -1,6 +1,6 @@
 //! From flags to the layer.
 
-use crate::cli::{Args, Kind, Unshare};
+use crate::cli::{Args, Kind, NO_PATH, Unshare};
 use chain::bytes::Bytes;
 use chain::link::Files;
 use chain::oci::{Namespace, NamespaceKind, TimeOffset};
@@ -17,8 +17,10 @@ const CAP_SYS_ADMIN: u32 = 21;
 pub(crate) fn from_flags(args: &Args, base: NsEnter, _files: &Files<'_>) -> Result<NsEnter> {
     let privileged =
         caps::get().cannot("see what the caller may", "capget")?.effective & 1 << CAP_SYS_ADMIN != 0;
-    let exists = |pid: i32, kind: NamespaceKind| std::path::Path::new(&proc_path(pid, kind)).exists();
-    compose(args, base, privileged, &exists)
+    let known = |kind: NamespaceKind| {
+        std::path::Path::new("/proc/self/ns").join(kind.proc_name()).symlink_metadata().is_ok()
+    };
+    compose(args, base, privileged, &known)
 }
 
 /// The same, with what it looks up given.
@@ -26,27 +28,32 @@ fn compose(
     args: &Args,
     mut spec: NsEnter,
     privileged: bool,
-    exists: &dyn Fn(i32, NamespaceKind) -> bool,
+    known: &dyn Fn(NamespaceKind) -> bool,
 ) -> Result<NsEnter> {
     let mut named = Vec::new();
     letters(args, &mut named)?;
-    if let (Some(pid), true) = (args.target, args.all) {
-        let missing = |kind: &NamespaceKind| !named.iter().any(|n: &Namespace| n.kind == *kind);
-        let all: Vec<_> = NamespaceKind::ALL.into_iter().filter(|k| missing(k) && exists(pid, *k)).collect();
-        named.extend(all.into_iter().map(|kind| joined(kind, proc_path(pid, kind).into())));
-    }
     for word in &args.join {
         add(&mut named, join(word)?)?;
     }
     for kind in unshared(args, privileged)? {
         add(&mut named, Namespace { kind, path: None })?;
     }
+    if let (Some(pid), true) = (args.target, args.all) {
+        // All that nothing else was said of, and this kernel has: a process that is gone, or shows nothing, is an error when they are opened.
+        let missing = |kind: &NamespaceKind| !named.iter().any(|n: &Namespace| n.kind == *kind);
+        let all: Vec<_> = NamespaceKind::ALL.into_iter().filter(|k| missing(k) && known(*k)).collect();
+        named.extend(all.into_iter().map(|kind| joined(kind, proc_path(pid, kind).into())));
+    }
+    let nothing = |detail| {
+        Err(Error::usage("read the command line", detail).cure("-mpniuC, --unshare all, or -t PID -a"))
+    };
+    let joins_of_target =
+        || args.letters().iter().any(|(_, given)| given.as_ref().is_some_and(|p| p == NO_PATH));
+    if args.target.is_some() && !args.all && !joins_of_target() {
+        return nothing("-t says no namespace to join");
+    }
     if named.is_empty() && args.common.oci.is_none() {
-        let detail =
-            if args.target.is_some() { "-t says no namespace to join" } else { "it says no namespace" };
-        return Err(
-            Error::usage("read the command line", detail).cure("-mpniuC, --unshare all, or -t PID -a")
-        );
+        return nothing("it says no namespace");
     }
     spec.namespaces.retain(|ns| !named.iter().any(|n| n.kind == ns.kind));
     spec.namespaces.extend(named);
@@ -61,13 +68,16 @@ fn compose(
             spec.time_offsets.insert(clock.into(), TimeOffset { secs, nanosecs: 0 });
         }
     }
-    for word in &args.sysctl {
+    for (i, word) in args.sysctl.iter().enumerate() {
         let Some((key, value)) = word.split_once('=') else {
             return Err(Error::usage(
                 "read the command line",
                 format_args!("--sysctl {word}: not KEY=VALUE"),
             ));
         };
+        if args.sysctl[..i].iter().any(|other| other.split_once('=').is_some_and(|(k, _)| k == key)) {
+            return Err(Error::usage(format_args!("set {key}"), "it is given a second time"));
+        }
         spec.sysctl.insert(key.into(), value.into());
     }
     Ok(spec)
@@ -85,10 +95,15 @@ fn joined(kind: NamespaceKind, path: Bytes) -> Namespace {
 fn letters(args: &Args, named: &mut Vec<Namespace>) -> Result<()> {
     for (kind, given) in args.letters() {
         let Some(path) = given else { continue };
-        let path = match (path.is_empty(), args.target) {
-            (false, _) => Some(Bytes::from(path.as_os_str())),
-            (true, Some(pid)) => Some(proc_path(pid, kind).into()),
-            (true, None) => None,
+        let path = match args.target {
+            _ if path.is_empty() => {
+                // `--net=$NS` with nothing in it does not mean a new one.
+                let detail = format!("the path of the {} namespace is empty", kind.as_str());
+                return Err(Error::usage("read the command line", detail));
+            }
+            _ if path != NO_PATH => Some(Bytes::from(path.as_os_str())),
+            Some(pid) => Some(proc_path(pid, kind).into()),
+            None => None,
         };
         add(named, Namespace { kind, path })?;
     }
@@ -152,7 +167,7 @@ mod tests {
 
     fn spec_of(line: &str, privileged: bool) -> Result<NsEnter> {
         let args = Args::try_parse_from(line.split(' ')).unwrap();
-        compose(&args, NsEnter::default(), privileged, &|_, kind| kind != NamespaceKind::Time)
+        compose(&args, NsEnter::default(), privileged, &|kind| kind != NamespaceKind::Time)
     }
 
     fn shown(line: &str) -> String {
@@ -195,10 +210,14 @@ mod tests {
         for (line, text) in [
             ("x", "says no namespace"),
             ("x -t 7", "-t says no namespace"),
+            ("x -t 7 --unshare net", "-t says no namespace"),
+            ("x -t 7 --net=/a", "-t says no namespace"),
+            ("x -n --sysctl net.x=1 --sysctl net.x=1", "a second time"),
             ("x -n --join net=/a", "two different network"),
             ("x --join net=/a --join network=/b", "two different network"),
             ("x --join net", "not KIND=PATH"),
             ("x --join net=", "path is empty"),
+            ("x --net=", "path of the network namespace is empty"),
             ("x --join nett=/a", "no namespace is called 'nett'"),
             ("x -m --share net", "does not name network"),
             ("x -n --sysctl net.x", "not KEY=VALUE"),
@@ -223,7 +242,7 @@ mod tests {
             ..NsEnter::default()
         };
         let args = Args::try_parse_from("x -n --hostname new".split(' ')).unwrap();
-        let spec = compose(&args, base, true, &|_, _| true).unwrap();
+        let spec = compose(&args, base, true, &|_| true).unwrap();
         assert_eq!(spec.namespaces.len(), 2);
         assert_eq!((spec.namespaces[1].path.clone(), spec.hostname.as_deref()), (None, Some("new")));
     }
