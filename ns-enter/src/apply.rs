@@ -39,7 +39,16 @@ pub(crate) fn all(plan: &Plan, targets: &Targets, state: &mut State) -> Result<O
 
     // A caller may have left SIGCHLD ignored (Erlang's port programs do), and then wait(2) fails in everything below.
     default_action(nix::sys::signal::Signal::SIGCHLD)?;
-    enter(&early, process)?;
+    let late = match enter(&early, process) {
+        // A pid namespace that belongs to the user namespace to join: the power over it is in there.
+        Err(error) if error.errno() == Some(Errno::EPERM) && late.iter().any(is_user) => {
+            let with_it = |t: &&Target| is_user(t) || t.kind == NamespaceKind::Pid;
+            let (first, then): (Vec<_>, Vec<_>) = joins.iter().copied().partition(with_it);
+            enter(&first, process)?;
+            then
+        }
+        other => other.map(|()| late)?,
+    };
     match plan.fork {
         Fork::No => {
             enter(&late, process)?;
@@ -77,12 +86,16 @@ pub(crate) fn all(plan: &Plan, targets: &Targets, state: &mut State) -> Result<O
     Ok(Outcome::Inside(receipt))
 }
 
+fn is_user(target: &&Target) -> bool {
+    target.kind == NamespaceKind::User
+}
+
 /// Which namespaces are joined before the fork and which by the child, so that the process that stays outside lives in
 /// no more of them than it must: a pid namespace is entered by fork alone; a new namespace belongs to the user
 /// namespace of whoever makes it, so a joined one comes before; and joining others wants the privilege that a new user
 /// namespace takes away.
 fn in_time<'a>(plan: &Plan, joins: &[&'a Target]) -> (Vec<&'a Target>, Vec<&'a Target>) {
-    let joins_user = joins.iter().any(|t| t.kind == NamespaceKind::User);
+    let joins_user = joins.iter().any(is_user);
     let all_early = joins_user && !plan.make.is_empty() || plan.makes(NamespaceKind::User);
     joins.iter().partition(|t| all_early || t.kind == NamespaceKind::Pid)
 }
@@ -119,8 +132,8 @@ fn of_fork(error: Error, plan: &Plan) -> Error {
 /// CAP_SYS_ADMIN of linux/capability.h.
 const CAP_SYS_ADMIN: u32 = 21;
 
-/// Causes, found by looking.
-fn why(error: Error) -> Error {
+/// Causes why namespaces cannot be made, found by looking.
+pub(crate) fn why(error: Error) -> Error {
     let privileged = caps::get().is_ok_and(|held| held.effective & 1 << CAP_SYS_ADMIN != 0);
     match error.errno() {
         Some(Errno::EPERM) if !privileged => error

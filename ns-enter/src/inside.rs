@@ -1,6 +1,6 @@
 //! What is set once inside, and read back.
 
-use crate::apply::own_file;
+use crate::apply::{own_file, why};
 use crate::resolve::{Plan, make};
 use crate::sysctl;
 use chain::oci::NamespaceKind;
@@ -8,6 +8,7 @@ use chain::state::State;
 use chain::sys::namespaces::{loopback_up, set_domain_name};
 use chain::userns::settle;
 use chain::{Cannot, Error, Result, proc, sys};
+use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::utsname::uname;
 use rustix::fs::{Mode, OFlags, openat};
@@ -72,9 +73,10 @@ fn names(plan: &Plan) -> Result<()> {
 /// setns(2) to it enters without a fork.
 fn time(plan: &Plan, proc: BorrowedFd<'_>) -> Result<()> {
     let doing = "enter the new time namespace";
-    make(NamespaceKind::Time.clone_flag())?;
+    make(NamespaceKind::Time.clone_flag()).map_err(why)?;
     if let Some(offsets) = &plan.time_offsets {
-        proc::write_at(proc, "self/timens_offsets", offsets.as_bytes()).map_err(offset_why)?;
+        proc::write_at(proc, "self/timens_offsets", offsets.as_bytes())
+            .map_err(|e| offset_why(e, offsets))?;
     }
     let fd = openat(proc, "self/ns/time_for_children", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .cannot(doing, "open(time_for_children)")?;
@@ -90,10 +92,15 @@ fn time(plan: &Plan, proc: BorrowedFd<'_>) -> Result<()> {
     }
 }
 
-fn offset_why(error: Error) -> Error {
-    let error = Error { doing: "set the clocks".into(), ..error };
+fn offset_why(error: Error, offsets: &str) -> Error {
+    let doing = format!("set the clocks to {}", offsets.trim_end().replace('\n', ", "));
+    let error = Error { doing, ..error };
     match error.errno() {
-        Some(nix::errno::Errno::ERANGE) => error.why("the clock would be negative, or beyond 146 years"),
+        Some(Errno::ERANGE) => error.why("the clock would be negative, or beyond 146 years"),
+        // Who joins is hidden from those inside, and the files below /proc/PID of a hidden process are root's.
+        Some(Errno::EACCES) => error
+            .why("beside a user namespace that is joined, only root may set clocks")
+            .cure("ns-enter -t PID -U -- env ns-enter -T …"),
         _ => error,
     }
 }

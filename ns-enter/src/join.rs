@@ -4,6 +4,7 @@ use crate::targets::Target;
 use chain::oci::NamespaceKind;
 use chain::spec::NsEnter;
 use chain::state::State;
+use chain::sys::namespaces::kind_of;
 use chain::sys::process::prctl;
 use chain::{Cannot, Class, Error, Result, sys};
 use nix::errno::Errno;
@@ -24,13 +25,13 @@ pub(crate) fn program_is_read_only() -> Result<bool> {
     let doing = "look at our own program";
     let fd = openat(CWD, "/proc/self/exe", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .cannot(doing, "open(/proc/self/exe)")?;
-    let flags = fstatvfs(&fd).cannot(doing, "fstatvfs")?.f_flag;
+    let flags = fstatvfs(&fd).cannot(doing, "fstatvfs(/proc/self/exe)")?.f_flag;
     let sealed = fcntl_get_seals(&fd).is_ok_and(|seals| seals.contains(SealFlags::WRITE));
     Ok(sealed || flags.contains(rustix::fs::StatVfsMountFlags::RDONLY))
 }
 
-/// Before a join: no directory of ours may be reached from inside through /proc/PID/fd (CVE-2016-9962). None crosses
-/// the next exec, and until then nobody inside can look at this process at all.
+/// Before a join: no directory of ours may be reached from inside through /proc/PID/fd (CVE-2016-9962), nor another
+/// namespace. None crosses the next exec, and until then nobody inside can look at this process at all.
 pub(crate) fn guard(state: &State) -> Result<()> {
     let doing = "hide our directories from the namespaces to join";
     for entry in std::fs::read_dir("/proc/self/fd").cannot(doing, "open(/proc/self/fd)")? {
@@ -40,16 +41,17 @@ pub(crate) fn guard(state: &State) -> Result<()> {
         };
         // The listing's own fd is gone by now.
         let Ok(fd) = sys::fd::borrow(n) else { continue };
-        if FileType::from_raw_mode(fstat(fd).cannot(doing, format_args!("fstat({n})"))?.st_mode)
-            != FileType::Directory
-        {
-            continue;
-        }
+        let mode = fstat(fd).cannot(doing, format_args!("fstat({n})"))?.st_mode;
+        let what = match kind_of(fd) {
+            _ if FileType::from_raw_mode(mode) == FileType::Directory => "directory",
+            Ok(_) => "namespace",
+            Err(_) => continue,
+        };
         if state.fds.keep.contains(&n) {
-            let detail = format!("fd {n} is a directory, and whoever lives in there could leave through it");
+            let detail = format!("fd {n} is a {what}, and whoever lives in there could leave through it");
             return Err(Error::new(Class::Denied, format_args!("keep fd {n}"), detail));
         }
-        sys::fd::set_cloexec(fd, true).cannot(doing, "fcntl(F_SETFD)")?;
+        sys::fd::set_cloexec(fd, true).cannot(doing, format_args!("fcntl({n}, F_SETFD)"))?;
     }
     dumpable(false)
 }

@@ -1,5 +1,6 @@
 //! From the layer and what the host says to what will be done, or a refusal. Nothing is touched here.
 
+use crate::join::{dumpable, enter};
 use crate::sysctl::{self, Sysctl};
 use crate::targets::Targets;
 use chain::canary::canary;
@@ -34,11 +35,23 @@ pub(crate) fn facts(spec: &NsEnter, targets: &Targets, state: &State) -> Result<
         rootfs_follows: state.fds.tools.contains_key(&ToolName::RootfsPrep),
     };
     let makes = |kind| spec.namespaces.iter().any(|ns| ns.kind == kind && ns.path.is_none());
-    // Who has no privilege yet gets it from the new user namespace.
-    let with = if makes(NamespaceKind::User) && mapped.is_none() { libc::CLONE_NEWUSER } else { 0 };
-    for kind in spec.attempt.iter().copied().filter(|kind| makes(*kind)) {
-        if let Err(error) = canary(|| make(kind.clone_flag() | with)) {
+    // Who has no privilege yet gets it from the user namespace that is made or joined, so that comes first.
+    let joined = targets.list.iter().find(|t| t.kind == NamespaceKind::User && !t.here);
+    let mut with = if makes(NamespaceKind::User) && mapped.is_none() { libc::CLONE_NEWUSER } else { 0 };
+    let mut kinds: Vec<NamespaceKind> = spec.attempt.iter().copied().filter(|kind| makes(*kind)).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    for kind in kinds {
+        let tried = canary(|| {
+            if let Some(user) = joined {
+                dumpable(false)?;
+                enter(&[user], None)?;
+            }
+            make(kind.clone_flag() | with)
+        });
+        if let Err(error) = tried {
             facts.impossible.insert(kind, error.to_string());
+            with &= !kind.clone_flag();
         }
     }
     Ok(facts)
@@ -205,9 +218,13 @@ fn sysctls(
     ours: &dyn Fn(NamespaceKind) -> bool,
     needs: &dyn Fn(&str, NamespaceKind) -> Error,
 ) -> Result<Vec<Sysctl>> {
-    let mut sysctls = Vec::new();
+    let mut sysctls: Vec<Sysctl> = Vec::new();
     for (key, value) in &spec.sysctl {
         let (path, kind) = sysctl::find(key)?;
+        // `net.x` and `net/x` are the same.
+        if sysctls.iter().any(|other| other.path == path) {
+            return Err(Error::usage(format_args!("set {key}"), "it is given a second time"));
+        }
         if !ours(kind) {
             return Err(needs(key, kind));
         }

@@ -3,6 +3,7 @@
 use chain::oci::NamespaceKind;
 use chain::proc;
 use chain::{Error, Result};
+use std::collections::BTreeSet;
 use std::os::fd::BorrowedFd;
 
 /// One to set.
@@ -56,8 +57,11 @@ fn path(key: &str) -> String {
 /// Writes it and reads it back, where it can be read.
 pub(crate) fn set(proc: BorrowedFd<'_>, sysctl: &Sysctl) -> Result<()> {
     proc::write_at(proc, &sysctl.path, sysctl.value.as_bytes())?;
-    // A few, as net.ipv4.route.flush, can only be written.
-    let Ok(found) = proc::read_at(proc, &sysctl.path) else { return Ok(()) };
+    let found = match proc::read_at(proc, &sysctl.path) {
+        // A few, as net.ipv4.route.flush, can only be written, by root too.
+        Err(error) if error.errno() == Some(nix::errno::Errno::EACCES) => return Ok(()),
+        other => other?,
+    };
     let found = String::from_utf8_lossy(&found).into_owned();
     if same(&sysctl.value, &found) {
         return Ok(());
@@ -65,16 +69,30 @@ pub(crate) fn set(proc: BorrowedFd<'_>, sysctl: &Sysctl) -> Result<()> {
     Err(Error::readback(&sysctl.path, sysctl.value.trim(), found.trim()))
 }
 
-/// The kernel puts tabs between numbers and writes them in decimal.
+/// The kernel puts tabs between numbers and writes them in decimal, and lists of ports in its own order.
 fn same(asked: &str, found: &str) -> bool {
     let number = |word: &str| match word.strip_prefix("0x") {
         Some(hex) => i128::from_str_radix(hex, 16).ok(),
         None => word.parse::<i128>().ok(),
     };
-    let equal = |(a, b): (&str, &str)| a == b || number(a).is_some_and(|n| Some(n) == number(b));
+    let equal = |(a, b): (&str, &str)| {
+        a == b
+            || number(a).is_some_and(|n| Some(n) == number(b))
+            || ports(a).is_some_and(|set| Some(set) == ports(b))
+    };
     let (asked, found): (Vec<_>, Vec<_>) =
         (asked.split_whitespace().collect(), found.split_whitespace().collect());
     asked.len() == found.len() && asked.into_iter().zip(found).all(equal)
+}
+
+/// `8080,9000-9004` of net.ipv4.ip_local_reserved_ports.
+fn ports(list: &str) -> Option<BTreeSet<u16>> {
+    let mut set = BTreeSet::new();
+    for part in list.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        set.extend(first.parse::<u16>().ok()?..=last.parse::<u16>().ok()?);
+    }
+    Some(set)
 }
 
 #[cfg(test)]
@@ -126,6 +144,7 @@ mod tests {
     fn values_are_compared_as_the_kernel_writes_them() {
         assert!(same("250 32000  32 128", "250\t32000\t32\t128\n"));
         assert!(same("0x10", "16\n") && same("cubic", "cubic\n"));
+        assert!(same("9001,8080,9000,9002-9004", "8080,9000-9004\n") && !same("1,2", "1\n"));
         assert!(!same("1", "0\n") && !same("1 2", "1\n") && !same("", "1\n"));
     }
 }

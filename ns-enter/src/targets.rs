@@ -46,7 +46,11 @@ pub(crate) fn open(spec: &NsEnter) -> Result<Targets> {
     if let Some(process) = &process
         && supervise::has_ended(process.as_fd())?
     {
-        return Err(Error::new(Class::Missing, "join the namespaces of a process", "it has ended"));
+        let doing = match joins.first() {
+            Some((_, path)) => format!("join {path}"),
+            None => "join the namespaces of a process".into(),
+        };
+        return Err(Error::new(Class::Missing, doing, "the process has ended"));
     }
     Ok(Targets { list, process })
 }
@@ -80,33 +84,35 @@ fn open_process(pid: i32) -> Result<Option<OwnedFd>> {
 
 fn open_one(kind: NamespaceKind, path: &Bytes) -> Result<Target> {
     let doing = format!("join the {} namespace {path}", kind.as_str());
+    // A FIFO must not make us wait, nor a terminal become ours, before they are seen to be no namespaces.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let fd = match path.0.strip_prefix(b"fd:") {
         Some(number) => given(number, &doing)?,
         None => {
-            openat(CWD, path.as_path(), OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
-                .cannot(&doing, format_args!("open({path})"))?
+            openat(CWD, path.as_path(), flags, Mode::empty()).cannot(&doing, format_args!("open({path})"))?
         }
     };
     let found = match kind_of(fd.as_fd()) {
         Ok(flag) => flag,
         Err(Errno::ENOTTY) => return Err(Error::usage(doing, "it is not a namespace")),
-        Err(e) => return Err(Error::call(doing, "ioctl(NS_GET_NSTYPE)", e)),
+        Err(e) => return Err(Error::call(doing, format_args!("ioctl({path}, NS_GET_NSTYPE)"), e)),
     };
     if found != kind.clone_flag() {
         let found = NamespaceKind::ALL.into_iter().find(|k| k.clone_flag() == found);
         let found = found.map_or("unknown", NamespaceKind::as_str);
         return Err(Error::usage(doing, format_args!("it is a {found} namespace")));
     }
-    let inode = fstat(&fd).cannot(&doing, "fstat")?.st_ino;
+    let inode = fstat(&fd).cannot(&doing, format_args!("fstat({path})"))?.st_ino;
     let here = chain::proc::namespace("self", kind)? == inode;
     Ok(Target { kind, path: path.clone(), fd, inode, here })
 }
 
 fn given(number: &[u8], doing: &str) -> Result<OwnedFd> {
-    let number = std::str::from_utf8(number).ok().and_then(|n| n.parse::<RawFd>().ok());
+    let digits = number.iter().all(u8::is_ascii_digit).then_some(number);
+    let number = digits.and_then(|n| std::str::from_utf8(n).ok()?.parse::<RawFd>().ok());
     let number = number.ok_or_else(|| Error::usage(doing, "not fd:N"))?;
     let fd = sys::fd::borrow(number).cannot(doing, format_args!("fcntl({number})"))?;
-    rustix::io::fcntl_dupfd_cloexec(fd, 3).cannot(doing, "fcntl(F_DUPFD_CLOEXEC)")
+    rustix::io::fcntl_dupfd_cloexec(fd, 3).cannot(doing, format_args!("fcntl({number}, F_DUPFD_CLOEXEC)"))
 }
 
 #[cfg(test)]
