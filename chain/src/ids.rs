@@ -1,6 +1,7 @@
 //! Ids as newtypes, parsed strictly: `-1`, `1x`, `4294967295`, the empty string and an overflow are all refused
 //! (4294967295 is the kernel's "no change" in the set*id calls, so accepting it would silently keep root).
 
+use serde::de::{self, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -25,10 +26,7 @@ macro_rules! id {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-                match u32::deserialize(d)? {
-                    u32::MAX => Err(serde::de::Error::custom(concat!("4294967295 is not a ", $what))),
-                    n => Ok($name(n)),
-                }
+                d.deserialize_u32(Number($what)).map($name)
             }
         }
 
@@ -38,6 +36,26 @@ macro_rules! id {
             }
         }
     };
+}
+
+/// Refuses where the number stands, so that the error has its JSON path.
+struct Number(&'static str);
+
+impl Visitor<'_> for Number {
+    type Value = u32;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a {} (0 to 4294967294)", self.0)
+    }
+
+    fn visit_u64<E: de::Error>(self, n: u64) -> Result<u32, E> {
+        let id = u32::try_from(n).ok().filter(|id| *id != u32::MAX);
+        id.ok_or_else(|| E::invalid_value(Unexpected::Unsigned(n), &self))
+    }
+
+    fn visit_i64<E: de::Error>(self, n: i64) -> Result<u32, E> {
+        Err(E::invalid_value(Unexpected::Signed(n), &self))
+    }
 }
 
 id!(

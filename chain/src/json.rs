@@ -127,6 +127,7 @@ mod tests {
         let cases = [
             (r#"{"process":{"user":{"uid":-1,"gid":0}}}"#, "process.user.uid: "),
             (r#"{"process":{"user":{"uid":"0"}}}"#, "process.user.uid: "),
+            (r#"{"process":{"user":{"gid":4294967295,"uid":1}}}"#, "process.user.gid: "),
             (r#"{"process":{"args":["a \" ] } b",{"no":1}]}}"#, "process.args[1]: "),
             (
                 "{\n\"mounts\": [\n{\"destination\":\"/\"}, {\n\"destination\":{\"a\":1}}]}",
