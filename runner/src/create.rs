@@ -67,6 +67,8 @@ pub(crate) fn launch(
     let cgroup =
         bundle.config.linux.as_ref().and_then(|l| l.cgroups_path.clone()).filter(|p| !p.0.is_empty());
     let cgroup = cgroup.unwrap_or_else(|| options.id.as_str().into());
+    // Else cg-apply would refuse it, and then the janitor, who would look for it, once more.
+    chain::cgroup::check_path(&cgroup)?;
     let janitor = Janitor::start(root_fd.as_fd(), &options.id, &cgroup)?;
     match make(root_fd, &bundle, options, state, gate, &janitor) {
         Ok(launched) => {

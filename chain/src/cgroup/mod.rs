@@ -239,6 +239,11 @@ fn below(path: &[u8], root: &[u8]) -> Option<Vec<Vec<u8>>> {
     path.strip_prefix(root.as_slice()).map(<[_]>::to_vec)
 }
 
+/// Refuses a cgroupsPath that could never be used, before anything is made.
+pub fn check_path(path: &Bytes) -> Result<()> {
+    components(path).map(drop)
+}
+
 /// The components of a cgroupsPath.
 fn components(path: &Bytes) -> Result<Vec<Vec<u8>>> {
     let wrong = |what: &str| Err(Error::usage(format_args!("use the cgroup '{path}'"), what));
