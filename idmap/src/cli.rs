@@ -29,10 +29,10 @@ pub(crate) struct Args {
     #[arg(short = 'c', long, conflicts_with_all = ["map_user", "map_group"])]
     pub(crate) map_current_user: bool,
     /// Map the caller to this user
-    #[arg(long, value_name = "UID")]
+    #[arg(long, value_name = "UID", allow_negative_numbers = true)]
     pub(crate) map_user: Option<Uid>,
     /// Map the caller's group to this group
-    #[arg(long, value_name = "GID")]
+    #[arg(long, value_name = "GID", allow_negative_numbers = true)]
     pub(crate) map_group: Option<Gid>,
     /// Map all ids that /etc/subuid and /etc/subgid grant the caller around its own (-r if nothing else is said)
     #[arg(long)]
@@ -47,7 +47,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "allow|deny")]
     pub(crate) setgroups: Option<Setgroups>,
     /// Write the maps of this process' user namespace, and do nothing else
-    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    #[arg(long, value_name = "PID", allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(1..))]
     pub(crate) pid: Option<i32>,
     /// The flags of every tool.
     #[command(flatten)]
