@@ -4,6 +4,7 @@ mod target;
 
 use catena_tests::{Leftovers, Probe, StatusLog, TempDir, Tool, requires, shell, tool};
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use target::{Target, child_of, inode, kinds};
 
@@ -286,23 +287,46 @@ fn no_directory_and_no_other_namespace_crosses() {
     shell(&line).run().refuses(125, "fd 12 is a namespace");
 }
 
-/// A process inside sees the tools that come in, and never one it could write to.
+/// Before a link that joined goes on, root inside cannot look at it: not at its fds, its folder, its program.
 #[test]
-fn the_program_that_comes_in_is_read_only() {
-    if !requires::root() {
+fn who_comes_in_is_hidden_from_those_inside() {
+    if !requires::root() || !requires::command("nsenter") {
         return;
     }
-    let mut attacker =
-        Target::by(shell("exec unshare -mp --fork --kill-child --mount-proc -- \"$PROBE\" sleep"));
-    let pid = attacker.pid;
-    let line = format!("-t {pid} -a");
-    for _ in 0..3 {
-        let out = enter(&line).verb(["read-only", "/proc/self/exe"]).run();
-        assert_eq!(out.succeeds().stdout, "writable\n", "the command is the user's own program");
-    }
-    let seen = enter(&line).then("cap-drop", ["--all"]).probe();
-    seen.expect_caps_empty().expect_only_std_fds();
-    attacker.end();
+    let target = Target::new("-r -mp --mount-proc");
+    let (read, write) = full_pipe();
+    let etc = File::open("/etc").expect("it opens");
+    let line = format!("-t {} -a --status-fd 9", target.pid);
+    // Its receipt does not fit into the pipe, so it stands still where it has joined everything.
+    let guest = enter(&line).fd(write, 9).fd(etc, 12).verb(["exit", "5"]).spawn();
+    let since = std::time::Instant::now();
+    let child = loop {
+        match child_of(guest.pid()) {
+            Some(child) if inode(child, "user") == inode(target.pid, "user") => break child,
+            _ => assert!(since.elapsed().as_secs() < 5, "nobody came in"),
+        }
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    };
+    let status = std::fs::read_to_string(format!("/proc/{child}/status")).expect("it is there");
+    let inside = status.lines().find_map(|l| l.strip_prefix("NSpid:")?.split_whitespace().last());
+    let inside = inside.expect("it has a number inside");
+    let look = format!(
+        "cat /proc/{inside}/comm; for f in fd/12 cwd root exe; do readlink /proc/{inside}/$f; done; \
+        ls /proc/{inside}/fd/12/ /proc/{inside}/cwd/ 2>/dev/null"
+    );
+    let out = shell(&format!("nsenter -t {} -U -m -p -- sh -c '{look}'", target.pid)).run();
+    assert_eq!(out.stdout, "ns-enter\n", "{out:?}");
+    drop(read);
+    guest.wait().exits(5);
+}
+
+/// A pipe for one message, which is full.
+fn full_pipe() -> (OwnedFd, OwnedFd) {
+    use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::DIRECT).expect("a pipe can be made");
+    fcntl_setpipe_size(&write, 4096).expect("it can be small");
+    rustix::io::write(&write, b"\n").expect("it takes a byte");
+    (read, write)
 }
 
 /// The command in a joined pid namespace dies with its supervisor; the namespace lives on.
