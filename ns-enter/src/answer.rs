@@ -44,10 +44,13 @@ fn check(spec: &NsEnter) -> Result<()> {
     let spec = NsEnter { hand_over: false, ..spec.clone() };
     let (plan, targets) = plan(&spec)?;
     canary(|| match apply::all(&plan, &targets, &mut State::default())? {
-        Outcome::Inside(_) | Outcome::Ended(0) => Ok(()),
-        Outcome::Ended(status) => {
-            Err(Error::new(Class::Internal, "try it out", format_args!("it ended with status {status}")))
-        }
+        Outcome::Inside(_) | Outcome::HandedOver => Ok(()),
+        Outcome::Outside(mut child) => match child.wait()? {
+            0 => Ok(()),
+            status => {
+                Err(Error::new(Class::Internal, "try it out", format_args!("it ended with status {status}")))
+            }
+        },
     })
 }
 

@@ -9,20 +9,22 @@ use chain::meet::{self, Message};
 use chain::name::ToolName;
 use chain::oci::NamespaceKind;
 use chain::state::{Receipt, State};
-use chain::supervise::{self, Side, default_action};
+use chain::supervise::{self, Side, Supervised, default_action};
 use chain::sys::caps;
 use chain::sys::process::{Forked, fork};
-use chain::{Cannot, Class, Error, Result, proc, sys};
+use chain::{Cannot, Class, Error, Result, proc, report, sys};
 use nix::errno::Errno;
 use serde_json::json;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 /// Which process this is afterwards.
 pub(crate) enum Outcome {
     /// The one that goes on with the chain.
     Inside(Receipt),
-    /// The one that stayed outside: the command has ended with this status, or somebody else looks after it.
-    Ended(u8),
+    /// The one that stayed outside, to look after the command.
+    Outside(Supervised),
+    /// The one that stayed outside, and somebody else looks after the command.
+    HandedOver,
 }
 
 /// Enters what `plan` says.
@@ -57,17 +59,17 @@ pub(crate) fn all(plan: &Plan, targets: &Targets, state: &mut State) -> Result<O
             }
         }
         Fork::Supervise => match supervise::split(plan.flags(), state).map_err(|e| of_fork(e, plan))? {
-            Side::Supervisor(mut child) => {
+            Side::Supervisor(child) => {
                 if !joins.is_empty() {
                     dumpable(true)?;
                 }
-                return child.wait().map(Outcome::Ended);
+                return Ok(Outcome::Outside(child));
             }
             Side::Child => enter(&late, process)?,
         },
         Fork::HandOver => {
             if hand_over(plan, state)? {
-                return Ok(Outcome::Ended(0));
+                return Ok(Outcome::HandedOver);
             }
             enter(&late, process)?;
         }
@@ -84,6 +86,26 @@ pub(crate) fn all(plan: &Plan, targets: &Targets, state: &mut State) -> Result<O
     receipt.degraded.clone_from(&plan.degraded);
     receipt.ns = ns;
     Ok(Outcome::Inside(receipt))
+}
+
+/// Waits for the command; its status. Until then nothing of the chain's stays open here: whoever reads a kept pipe or
+/// the status lines sees their end when the command, or the last link, closes them.
+pub(crate) fn look_after(mut child: Supervised, state: &State) -> Result<u8> {
+    let doing = "close what only the command is to have";
+    report::status_to(-1);
+    let mut own = [child.pidfd().as_raw_fd(), child.signal_fd().as_raw_fd()];
+    own.sort_unstable();
+    let mut from = 3;
+    for fd in own.map(|fd| fd as u32) {
+        sys::fd::close_range(from, fd - 1).cannot(doing, format_args!("close_range({from}, {})", fd - 1))?;
+        from = fd + 1;
+    }
+    sys::fd::close_range(from, u32::MAX).cannot(doing, format_args!("close_range({from})"))?;
+    // Before Linux 5.9 they are still there.
+    for fd in state.fds.all().filter(|fd| *fd > 2 && !own.contains(fd)) {
+        drop(sys::fd::adopt(fd));
+    }
+    child.wait()
 }
 
 fn is_user(target: &&Target) -> bool {
@@ -122,8 +144,10 @@ fn hand_over(plan: &Plan, state: &State) -> Result<bool> {
 fn of_fork(error: Error, plan: &Plan) -> Error {
     match error.call.as_deref() {
         Some(call) if call.starts_with("clone3") => {
+            let doing =
+                if plan.make.is_empty() { "put a child into the pid namespace" } else { "make namespaces" };
             let call = Some(format!("clone3({})", flag_names(plan.flags())));
-            why(Error { doing: "make namespaces".into(), call, ..error })
+            why(Error { doing: doing.into(), call, ..error })
         }
         _ => error,
     }
@@ -135,7 +159,11 @@ const CAP_SYS_ADMIN: u32 = 21;
 /// Causes why namespaces cannot be made, found by looking.
 pub(crate) fn why(error: Error) -> Error {
     let privileged = caps::get().is_ok_and(|held| held.effective & 1 << CAP_SYS_ADMIN != 0);
+    let user = error.call.as_deref().is_some_and(|call| call.contains("CLONE_NEWUSER"));
     match error.errno() {
+        // That one wants no privilege.
+        Some(Errno::EPERM) if user => error
+            .why("it makes no user namespace: this process is in a chroot, or its host keeps them from ordinary users"),
         Some(Errno::EPERM) if !privileged => error
             .why("the caller is not privileged")
             .cure("idmap -r -- ns-enter …, which makes a user namespace first"),

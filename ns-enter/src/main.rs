@@ -54,7 +54,11 @@ fn main() -> ExitCode {
         let plan = resolve::resolve(&spec, &facts)?;
         match apply::all(&plan, &targets, &mut link.state)? {
             Outcome::Inside(receipt) => match link.go_on(receipt)? {},
-            Outcome::Ended(status) => Ok(status),
+            Outcome::Outside(child) => {
+                drop(targets);
+                apply::look_after(child, &link.state)
+            }
+            Outcome::HandedOver => Ok(0),
         }
     })
 }

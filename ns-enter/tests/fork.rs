@@ -219,3 +219,35 @@ fn a_caller_that_ignores_or_blocks_everything_is_served() {
     let seen = shell("exec env --ignore-signal=HUP,CHLD ns-enter -p -- $PROBE").run().probe();
     assert!(seen.signals.ignored.contains(&(Signal::SIGHUP as i32)), "{:?}", seen.signals);
 }
+
+/// A pipe that the command closes is closed: the supervisor has no end of it, nor of the status lines.
+#[test]
+fn the_supervisor_holds_nothing_open() {
+    if !requires::root() {
+        return;
+    }
+    let target = target::Target::new("-p");
+    let (etc, joined) = (|| std::fs::File::open("/etc").expect("it opens"), format!("-t {} -p", target.pid));
+    for line in FORKS.iter().copied().chain([joined.as_str()]) {
+        let (read, write) =
+            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("a pipe can be made");
+        let (status, told) =
+            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("a pipe can be made");
+        let run = tool("ns-enter").args(line.split_whitespace()).args(["--keep-fd", "7", "--status-fd", "9"]);
+        let run = run.fd(write, 7).fd(told, 9).fd(etc(), 11);
+        let mut running = run.command(["bash", "-c", "exec 7>&-; echo ready; exec sleep 60"]).spawn();
+        assert_eq!(running.line(), "ready");
+        for (what, end) in [("kept", read), ("status", status)] {
+            let mut text = Vec::new();
+            std::io::Read::read_to_end(&mut std::fs::File::from(end), &mut text).expect("it can be read");
+            assert_eq!(text.is_empty(), what == "kept", "{line}: {what}");
+        }
+        let fds = std::fs::read_dir(format!("/proc/{}/fd", running.pid())).expect("it is there");
+        let fds = fds.filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok());
+        let others: Vec<_> = fds
+            .filter(|to| !to.starts_with("/dev/null") && !to.to_string_lossy().starts_with("pipe:"))
+            .collect();
+        assert_eq!(others.len(), 2, "more than a pidfd and a signalfd: {others:?}");
+        running.kill();
+    }
+}

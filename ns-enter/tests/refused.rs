@@ -169,3 +169,25 @@ fn out_of_order() {
         assert!(out.stderr.contains(text), "{line}: {out:?}");
     }
 }
+
+#[test]
+fn a_user_namespace_from_a_chroot_is_refused_with_the_cause() {
+    if !requires::root() {
+        return;
+    }
+    let root = catena_tests::rootfs();
+    let path = root.path().display().to_string();
+    let line = format!(
+        "cp $(command -v ns-enter) {path}/; mount --bind /proc {path}/proc; exec chroot {path} /ns-enter $WORDS -- /bin/echo ran"
+    );
+    for (words, call) in [("-U", "unshare(CLONE_NEWUSER)"), ("-Up", "clone3(CLONE_NEWUSER|CLONE_NEWPID)")] {
+        let out = shell(&format!("exec unshare -m --propagation private bash -c '{line}'"))
+            .env("WORDS", words)
+            .run();
+        out.refuses(125, &format!("cannot make namespaces: {call}: Operation not permitted (EPERM)"));
+        assert!(
+            out.stderr.contains("why: it makes no user namespace: this process is in a chroot"),
+            "{out:?}"
+        );
+    }
+}
