@@ -49,6 +49,7 @@ pub(crate) fn default_links() -> impl Iterator<Item = (&'static str, &'static st
 pub(crate) fn make_defaults(place: &mut Place) -> Result<()> {
     let doing = "make the default devices";
     let (dev, _) = place.root.make(&"/dev".into(), Make::Folder).cannot(doing, "openat2(/dev)")?;
+    may_make_in(place, dev.as_fd(), doing)?;
     for node in defaults("/dev") {
         let name = node.path.0[5..].to_vec();
         make_in(place, dev.as_fd(), &name, &node, false)?;
@@ -66,6 +67,14 @@ pub(crate) fn make_defaults(place: &mut Place) -> Result<()> {
     ptmx(&dev, doing)
 }
 
+/// In the host's own root nothing is made.
+pub(crate) fn may_make_in(place: &Place, dir: BorrowedFd<'_>, doing: &str) -> Result<()> {
+    if place.root.may_make_in(dir).cannot(doing, "statx(STATX_MNT_ID)")? {
+        return Ok(());
+    }
+    Err(Error::new(Class::Denied, doing, "without a root of its own nothing is made"))
+}
+
 /// Must lead to the container's own devpts, whatever the image has there.
 fn ptmx(dev: &OwnedFd, doing: &str) -> Result<()> {
     match symlinkat("pts/ptmx", dev, "ptmx") {
@@ -81,6 +90,7 @@ fn ptmx(dev: &OwnedFd, doing: &str) -> Result<()> {
 pub(crate) fn make(place: &mut Place, node: &Node) -> Result<()> {
     let doing = wish(node);
     let (dir, name) = place.root.parent(&node.path).cannot(&doing, format_args!("openat2({})", node.path))?;
+    may_make_in(place, dir.as_fd(), &doing)?;
     make_in(place, dir.as_fd(), &name, node, true)
 }
 
@@ -151,6 +161,7 @@ fn bind(place: &mut Place, node: &Node) -> Result<()> {
 pub(crate) fn link(place: &Place, path: &Bytes, target: &Bytes) -> Result<()> {
     let doing = format!("make the link {path}");
     let (dir, name) = place.root.parent(path).cannot(&doing, format_args!("openat2({path})"))?;
+    may_make_in(place, dir.as_fd(), &doing)?;
     match symlinkat(target.as_os_str(), &dir, name.as_slice()) {
         Err(Errno::EXIST) => {
             let found = rustix::fs::readlinkat(&dir, name.as_slice(), Vec::new());

@@ -15,7 +15,7 @@ use nix::libc;
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{chdir, chroot, fchdir, pivot_root};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The old root, until it is left.
 pub(crate) struct Old {
@@ -38,6 +38,7 @@ pub(crate) fn prepare(plan: &Plan) -> Result<(Old, Place)> {
         (NewRoot::Folder { path, readonly }, Some(new)) => {
             let tree = clone(new.as_fd(), &Bytes::default(), true, &format!("make {path} the root"))?;
             attach(tree.as_fd(), old.as_fd(), doing, &"/".into())?;
+            alone(tree.as_fd(), plan.propagation)?;
             root_of(old, tree, label, "bind", Attrs::default(), readonly.then_some(Late::Mount))
         }
         (NewRoot::Mount(step), _) => {
@@ -52,6 +53,7 @@ pub(crate) fn prepare(plan: &Plan) -> Result<(Old, Place)> {
                 return Err(Error::usage(wish(&step), "it is not a folder"));
             }
             let fd = mount.attach(old.as_fd(), doing, &"/".into())?;
+            alone(fd.as_fd(), plan.propagation)?;
             let late = late.then_some(if fs { Late::FileSystem } else { Late::Mount });
             root_of(old, fd, label, if fs { "root" } else { "bind" }, step.options.attrs, late)
         }
@@ -105,6 +107,18 @@ fn isolate(old: &OwnedFd, propagation: Propagation) -> Result<()> {
             set_propagation(old.as_fd(), propagation, doing)?;
             set_propagation(old.as_fd(), Propagation { recursive: false, ..RPRIVATE }, doing)
         }
+    }
+}
+
+/// The new root is a clone, and one of a shared mount is its peer: what is mounted in it would show up where it was
+/// cloned from, and pivot_root(2) would not take it. Not so with what stands below: volumes spread, if that was asked.
+fn alone(root: BorrowedFd<'_>, propagation: Propagation) -> Result<()> {
+    match propagation.flag {
+        libc::MS_SHARED => {
+            let private = Propagation { recursive: false, ..RPRIVATE };
+            set_propagation(root, private, "cut the new root off from the host's mounts")
+        }
+        _ => Ok(()),
     }
 }
 

@@ -107,6 +107,14 @@ impl Root {
         Ok((self.make(&above, Make::Folder)?.0, name))
     }
 
+    /// Whether something may be made in this folder. Who makes a name in what [`Root::parent`] gave asks first.
+    pub(crate) fn may_make_in(&self, dir: BorrowedFd<'_>) -> Result<bool> {
+        match &self.only_on {
+            Some(ids) => Ok(ids.contains(&mount_id(dir)?)),
+            None => Ok(true),
+        }
+    }
+
     /// Goes component by component, holding every folder on the way, so that `..` leads back to where we came from and
     /// never above the root.
     fn walk(&self, path: &Bytes, make: Option<Make>, links: usize) -> Result<OwnedFd> {
@@ -151,9 +159,7 @@ impl Root {
     }
 
     fn create(&self, dir: BorrowedFd<'_>, name: &[u8], what: Make) -> Result<Found> {
-        if let Some(ids) = &self.only_on
-            && !ids.contains(&mount_id(dir)?)
-        {
+        if !self.may_make_in(dir)? {
             return Err(Errno::NOENT);
         }
         let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -56,6 +56,7 @@ fn multiplexer(place: &Place, doing: &str) -> Result<OwnedFd> {
 fn console(place: &mut Place, peer: &OwnedFd, doing: &str) -> Result<()> {
     let at = Bytes::from("/dev/console");
     let (dev, _) = place.root.make(&"/dev".into(), Make::Folder).cannot(doing, "openat2(/dev)")?;
+    crate::devices::may_make_in(place, dev.as_fd(), doing)?;
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match openat(&dev, c"console", flags, Mode::from_raw_mode(0o666)) {
         Ok(_) | Err(Errno::EXIST) => {}
