@@ -296,6 +296,13 @@ fn can_never_be_written(file: &std::fs::File) -> bool {
     sealed || fstatvfs(file).is_ok_and(|s| s.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 
+/// The name of a program that is not of the container: the link of a host's program names no file in here.
+fn foreign(file: &std::fs::File, own: &std::path::Path) -> Option<std::path::PathBuf> {
+    use std::os::fd::AsRawFd;
+    let name = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
+    (name != own && !std::path::Path::new("/").join(&name).is_file()).then_some(name)
+}
+
 /// What a hostile container does to whoever comes in: takes hold of every foreign program it sees in /proc, and looks
 /// whether it could be written, if not now then when it has ended. Reports what it caught.
 fn attack(time: Duration) -> ExitCode {
@@ -306,14 +313,12 @@ fn attack(time: Duration) -> ExitCode {
     while since.elapsed() < time {
         for pid in std::fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok) {
             let exe = pid.path().join("exe");
-            let Ok(program) = std::fs::read_link(&exe) else { continue };
-            // A program of the container's own may be written; the link of a host's names nothing in here.
-            if program == own || std::path::Path::new("/").join(&program).is_file() {
-                continue;
-            }
             let Ok(file) = std::fs::File::open(&exe) else { continue };
+            let Some(program) = foreign(&file, &own) else { continue };
             caught += 1;
-            let now = std::fs::OpenOptions::new().write(true).open(&exe).is_ok();
+            // By now the process may have become a program of the container's own, so this one is asked for its name too.
+            let write = std::fs::OpenOptions::new().write(true).open(&exe);
+            let now = write.is_ok_and(|file| foreign(&file, &own).is_some());
             if now || !can_never_be_written(&file) {
                 written.push(program.display().to_string());
             }
