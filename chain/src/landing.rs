@@ -5,6 +5,7 @@
 //! whichever link is last calls [`land`].
 
 mod credentials;
+mod keyring;
 mod label;
 mod rehearsal;
 
@@ -146,7 +147,7 @@ fn try_land(tool: &str, state: &State, argv: &[OsString]) -> Result<Infallible> 
         new_session()?;
     }
     if let Some(name) = &landing.session_keyring {
-        new_keyring(name)?;
+        keyring::make(name)?;
     }
 
     // No fd crosses but those that were asked for: not a leaked directory (CVE-2024-21626), not a link, not the state.
@@ -307,17 +308,6 @@ fn load_filter(landing: &Landing, program: &[Instruction]) -> Result<()> {
         .why(format_args!("fd {} has nobody to go to", listener.as_raw_fd())));
     }
     Ok(())
-}
-
-/// A kernel without keyrings has none of the caller's to hide.
-fn new_keyring(name: &str) -> Result<()> {
-    match sys::process::join_session_keyring(&cstring(name)) {
-        Err(Errno::ENOSYS) => Ok(()),
-        other => other
-            .cannot("make a session keyring", format_args!("keyctl(JOIN_SESSION_KEYRING, {name})"))
-            .map_err(|e| e.cure("--no-keyring"))
-            .map(drop),
-    }
 }
 
 /// Who leads a session already cannot start one, and need not.

@@ -1,6 +1,6 @@
 //! The landing without the command, in a child: what `--check` of cap-drop and seccomp-load proves.
 
-use super::{credentials, label, new_keyring, read_filter};
+use super::{credentials, keyring, label, read_filter};
 use crate::canary::canary;
 use crate::error::{Cannot, Error, Result};
 use crate::landing::Landing;
@@ -11,6 +11,7 @@ use crate::sys::seccomp::{self, Instruction};
 use nix::errno::Errno;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
+use std::os::fd::AsFd;
 
 /// A call that must come back from the filter with this errno. Only calls that do nothing when every argument is -1.
 pub type Denied = (i64, i32);
@@ -21,9 +22,12 @@ pub fn rehearse(state: &State, denied: Option<Denied>) -> Result<()> {
     canary(|| {
         let landing = &state.landing;
         let filter = read_filter(state)?;
-        drop(label::files(landing)?);
+        // A label shows only when it is written whether some module takes it; it ends with this child.
+        for (fd, text) in label::files(landing)? {
+            label::write(fd.as_fd(), &text)?;
+        }
         if let Some(name) = &landing.session_keyring {
-            new_keyring(name)?;
+            keyring::make(name)?;
         }
         // Without no_new_privs, loading wants CAP_SYS_ADMIN, which goes with the credentials.
         if let Some(filter) = filter.as_ref().filter(|_| !landing.no_new_privs) {

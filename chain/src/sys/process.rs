@@ -117,12 +117,23 @@ pub fn prlimit(pid: i32, resource: u32, new: Option<(u64, u64)>) -> Result<(u64,
 }
 
 /// keyctl(KEYCTL_JOIN_SESSION_KEYRING, name): a new session keyring, so that the caller's keys stay outside. An empty
-/// name makes one without a name, which nobody else can join.
+/// name makes one without a name, which nobody else can join. With a name it may be one that was there.
 pub fn join_session_keyring(name: &CStr) -> Result<i64, Errno> {
     const KEYCTL_JOIN_SESSION_KEYRING: libc::c_int = 1;
     let name = if name.is_empty() { std::ptr::null() } else { name.as_ptr() };
     // SAFETY: the kernel copies the name, or takes NULL for none.
     check(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name) })
+}
+
+/// keyctl(KEYCTL_DESCRIBE): `type;uid;gid;permissions;name` of a key, as much of it as is asked about here.
+pub fn describe_key(key: i64) -> Result<Vec<u8>, Errno> {
+    const KEYCTL_DESCRIBE: libc::c_int = 6;
+    let mut text = vec![0; 256];
+    let (at, room) = (text.as_mut_ptr(), text.len());
+    // SAFETY: the kernel writes at most `room` bytes to `text`, which lives across the call.
+    let size = check(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_DESCRIBE, key, at, room) })?;
+    text.truncate(size as usize);
+    Ok(text)
 }
 
 /// personality(2); gives the old one.
