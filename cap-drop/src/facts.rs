@@ -7,9 +7,10 @@ use chain::landing::CapSets;
 use chain::spec::CapDrop;
 use chain::sys::caps;
 use chain::sys::process::prctl;
-use chain::{Cannot, Result, oci, proc};
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use chain::{Cannot, Error, Result, oci, proc};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2};
 use rustix::process::{geteuid, getgroups, getuid};
+use std::os::fd::OwnedFd;
 
 /// Facts that the plan rests on.
 #[derive(Clone, Debug, Default)]
@@ -78,10 +79,32 @@ fn database(spec: &CapDrop) -> Result<Database> {
 /// A file of the root, which may be anything: a regular file of bounded size, or nothing.
 fn read(path: &str) -> Result<Vec<u8>> {
     let doing = format!("read {path}");
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    match openat(CWD, path, flags, Mode::empty()) {
-        Ok(fd) => oci::read_bounded(fd, &doing),
-        Err(rustix::io::Errno::NOENT) => Ok(Vec::new()),
-        Err(e) => Err(chain::Error::call(doing, format_args!("open({path})"), e)),
+    let call = format!("open({path})");
+    // Looked at before it is opened, for opening a device can already do something.
+    let there = match open_in_root(path, OFlags::PATH) {
+        Err(rustix::io::Errno::NOENT) => return Ok(Vec::new()),
+        other => other.cannot(&doing, &call)?,
+    };
+    let mode = fstat(&there).cannot(&doing, "fstat")?.st_mode;
+    if FileType::from_raw_mode(mode) != FileType::RegularFile {
+        return Err(Error::usage(doing, "it is not a regular file"));
+    }
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+    oci::read_bounded(open_in_root(path, flags).cannot(&doing, &call)?, &doing)
+}
+
+/// Through links within the root, and no link of procfs: `/proc/self/fd/0`, `/proc/1/root/etc/passwd` lead to what a
+/// root must not choose its users from.
+fn open_in_root(path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    let flags = flags | OFlags::CLOEXEC;
+    match openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS) {
+        // Before Linux 5.6: through no link at all.
+        Err(rustix::io::Errno::NOSYS) => {
+            let (dir, name) = path.rsplit_once('/').unwrap_or((".", path));
+            let dir_flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let dir = openat(CWD, dir, dir_flags, Mode::empty())?;
+            openat(dir, name, flags | OFlags::NOFOLLOW, Mode::empty())
+        }
+        other => other,
     }
 }

@@ -111,7 +111,7 @@ fn change(args: &Args) -> Result<Option<CapChange>> {
 fn user_of(args: &Args, base: Option<UserSpec>) -> Result<Option<UserSpec>> {
     let mut spec = base.unwrap_or_default();
     if let Some(word) = &args.user {
-        (spec.uid, spec.gid, spec.name) = user_word(word)?;
+        (spec.uid, spec.gid, spec.name) = user_word(word, args.init_groups)?;
         spec.additional_gids = None;
     }
     if let Some(groups) = &args.groups {
@@ -131,8 +131,8 @@ fn user_of(args: &Args, base: Option<UserSpec>) -> Result<Option<UserSpec>> {
 
 type UserWord = (Option<Uid>, Option<Gid>, Option<String>);
 
-/// Numbers as numbers; whatever is to be looked up as the word it is.
-fn user_word(word: &str) -> Result<UserWord> {
+/// Numbers as numbers, unless the account is `needed`; whatever is to be looked up as the word it is.
+fn user_word(word: &str, needed: bool) -> Result<UserWord> {
     let (user, group) = word.split_once(':').map_or((word, None), |(u, g)| (u, Some(g)));
     if user.is_empty() || group == Some("") {
         return Err(Error::usage(
@@ -141,7 +141,7 @@ fn user_word(word: &str) -> Result<UserWord> {
         ));
     }
     match (user.parse::<Uid>(), group.map(str::parse::<Gid>)) {
-        (Ok(uid), Some(Ok(gid))) => Ok((Some(uid), Some(gid), None)),
+        (Ok(uid), Some(Ok(gid))) if !needed => Ok((Some(uid), Some(gid), None)),
         _ => Ok((None, None, Some(word.to_string()))),
     }
 }
@@ -165,7 +165,7 @@ pub(crate) struct Plan {
     pub(crate) after: CapSets,
     /// Secure bits, if they change.
     pub(crate) securebits: Option<u32>,
-    /// no_new_privs.
+    /// no_new_privs, set or on already.
     pub(crate) no_new_privs: bool,
     /// Session keyring, by name.
     pub(crate) keyring: Option<String>,
@@ -194,10 +194,10 @@ pub(crate) fn resolve(spec: &CapDrop, facts: &Facts) -> Result<Plan> {
     }
     Ok(Plan {
         user: ids,
-        sets,
+        sets: if root || by_config(spec) { sets } else { gives_files_nothing(sets) },
         after,
         securebits: (!spec.securebits.is_empty()).then_some(bits),
-        no_new_privs: spec.no_new_privileges,
+        no_new_privs,
         keyring: spec.session_keyring.clone(),
         apparmor: spec.apparmor_profile.clone(),
         selinux: spec.selinux_label.clone(),
@@ -220,6 +220,17 @@ fn groups_can_be_set(ids: &mut Ids, spec: &CapDrop, facts: &Facts, degraded: &mu
         return Ok(());
     }
     Err(Error::new(Class::Denied, "set the supplementary groups", detail).cure("--keep-groups"))
+}
+
+/// The sets are those of config.json, with no flag on top.
+fn by_config(spec: &CapDrop) -> bool {
+    spec.capabilities.is_some() && spec.change.is_none()
+}
+
+/// Under no_new_privs a program with file capabilities gets what of them is permitted to whoever executes it. So before
+/// its exec a user holds no more than is left after that of any other program.
+fn gives_files_nothing(sets: CapSets) -> CapSets {
+    CapSets { permitted: sets.ambient, effective: sets.ambient, ..sets }
 }
 
 /// Who names the permitted or the effective set means the command's, and execve(2) has the last word on both.

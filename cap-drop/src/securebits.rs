@@ -26,6 +26,9 @@ pub(crate) fn parse(words: &[String], present: u32) -> Result<u32> {
             None => (false, word.strip_prefix('+').unwrap_or(word)),
         };
         let bit = if clear && name == "all" { u32::MAX } else { bit(name)? };
+        if bit == KEEP_CAPS && !clear {
+            return Err(Error::usage("set the secure bits", "keep_caps: execve(2) clears it").cure("--keep"));
+        }
         bits = if clear { bits & !bit } else { bits | bit };
     }
     Ok(bits)
@@ -69,5 +72,12 @@ mod tests {
         assert_eq!(parse(&words("-all,noroot"), 0xff).unwrap(), 1);
         assert_eq!(list(0x41), ["noroot", "no_cap_ambient_raise"]);
         assert_eq!(parse(&words("nroot"), 0).unwrap_err().cure.unwrap(), "noroot?");
+    }
+
+    #[test]
+    fn a_bit_that_exec_clears_is_not_promised() {
+        parse(&words("keep_caps"), 0).unwrap_err();
+        parse(&words("+keep_caps,noroot"), 0).unwrap_err();
+        assert_eq!(parse(&words("-keep_caps,keep_caps_locked"), 0x10).unwrap(), 0x20);
     }
 }

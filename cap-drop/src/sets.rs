@@ -322,6 +322,28 @@ mod tests {
         }
     }
 
+    /// A kernel that knows two more than the table of names does.
+    #[test]
+    fn capabilities_newer_than_the_table_are_dropped_too() {
+        let full = (1 << 43) - 1;
+        let held =
+            CapSets { bounding: full, permitted: full, effective: full, inheritable: full, ambient: 0 };
+        let newer = Present { sets: held, known: 43 };
+        let of = |line: &str| {
+            let spec = crate::plan::layer(&crate::cli::parse(line)?, CapDrop::default())?;
+            resolve(&spec, &newer, true, &mut Vec::new())
+        };
+        assert_eq!(of("--all").unwrap(), CapSets::default());
+        assert_eq!(of("--cap-drop ALL").unwrap(), CapSets::default());
+        assert_eq!(of("--keep chown").unwrap(), sets(1, 1, 0, 0));
+        assert_eq!(of("--keep cap_42").unwrap(), sets(1 << 42, 1 << 42, 0, 0));
+        assert_eq!(of("--bounding=-all,+chown").unwrap().bounding, 1);
+        assert_eq!(of("--cap-drop cap_41").unwrap().bounding, full & !(1 << 41));
+        of("--keep cap_43").unwrap_err();
+        let oci = CapDrop { capabilities: Some(Capabilities::default()), ..CapDrop::default() };
+        assert_eq!(resolve(&oci, &newer, true, &mut Vec::new()).unwrap(), CapSets::default());
+    }
+
     #[test]
     fn nothing_is_taken_for_held_that_is_not() {
         let mut present = present();

@@ -26,7 +26,7 @@ impl Database {
     fn accounts(&self) -> impl Iterator<Item = Account<'_>> {
         self.passwd.split(|b| *b == b'\n').filter_map(|line| {
             let mut fields = line.split(|b| *b == b':');
-            let name = fields.next().filter(|n| !n.is_empty())?;
+            let name = fields.next().filter(|n| is_name(n))?;
             let (uid, gid) = (fields.nth(1)?, fields.next()?);
             Some(Account { name, uid: id(uid)?, gid: id(gid)? })
         })
@@ -36,7 +36,7 @@ impl Database {
     fn groups(&self) -> impl Iterator<Item = (&[u8], u32, &[u8])> {
         self.group.split(|b| *b == b'\n').filter_map(|line| {
             let mut fields = line.split(|b| *b == b':');
-            let name = fields.next().filter(|n| !n.is_empty())?;
+            let name = fields.next().filter(|n| is_name(n))?;
             let gid = id(fields.nth(1)?)?;
             Some((name, gid, fields.next().unwrap_or_default()))
         })
@@ -62,6 +62,11 @@ fn id(field: &[u8]) -> Option<u32> {
     std::str::from_utf8(field).ok()?.parse::<Uid>().ok().map(|id| id.0)
 }
 
+/// To the name service too a line that begins with # is a comment.
+fn is_name(field: &[u8]) -> bool {
+    !field.is_empty() && !field.starts_with(b"#")
+}
+
 fn is_number(word: &str) -> bool {
     word.bytes().next().is_some_and(|b| b.is_ascii_digit() || b == b'-' || b == b'+')
 }
@@ -73,8 +78,31 @@ pub(crate) fn needs(spec: &UserSpec) -> (bool, bool) {
     (spec.name.is_some() || spec.init_groups, group_name || names || spec.init_groups)
 }
 
+/// NGROUPS_MAX of linux/limits.h.
+const GROUPS_MAX: usize = 65536;
+
+/// A plan can say what no command line can: the user twice, the groups in two ways, a mask that is none.
+fn said_once(spec: &UserSpec) -> Result<()> {
+    let doing = "read the user";
+    let groups = [spec.additional_gids.is_some(), spec.groups.is_some(), spec.init_groups, spec.keep_groups];
+    if groups.iter().filter(|said| **said).count() > 1 {
+        let detail = "additionalGids, groups, initGroups and keepGroups exclude each other";
+        return Err(Error::usage(doing, detail));
+    }
+    if spec.name.is_some() && (spec.uid.is_some() || spec.gid.is_some()) {
+        return Err(Error::usage(doing, "name excludes uid and gid"));
+    }
+    match spec.umask.filter(|mask| *mask > 0o777) {
+        Some(mask) => {
+            Err(Error::usage("set the umask", format_args!("umask: {mask} is more than 511 (0777)")))
+        }
+        None => Ok(()),
+    }
+}
+
 /// Numbers for the landing.
 pub(crate) fn resolve(spec: &UserSpec, database: &Database) -> Result<Ids> {
+    said_once(spec)?;
     let (mut uid, mut gid) = (spec.uid.map(|u| u.0), spec.gid.map(|g| g.0));
     let mut account = None;
     if let Some(word) = &spec.name {
@@ -93,6 +121,10 @@ pub(crate) fn resolve(spec: &UserSpec, database: &Database) -> Result<Ids> {
         });
     }
     let groups = supplementary(spec, uid, gid, account.as_ref(), database)?;
+    if let Some(count) = groups.as_ref().map(Vec::len).filter(|n| *n > GROUPS_MAX) {
+        let detail = format!("{count} groups, and the kernel takes {GROUPS_MAX}");
+        return Err(Error::usage("set the supplementary groups", detail));
+    }
     Ok(Ids { uid, gid, groups, umask: spec.umask })
 }
 
@@ -229,6 +261,26 @@ mod tests {
         let keep = UserSpec { keep_groups: true, ..name("web") };
         assert_eq!(resolve(&keep, &database()).unwrap().groups, None);
         assert_eq!(resolve(&UserSpec::default(), &database()).unwrap(), Ids::default());
+    }
+
+    #[test]
+    fn what_contradicts_itself_or_is_too_much_is_refused() {
+        let spec = |text: &str| serde_json::from_str::<UserSpec>(text).unwrap();
+        for text in [
+            r#"{"name":"web","uid":0}"#,
+            r#"{"name":"web","gid":0}"#,
+            r#"{"name":"web","groups":[],"keepGroups":true}"#,
+            r#"{"uid":1,"additionalGids":[],"initGroups":true}"#,
+            r#"{"uid":1,"umask":512}"#,
+        ] {
+            resolve(&spec(text), &database()).unwrap_err();
+        }
+        let all = UserSpec { init_groups: true, ..name("web") };
+        let many = |n: u32| (100..100 + n).map(|i| format!("g{i}:x:{i}:web\n")).collect::<String>();
+        let with = |n| Database { group: many(n).into(), ..database() };
+        assert_eq!(resolve(&all, &with(65535)).unwrap().groups.unwrap().len(), 65536);
+        let error = resolve(&all, &with(65536)).unwrap_err();
+        assert!(error.to_string().contains("65537 groups"), "{error}");
     }
 
     #[test]
