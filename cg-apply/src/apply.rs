@@ -221,16 +221,15 @@ fn set_oom_score(score: i32) -> Result<()> {
         return Ok(());
     }
     // Without CAP_SYS_ADMIN there is no private procfs, and then nobody's privilege is at stake either.
-    let written = match proc::private() {
-        Ok(private) => proc::write_at(private.as_fd(), "self/oom_score_adj", score.to_string().as_bytes()),
-        Err(_) => proc::write_at(rustix::fs::CWD, "/proc/self/oom_score_adj", score.to_string().as_bytes()),
-    };
-    written.map_err(|e| match e.errno() {
-        Some(Errno::EACCES | Errno::EPERM) => {
-            e.why(format_args!("it is {present}, and lowering it needs CAP_SYS_RESOURCE"))
-        }
-        _ => e,
-    })?;
+    let procfs = proc::private().or_else(|_| proc::host())?;
+    proc::write_at(procfs.as_fd(), "self/oom_score_adj", score.to_string().as_bytes()).map_err(
+        |e| match e.errno() {
+            Some(Errno::EACCES | Errno::EPERM) => {
+                e.why(format_args!("it is {present}, and lowering it needs CAP_SYS_RESOURCE"))
+            }
+            _ => e,
+        },
+    )?;
     let found = read()?;
     if found == score.to_string() { Ok(()) } else { Err(Error::readback("oom_score_adj", score, found)) }
 }
