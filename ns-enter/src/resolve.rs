@@ -236,7 +236,7 @@ fn sysctls(
                 "it is given a second time, by its own name",
             ));
         }
-        sysctls.push(Sysctl { path, value: value.clone() });
+        sysctls.push(Sysctl { key: key.clone(), path, value: value.clone() });
     }
     Ok(sysctls)
 }

@@ -9,6 +9,8 @@ use std::os::fd::BorrowedFd;
 /// One to set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sysctl {
+    /// As the user wrote it.
+    pub(crate) key: String,
     /// Below /proc.
     pub(crate) path: String,
     /// What is written.
@@ -56,7 +58,9 @@ fn path(key: &str) -> String {
 
 /// Writes it and reads it back, where it can be read.
 pub(crate) fn set(proc: BorrowedFd<'_>, sysctl: &Sysctl) -> Result<()> {
-    proc::write_at(proc, &sysctl.path, sysctl.value.as_bytes())?;
+    let doing = || format!("set {} to {}", sysctl.key, sysctl.value.trim_end());
+    proc::write_at(proc, &sysctl.path, sysctl.value.as_bytes())
+        .map_err(|error| Error { doing: doing(), ..error })?;
     let found = match proc::read_at(proc, &sysctl.path) {
         // A few, as net.ipv4.route.flush, can only be written, by root too.
         Err(error) if error.errno() == Some(nix::errno::Errno::EACCES) => return Ok(()),
@@ -66,7 +70,7 @@ pub(crate) fn set(proc: BorrowedFd<'_>, sysctl: &Sysctl) -> Result<()> {
     if same(&sysctl.value, &found) {
         return Ok(());
     }
-    Err(Error::readback(&sysctl.path, sysctl.value.trim(), found.trim()))
+    Err(Error::readback(&sysctl.key, sysctl.value.trim(), found.trim()))
 }
 
 /// The kernel puts tabs between numbers and writes them in decimal, and lists of ports in its own order.

@@ -227,6 +227,8 @@ fn the_supervisor_holds_nothing_open() {
         return;
     }
     let target = target::Target::new("-p");
+    // Before Linux 5.9 only what the chain knows of is closed.
+    let closes_all = shell("$PROBE try-syscall close_range").run().stdout != "ENOSYS\n";
     let (etc, joined) = (|| std::fs::File::open("/etc").expect("it opens"), format!("-t {} -p", target.pid));
     for line in FORKS.iter().copied().chain([joined.as_str()]) {
         let (read, write) =
@@ -234,7 +236,8 @@ fn the_supervisor_holds_nothing_open() {
         let (status, told) =
             rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("a pipe can be made");
         let run = tool("ns-enter").args(line.split_whitespace()).args(["--keep-fd", "7", "--status-fd", "9"]);
-        let run = run.fd(write, 7).fd(told, 9).fd(etc(), 11);
+        let run = run.fd(write, 7).fd(told, 9);
+        let run = if closes_all { run.fd(etc(), 11) } else { run };
         let mut running = run.command(["bash", "-c", "exec 7>&-; echo ready; exec sleep 60"]).spawn();
         assert_eq!(running.line(), "ready");
         for (what, end) in [("kept", read), ("status", status)] {
