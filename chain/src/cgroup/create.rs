@@ -138,8 +138,17 @@ fn enable(parent: BorrowedFd<'_>, needed: &[&str], path: &Bytes) -> Result<()> {
         return Ok(());
     }
     let all = missing.iter().map(|c| format!("+{c}")).collect::<Vec<_>>().join(" ");
-    if write_at(parent, "cgroup.subtree_control", &all).is_ok() {
-        return Ok(());
+    let refused = match write_at(parent, "cgroup.subtree_control", &all) {
+        Ok(()) => return Ok(()),
+        Err(e) => e,
+    };
+    // A group that holds processes may give some controllers all the same, and with them it would become a threaded
+    // domain, whose children take no process.
+    if refused == rustix::io::Errno::BUSY && !words("cgroup.procs")?.is_empty() {
+        let Some(controller) = missing.iter().find(|c| needed.contains(*c)) else { return Ok(()) };
+        let doing = format!("limit {controller} in the cgroup {path}");
+        let call = format_args!("write(cgroup.subtree_control, {all})");
+        return Err(explain_enable(Error::call(doing, call, refused), parent, path));
     }
     // It is all or nothing in one write, so one by one.
     for controller in missing {
