@@ -15,6 +15,7 @@ use std::path::Path;
 /// Puts flags on top of a config's share, or of nothing.
 pub(crate) fn from_flags(args: &Args, mut spec: RootfsPrep, _files: &Files<'_>) -> Result<RootfsPrep> {
     sources_absolute(&mut spec)?;
+    callers_terminal(&mut spec);
     let defaults = args.root.is_some() && spec.root.is_none() && !args.no_defaults;
     if let Some(root) = &args.root {
         let readonly = spec.root.take().is_some_and(|root| root.readonly);
@@ -52,6 +53,16 @@ pub(crate) fn from_flags(args: &Args, mut spec: RootfsPrep, _files: &Files<'_>) 
     }
     spec.no_pivot |= args.no_pivot;
     Ok(spec)
+}
+
+/// A terminal of the container's own wants somebody at its other end, and a shell has one to give already.
+fn callers_terminal(spec: &mut RootfsPrep) {
+    if std::mem::take(&mut spec.terminal) {
+        spec.console_size = None;
+        let text =
+            "process.terminal: the command has this shell's standard fds; only runner makes a terminal";
+        chain::report::warn("rootfs-prep", text);
+    }
 }
 
 /// The share of a config names paths of the bundle, which may itself have been named from here.
@@ -142,7 +153,7 @@ impl Added {
 
     /// A mount that hides what an earlier flag asked for was not meant.
     fn push(&mut self, mount: Mount, words: &str) -> Result<()> {
-        if !matches!(mount.kind.as_deref(), Some("dir" | "symlink")) {
+        if !matches!(mount.kind.as_deref(), Some("dir" | "symlink")) && !is_remount(&mount) {
             let hidden = self.mounts.iter().zip(&self.words).find(|(earlier, _)| {
                 let folder =
                     earlier.kind.as_deref() == Some("dir") && earlier.destination == mount.destination;
@@ -175,6 +186,10 @@ impl Added {
         spec.devices.extend(defaults::devices(at));
         Ok(())
     }
+}
+
+fn is_remount(mount: &Mount) -> bool {
+    mount.options.iter().any(|o| o == "remount")
 }
 
 fn plain(kind: &str, source: Option<Bytes>, destination: Bytes) -> Mount {
@@ -219,9 +234,12 @@ fn any(value: &OsStr, words: &str) -> Result<Mount> {
     if mount.destination.0.is_empty() {
         return Err(wrong("target= is missing"));
     }
+    if is_remount(&mount) {
+        return Ok(mount);
+    }
     let bind =
         mount.kind.as_deref() == Some("bind") || mount.options.iter().any(|o| o == "bind" || o == "rbind");
-    if !bind && mount.kind.is_none() && !mount.options.iter().any(|o| o == "remount") {
+    if !bind && mount.kind.is_none() {
         return Err(wrong("type= is missing"));
     }
     if bind {
@@ -373,6 +391,9 @@ mod tests {
             (tmpfs.kind.as_deref(), tmpfs.options),
             (Some("tmpfs"), vec!["size=1m".to_string(), "nosuid".into()])
         );
+        for again in ["target=/t,remount,ro", "target=/t,remount,bind,ro"] {
+            layer(&format!("--tmpfs /t --mount {again}")).unwrap();
+        }
         for bad in ["type=bind,target=/b", "type=tmpfs", "target=/x", ""] {
             assert!(of(bad).is_err(), "{bad}");
         }

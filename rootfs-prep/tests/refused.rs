@@ -250,11 +250,14 @@ fn mounts_on_and_in_proc() {
 /// Whoever holds the other end of a terminal must be there before one is made.
 #[test]
 fn a_terminal_without_a_runner() {
+    if !requires::root() {
+        return;
+    }
     let root = rootfs();
-    let config = root.config(
-        &json!({"ociVersion": "1.0.2", "root": {"path": "rootfs"}, "process": {"args": ["x"], "cwd": "/",
-        "user": {}, "terminal": true}}),
-    );
-    let run = prep(["--oci", config.to_str().unwrap()]).command(["/bin/echo", "ran"]).run();
-    run.refuses(125, "only `runner` is");
+    let spaces = json!({"tool": "ns-enter", "spec": {"namespaces": [{"type": "mount"}]}});
+    let layer = json!({"tool": "rootfs-prep", "spec": {"root": {"path": root.path()}, "terminal": true}});
+    let plan = format!("{{\"catena\":1,\"layers\":[{spaces},{layer}],\"complete\":true}}");
+    let plan = root.file("plan", plan);
+    let run = tool("cap-drop").args(["--all", "--plan"]).arg(plan).command(["/bin/echo", "ran"]);
+    run.run().refuses(125, "cannot give the container a terminal: nobody is there to hold its other end");
 }
