@@ -4,7 +4,7 @@
 
 mod counter;
 
-use catena_tests::{Output, Running, TempDir, Tool, requires, shell, tool};
+use catena_tests::{Output, Running, TempDir, Tool, recipe, requires, shell, tool};
 use counter::{Counter, in_lane, processes_with, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -281,6 +281,19 @@ fn at_the_end_of_a_chain_the_tree_comes_back_under_its_limit() {
     running.wait().exits(128 + 9);
     assert_eq!(limit.trim(), (100 << 20).to_string());
     wait_for("the cgroup is gone", || !group.exists());
+}
+
+#[test]
+fn the_recipe_works_as_it_stands() {
+    if !in_lane() || !requires::cgroup_v1("memory") {
+        return;
+    }
+    let dir = TempDir::new();
+    // The last command of the recipe ends the restored tree; with it goes everything that the recipe started.
+    let lines = recipe("A process tree, stopped here and continued there");
+    let out = shell(&format!("set -e\n{lines}\nwait %2 || test $? = 143")).cwd(&dir).run();
+    assert!(out.succeeds().stdout.contains("works on this kernel"), "{out:?}");
+    assert!(dir.join("images/inventory.img").exists(), "{out:?}");
 }
 
 /// Namespaces of its own, a root of its own, a bind mount from outside, all known from its config.json.

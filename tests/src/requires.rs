@@ -65,6 +65,11 @@ pub fn cgroup_v2_controller(controller: &str) -> bool {
     )
 }
 
+/// A cgroup controller of either version, which root may use.
+pub fn controller(name: &str) -> bool {
+    root() && (cgroup_mount(name).is_some() || cgroup_v2_controller(name))
+}
+
 /// A program in PATH.
 pub fn command(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -62,7 +62,7 @@ fn every_pair_out_of_order_is_refused_in_the_pipe_form() {
 /// Every choice of links, in order, makes a process; without a mount namespace of its own, rootfs-prep refuses.
 #[test]
 fn every_choice_in_order_works_in_both_forms() {
-    if !requires::cgroup_v1("memory") {
+    if !requires::controller("memory") {
         return;
     }
     let root = rootfs();

@@ -64,7 +64,7 @@ fn killing_the_front_at_any_moment_kills_the_tree() {
 /// the killed supervisor leaves for `cg-apply --rm`.
 #[test]
 fn killing_a_supervisor_of_a_cgroup_kills_the_command() {
-    if !requires::cgroup_v1("memory") {
+    if !requires::controller("memory") {
         return;
     }
     let chain = "cg-apply --cgroup /catena-test-killed -m 512M -- cap-drop --all -- ";
@@ -185,7 +185,7 @@ fn control_c_comes_once() {
 /// ^Z in an interactive shell stops what is supervised and its supervisor, and `fg` wakes both.
 #[test]
 fn control_z_and_fg_work() {
-    if !requires::cgroup_v1("memory") || !requires::command("script") {
+    if !requires::controller("memory") || !requires::command("script") {
         return;
     }
     let typing = "(sleep 1; echo 'cg-apply -m 512M -- sleep 1'; sleep 0.7; printf '\\032'; sleep 0.5; \
