@@ -44,8 +44,9 @@ pub(crate) fn set(mount: BorrowedFd<'_>, attrs: &Attrs, recursive: bool, doing: 
     remount(mount, top, attrs, doing)?;
     if recursive {
         for below in all_below(top, &all) {
-            let fd = reach(mount, top, below, doing)?;
-            remount(fd.as_fd(), below, attrs, doing)?;
+            if let Some(fd) = reach(mount, top, below, doing)? {
+                remount(fd.as_fd(), below, attrs, doing)?;
+            }
         }
     }
     Ok(())
@@ -138,21 +139,18 @@ fn all_below<'a>(top: &MountInfo, all: &'a [MountInfo]) -> Vec<&'a MountInfo> {
     found
 }
 
-/// A mount below `top`, by a path from there. One that another covers cannot be reached, and must not be passed over:
-/// it shows again when the cover goes.
-fn reach(top: BorrowedFd<'_>, on: &MountInfo, below: &MountInfo, doing: &str) -> Result<OwnedFd> {
+/// A mount below `top`, by a path from there; None if another one covers it. That loses nothing: who may take the cover
+/// off may change the flags as well, for both want CAP_SYS_ADMIN where the mount namespace belongs.
+fn reach(top: BorrowedFd<'_>, on: &MountInfo, below: &MountInfo, doing: &str) -> Result<Option<OwnedFd>> {
     let above = if on.target.0 == b"/" { &[][..] } else { on.target.0.as_slice() };
     let path = Bytes(below.target.0.strip_prefix(above).unwrap_or(&below.target.0).to_vec());
-    let fd = inside(top, &path).cannot(doing, format_args!("openat({})", below.target))?;
-    if mount_id(fd.as_fd()).cannot(doing, "statx(STATX_MNT_ID)")? != below.id {
-        let detail = format_args!(
-            "{} is covered by another mount, and this kernel has no mount_setattr",
-            below.target
-        )
-        .to_string();
-        return Err(Error::new(Class::Unsupported, doing, detail));
-    }
-    Ok(fd)
+    let fd = match inside(top, &path) {
+        Ok(fd) => fd,
+        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Ok(None),
+        Err(e) => return Err(Error::call(doing, format_args!("openat({})", below.target), e)),
+    };
+    let found = mount_id(fd.as_fd()).cannot(doing, "statx(STATX_MNT_ID)")?;
+    Ok((found == below.id).then_some(fd))
 }
 
 /// mount(2) takes a path. From the mount's own root that is `.`; to a file it leads by /proc, which must be one.

@@ -141,15 +141,17 @@ pub(crate) fn prove(fd: &OwnedFd, node: &Node) -> Result<()> {
     Err(Error::new(Class::Conflict, wish(node), detail))
 }
 
-/// The host's node of the same name and number.
+/// The host's node of the same path and number, or of the same name in its /dev.
 fn bind(place: &mut Place, node: &Node) -> Result<()> {
     let (doing, path) = (wish(node), &node.path);
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let host = openat(CWD, path.as_path(), flags, Mode::empty())
-        .cannot(&doing, format_args!("open({path})"))
-        .map_err(|e| {
-            e.why("devices cannot be made here, so the host's own would be bound, and it has none")
-        })?;
+    let open = |path: &Bytes| {
+        openat(CWD, path.as_path(), flags, Mode::empty()).cannot(&doing, format_args!("open({path})"))
+    };
+    let name = path.0.rsplit(|b| *b == b'/').next().unwrap_or_default();
+    let host = open(path).or_else(|_| open(&Bytes([b"/dev/", name].concat()))).map_err(|e| {
+        e.why("devices cannot be made here, so the host's own would be bound, and it has none")
+    })?;
     prove(&host, node)?;
     let mount = clone(host.as_fd(), &Bytes::default(), false, &doing)?;
     let (target, _) = place.root.make(path, Make::File).cannot(&doing, format_args!("openat2({path})"))?;
