@@ -107,13 +107,8 @@ fn a_relative_name_is_from_the_callers_own_group() {
         let expected = if controllers.is_empty() { outer.below(inner) } else { outer.below("own/relative") };
         assert_eq!(line_of(&seen, &controllers), expected);
     }
-    group_is_gone(&outer);
+    outer.expect_gone();
     leftovers.check();
-}
-
-#[track_caller]
-fn group_is_gone(group: &Group) {
-    group.expect_gone();
 }
 
 #[test]

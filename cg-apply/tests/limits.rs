@@ -36,8 +36,12 @@ fn files(name: &str, args: &[&str], v1: &[(&str, &str)], v2: &[(&str, &str)]) {
     });
     // What the receipt says is what the kernel said.
     assert_eq!((&receipt["verified"], &receipt["degraded"]), (&json!(true), &Value::Null), "{receipt:#}");
-    let said: Vec<&str> =
-        receipt["applied"]["limits"].as_object().unwrap().values().filter_map(Value::as_str).collect();
+    let said: Vec<&str> = receipt["applied"]["limits"]
+        .as_object()
+        .expect("limits by field")
+        .values()
+        .filter_map(Value::as_str)
+        .collect();
     for value in said {
         assert!(expected.iter().any(|(_, v)| *v == value), "{value} of {receipt:#}");
     }

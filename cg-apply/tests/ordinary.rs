@@ -20,11 +20,11 @@ fn run(group: &Group, line: &str) -> Output {
 }
 
 fn give(dir: &Path) {
-    chown(dir, Some(ID), Some(ID)).unwrap();
+    chown(dir, Some(ID), Some(ID)).expect("root may give it away");
     for file in ["cgroup.procs", "tasks", "cgroup.subtree_control", "cgroup.threads"] {
         let path = dir.join(file);
         if path.exists() {
-            chown(path, Some(ID), Some(ID)).unwrap();
+            chown(path, Some(ID), Some(ID)).expect("root may give it away");
         }
     }
 }

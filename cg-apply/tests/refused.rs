@@ -157,8 +157,11 @@ fn a_plan_that_asks_for_what_is_unknown() {
         (r#"{"try":["resources.memroy"]}"#, "unknown field 'resources.memroy'"),
         (r#"{"keep":"yes"}"#, "keep"),
     ] {
-        let out =
-            tool("cap-drop").args(["--all", "--plan"]).arg(plan(&dir, spec)).command(["echo", "ran"]).run();
+        let out = tool("cap-drop")
+            .args(["--all", "--try", "bounding", "--plan"])
+            .arg(plan(&dir, spec))
+            .command(["echo", "ran"])
+            .run();
         out.refuses(125, text);
     }
     leftovers.check();
