@@ -78,7 +78,7 @@ fn explained(error: Error, context: &OwnedFd) -> Error {
     match rustix::io::read(context, &mut buffer) {
         Ok(n) if n > 2 => {
             let text = String::from_utf8_lossy(&buffer[2..n]);
-            error.why(text.trim().escape_debug())
+            error.why(text.trim().replace(char::is_control, " "))
         }
         _ => error,
     }

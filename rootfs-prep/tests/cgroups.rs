@@ -8,7 +8,7 @@ use common::behind;
 fn with(namespaces: &str, more: &[&str]) -> Probe {
     let root = rootfs();
     let path = root.path();
-    let args = ["--root", path.to_str().unwrap(), "--cgroup", "/sys/fs/cgroup"];
+    let args = ["--root", path.to_str().expect("text"), "--cgroup", "/sys/fs/cgroup"];
     behind(namespaces, args.iter().chain(more)).probe_at("/probe")
 }
 

@@ -10,7 +10,7 @@ const DEFAULT: [(&str, u32, u32); 6] =
 
 #[track_caller]
 fn expect_defaults(p: &Probe) {
-    let dev = p.dev.as_ref().unwrap();
+    let dev = p.dev.as_ref().expect("/dev can be listed");
     for (name, major, minor) in DEFAULT {
         let found = &dev[name];
         assert_eq!(
