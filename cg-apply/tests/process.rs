@@ -40,7 +40,8 @@ fn a_low_limit_hits_the_command_and_no_link() {
         tool("cg-apply").args(["--rlimit", "nofile=3"]).then("cap-drop", ["--all", "--try", "bounding"]);
     run.verb(["open", "/dev/null"]).run().fails(1, "").stdout_is("EMFILE\n");
     let run = tool("cg-apply").args(["--rlimit", "fsize=0"]).then("cap-drop", ["--all", "--try", "bounding"]);
-    assert_eq!(run.verb(["ran"]).run().succeeds().stdout, "RAN\n");
+    let out = run.verb(["ran"]).run();
+    assert_eq!((out.status, out.stdout.as_str()), (0, "RAN\n"), "{out:?}");
 }
 
 trait Stdout {
