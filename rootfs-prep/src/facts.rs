@@ -3,7 +3,7 @@
 
 use chain::name::ToolName;
 use chain::oci::NamespaceKind;
-use chain::proc::{mounts, namespace};
+use chain::proc::{mounts, namespace, read, status_field};
 use chain::spec::RootfsPrep;
 use chain::state::State;
 use chain::{Class, Error, Result};
@@ -64,6 +64,8 @@ struct Lives {
     /// That of the first process, and of the first kernel thread, that /proc shows. None: it may not be looked at,
     /// which also happens to root (of one who holds more capabilities), so it is no proof of anything.
     first: [Option<u64>; 2],
+    /// That of the process that started this one, as far as /proc shows it.
+    starter: Option<u64>,
     /// What ns-enter says to have made or joined.
     entered: Option<u64>,
     root_is_shared: bool,
@@ -91,6 +93,11 @@ impl Lives {
                 "the first process lives in this mount namespace: every mount would be its own as well",
             );
         }
+        if self.starter == Some(self.own) {
+            return wrong(
+                "who started this lives in this mount namespace: every mount would be its own as well",
+            );
+        }
         if self.root_is_shared {
             return wrong("the root mount is shared: every mount would spread to the host");
         }
@@ -105,7 +112,18 @@ pub(crate) fn own_mount_namespace(state: &State) -> Result<()> {
     let first = ["1", "2"].map(|who| namespace(who, NamespaceKind::Mount).ok());
     let root_is_shared = mounts()?.iter().rev().find(|m| m.target.0 == b"/").is_some_and(shared);
     let (own, entered) = (namespace("self", NamespaceKind::Mount)?, receipt(state, NamespaceKind::Mount));
-    Lives { own, first, entered, root_is_shared }.judge()
+    Lives { own, first, starter: starter(), entered, root_is_shared }.judge()
+}
+
+/// The mount namespace of the parent. The first process of a pid namespace was forked by who has to wait for it, one
+/// that came into the new mount namespace only to do so (`unshare -mpf`): then it is that one's parent.
+fn starter() -> Option<u64> {
+    let parent = |who: &str| status_field(&read(&format!("/proc/{who}/status")).ok()?, "PPid");
+    let mut who = parent("self")?;
+    if std::process::id() == 1 {
+        who = parent(&who)?;
+    }
+    namespace(&who, NamespaceKind::Mount).ok()
 }
 
 #[cfg(test)]
@@ -113,7 +131,8 @@ mod tests {
     use super::*;
 
     const MADE: u64 = 4_026_532_300;
-    const NEW: Lives = Lives { own: MADE, first: [None, None], entered: None, root_is_shared: false };
+    const NEW: Lives =
+        Lives { own: MADE, first: [None, None], starter: None, entered: None, root_is_shared: false };
 
     #[test]
     fn the_hosts_namespace_is_refused_even_where_the_first_process_may_not_be_looked_at() {
@@ -136,6 +155,9 @@ mod tests {
         Lives { entered: Some(MADE + 1), ..init }.judge().unwrap_err();
         Lives { first: [None, Some(MADE)], ..NEW }.judge().unwrap_err();
         Lives { root_is_shared: true, ..NEW }.judge().unwrap_err();
+        Lives { starter: Some(MADE), ..NEW }.judge().unwrap_err();
+        Lives { starter: Some(MADE + 1), ..NEW }.judge().unwrap();
+        Lives { starter: Some(MADE), entered: Some(MADE), ..NEW }.judge().unwrap();
         Lives { first: [Some(MADE - 1), Some(MADE - 1)], ..NEW }.judge().unwrap();
     }
 }

@@ -89,9 +89,9 @@ fn shared_host(dir: &TempDir, line: &str) -> Output {
 fn volume() -> TempDir {
     let dir = TempDir::new();
     for name in ["vol", "rootfs", "rootfs/bin", "rootfs/mnt", "rootfs/proc", "rootfs/tmp"] {
-        std::fs::create_dir(dir.join(name)).unwrap();
+        std::fs::create_dir(dir.join(name)).expect("a folder can be made");
     }
-    std::fs::copy("/bin/busybox", dir.join("rootfs/bin/sh")).unwrap();
+    std::fs::copy("/bin/busybox", dir.join("rootfs/bin/sh")).expect("a file can be copied");
     dir
 }
 
@@ -135,7 +135,7 @@ fn with_rshared_nothing_of_the_root_itself_spreads() {
 fn root_propagation(kind: &str) -> Vec<String> {
     let root = rootfs();
     let p = bare(&root, &["--propagation", kind, "--proc", "/proc"]).probe_at("/probe");
-    p.mount_at("/").unwrap().propagation.clone()
+    p.mount_at("/").expect("the root is mounted").propagation.clone()
 }
 
 #[test]

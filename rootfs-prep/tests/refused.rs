@@ -59,6 +59,29 @@ fn behind_namespaces_that_are_not_the_mount_namespace() {
     assert!(out.stderr.contains("try: "), "{out:?}");
 }
 
+/// One that somebody made for himself: a pivot would take his root away from him.
+#[test]
+fn in_a_mount_namespace_that_the_caller_lives_in() {
+    if !requires::root() {
+        return;
+    }
+    let root = rootfs();
+    let before = tree(&root.path());
+    let names = "ls -d /etc /proc/self";
+    for prep in ["rootfs-prep", "ns-enter -pniu -- rootfs-prep", "unshare -n rootfs-prep"] {
+        let inner = format!("{prep} --root rootfs -- echo ran; R=$?; {names} >seen || exit 9; exit $R");
+        let line = format!("exec unshare -m --propagation private bash -c '{inner}'");
+        shell(&line).cwd(root.parent()).run().refuses(125, "who started this lives in this mount namespace");
+    }
+    assert_eq!(tree(&root.path()), before);
+    // Who only waits for it does not mind.
+    for space in ["unshare -m", "unshare -mpf", "unshare -mpf --propagation slave ns-enter -n --"] {
+        let line = format!("exec {space} rootfs-prep --root rootfs -- /bin/echo ran");
+        let out = shell(&line).cwd(root.parent()).run();
+        assert_eq!(out.succeeds().stdout, "ran\n", "{space}");
+    }
+}
+
 /// A namespace of one's own whose root is shared spreads every mount to where it came from.
 #[test]
 fn in_a_namespace_whose_mounts_spread() {
