@@ -81,8 +81,26 @@ fn first_fd(got: &nix::sys::socket::RecvMsg<'_, '_, ()>) -> Result<Option<OwnedF
 
 /// Sends an error; false when nobody is there to hear it.
 pub(crate) fn send_error(socket: RawFd, tool: &str, error: &Error) -> bool {
-    let message = Message::Error { tool: tool.to_string(), error: Box::new(error.clone()) };
+    let message = Message::Error { tool: tool.to_string(), error: Box::new(clipped(error)) };
     crate::sys::fd::borrow(socket).is_ok_and(|fd| send(fd, &message, None).is_ok())
+}
+
+/// What [`receive`] has room for, even if every byte of it becomes an escape of six: a config can name a path of any
+/// length, and an error that does not arrive whole says nothing.
+fn clipped(error: &Error) -> Error {
+    const TEXT_MAX: usize = 2000;
+    let clip = |text: &String| match text.len() {
+        0..=TEXT_MAX => text.clone(),
+        _ => format!("{}…", &text[..text.floor_char_boundary(TEXT_MAX)]),
+    };
+    Error {
+        doing: clip(&error.doing),
+        call: error.call.as_ref().map(clip),
+        detail: error.detail.as_ref().map(clip),
+        why: error.why.as_ref().map(clip),
+        cure: error.cure.as_ref().map(clip),
+        ..error.clone()
+    }
 }
 
 /// The container's side of the start gate: waits until `runner start` connects to `gate` and asks. The connection
@@ -98,6 +116,28 @@ pub fn wait_at_gate(gate: BorrowedFd<'_>) -> Result<OwnedFd> {
         // Whoever connects and says nothing, or goes away again, did not start us.
         if matches!(receive(std::os::fd::AsFd::as_fd(&connection)), Ok(Some((Message::Go, _)))) {
             return Ok(connection);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn an_error_of_any_length_arrives() {
+        use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+        let (here, there) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        for long in ["\u{1}".repeat(100_000), "é".repeat(100_000)] {
+            let error = Error::call(&long, &long, nix::errno::Errno::ENAMETOOLONG).why(&long).cure(&long);
+            assert!(send_error(here.as_raw_fd(), "x", &error));
+            let Some((Message::Error { error, .. }, None)) = receive(there.as_fd()).unwrap() else {
+                panic!()
+            };
+            assert_eq!(error.errno(), Some(nix::errno::Errno::ENAMETOOLONG));
+            assert!(long.starts_with(error.doing.trim_end_matches('…')) && error.doing.len() > 1900);
         }
     }
 }
