@@ -231,6 +231,14 @@ impl Container {
     }
 }
 
+/// Is there anything of this name? Not by access(2): to look at a link itself it wants faccessat2, of Linux 5.8.
+pub(crate) fn is_there(root: std::os::fd::BorrowedFd<'_>, name: &str) -> Result<bool> {
+    match rustix::fs::statat(root, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => Ok(false),
+        other => other.map(|_| true).cannot("look into the state", format_args!("fstatat({name})")),
+    }
+}
+
 /// Removes a container's folder and the files in it; there are no folders in it.
 pub(crate) fn remove_folder(root: std::os::fd::BorrowedFd<'_>, name: &str, doing: &str) -> Result<()> {
     let dir = match open_dir(root, Path::new(name)) {
@@ -275,7 +283,7 @@ impl Draft {
     /// Makes the folder.
     pub(crate) fn make(root: OwnedFd, id: &str) -> Result<Draft> {
         let doing = format!("make the container {id}");
-        if rustix::fs::accessat(&root, id, rustix::fs::Access::EXISTS, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+        if is_there(root.as_fd(), id)? {
             return Err(exists(id));
         }
         let name = Draft::name(id);

@@ -2,7 +2,7 @@
 //! its end, whether it failed or was killed at any moment. It cleans up the same way for both, so the rare case is
 //! tested by the common one.
 
-use crate::container::{Draft, remove_folder};
+use crate::container::{Draft, is_there, remove_folder};
 use chain::bytes::Bytes;
 use chain::meet::{self, Message};
 use chain::state::Receipt;
@@ -11,7 +11,6 @@ use chain::{Cannot, Result};
 use nix::errno::Errno;
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
-use rustix::fs::{Access, AtFlags, accessat};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -113,7 +112,7 @@ fn watch(root: BorrowedFd<'_>, draft: &str, cgroup: &Bytes, socket: BorrowedFd<'
         }
     }
     // No draft: nothing was made yet, or the container is whole and waits for the runner's word.
-    if accessat(root, draft, Access::EXISTS, AtFlags::SYMLINK_NOFOLLOW).is_err() {
+    if !is_there(root, draft)? {
         return chain.map_or(Ok(()), |chain| let_go_on(chain.as_fd()));
     }
     unmake(root, draft, process, cgroups, cgroup)

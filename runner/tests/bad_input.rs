@@ -1,4 +1,5 @@
 //! Bad input: one clear line, status 1, nothing left behind, and the command never runs.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
 

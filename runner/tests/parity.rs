@@ -1,5 +1,6 @@
 //! The process that `runner run` makes of a `runc spec` bundle is the process that `runc run` makes of it: field by
 //! field, on the same machine, on hybrid cgroups and in a pure v2 view.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
 

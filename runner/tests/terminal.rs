@@ -1,4 +1,5 @@
 //! Terminals: in the foreground through a real terminal of script(1), and over a console socket.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
 

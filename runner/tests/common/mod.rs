@@ -1,5 +1,6 @@
 //! A bundle and a state folder for one test.
 #![allow(dead_code, unreachable_pub, reason = "each test file takes it in as a module and uses its part")]
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use catena_tests::{Output, TempDir, TempRootfs, Tool, rootfs, shell, tool};
 use serde_json::{Value, json};
