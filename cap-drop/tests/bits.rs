@@ -209,6 +209,31 @@ fn names_that_no_keyring_has() {
     cap_drop("--keyring x --no-keyring").verb(["ran"]).run().refuses(125, "exclude each other");
 }
 
+/// Written through a procfs of our own, whatever is mounted over /proc (CVE-2019-16884, CVE-2025-52881).
+#[test]
+fn a_proc_that_is_covered_does_not_take_the_label() {
+    if !requires::root() {
+        return;
+    }
+    let dir = TempDir::new();
+    let fake = dir.file("exec", "");
+    for cover in [
+        format!("mount --bind {} /proc/$$/attr/exec", fake.display()),
+        format!(
+            "mount -t tmpfs t /proc && mkdir -p /proc/self/attr && cp {} /proc/self/attr/",
+            fake.display()
+        ),
+        format!("mount --bind {} /proc/$$/attr", dir.path().display()),
+    ] {
+        for label in ["--selinux-label no:such:label:s0", "--apparmor-profile catena-no-such"] {
+            let inner = format!("{cover} && exec cap-drop -N --umask 022 {label} -- $PROBE ran");
+            let out = shell(&format!("exec unshare -m --propagation private sh -c '{inner}'")).run();
+            out.refuses(125, "cannot set the ");
+            assert_eq!(std::fs::read_to_string(&fake).unwrap(), "", "{cover}");
+        }
+    }
+}
+
 /// A label that is not taken must not leave the command without one.
 #[test]
 fn a_label_that_nobody_takes_is_refused() {
