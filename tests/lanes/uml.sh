@@ -45,7 +45,12 @@ cat >"$job/init" <<'INIT'
     mkdir -p /dev/pts /dev/shm /dev/mqueue
     mount -t devpts -o newinstance,ptmxmode=0666 devpts /dev/pts
     mount -t mqueue mqueue /dev/mqueue
+    # A checkout below one of the folders that the tmpfs will cover is lifted over it.
+    checkout=$(cat "$(dirname "$0")/checkout")
+    mkdir /dev/checkout && mount --bind "$checkout" /dev/checkout
     for folder in /dev/shm /run /tmp /var/tmp; do mount -t tmpfs -o mode=1777 tmpfs "$folder"; done
+    [ -d "$checkout" ] || { mkdir -p "$checkout" && mount --bind /dev/checkout "$checkout"; }
+    umount /dev/checkout && rmdir /dev/checkout
     ln -sf pts/ptmx /dev/ptmx
     ln -s /proc/self/fd /dev/fd
     ln -s fd/0 /dev/stdin; ln -s fd/1 /dev/stdout; ln -s fd/2 /dev/stderr
@@ -80,6 +85,7 @@ INIT
     echo
 } >"$job/job"
 chmod +x "$job/init"
+readlink -f "$here/../.." >"$job/checkout"
 
 # A pid namespace of its own: the guest's processes are processes here, and they end with it, whatever happens. Each of
 # the programs around it dies with the one before, so that the guest does not outlive this script either.
