@@ -5,7 +5,7 @@ set -eu
 . "$(dirname "$0")/env.sh"
 
 build='gcc libc6-dev make git libseccomp-dev'
-demo='busybox-static'
+demo='busybox-static jq procps'
 test='busybox-static jq iproute2 passwd libcap2-bin strace util-linux procps uidmap runc crun bubblewrap mmdebstrap user-mode-linux'
 bench='busybox-static jq runc crun bubblewrap hyperfine'
 lint='shellcheck'
