@@ -47,7 +47,7 @@ fn unified(place: &mut Place, step: &MountStep, source: Option<&Bytes>) -> Resul
     }
 }
 
-/// A tmpfs with each v1 hierarchy in it: as it is seen from a cgroup namespace, or bound from the caller's own group.
+/// A tmpfs, writable as runc's whatever is asked of the hierarchies, with each v1 hierarchy in it: as it is seen from a cgroup namespace, or bound from the caller's own group.
 fn hierarchies(place: &mut Place, step: &MountStep) -> Result<()> {
     let found = Hierarchies::detect()?;
     let v1: Vec<&Hierarchy> = found.all.iter().filter(|h| h.version == Version::V1).collect();
@@ -55,12 +55,10 @@ fn hierarchies(place: &mut Place, step: &MountStep) -> Result<()> {
         return Err(Error::new(Class::Unsupported, wish(step), "no cgroup file system is mounted here"));
     }
     let words = |list: &[&str]| options::parse(&list.iter().map(ToString::to_string).collect::<Vec<_>>());
-    let mut base = Options {
+    let base = Options {
         propagation: step.options.propagation.clone(),
         ..words(&["nosuid", "nodev", "noexec", "mode=755"])
     };
-    // When all is in it: a file system of ours may be read-only as a whole.
-    base.attrs.set |= step.options.attrs.set & chain::sys::mount::attr::RDONLY;
     let tmpfs = What::Fs { kind: "tmpfs".into(), source: Some("tmpfs".into()) };
     one(place, &MountStep { at: step.at.clone(), what: tmpfs, options: base, attempt: false })?;
     let own_namespace = facts::new_cgroup_namespace();
@@ -75,7 +73,8 @@ fn hierarchies(place: &mut Place, step: &MountStep) -> Result<()> {
             if own_namespace { fresh(hierarchy, at, step) } else { own_group(hierarchy, at, step)? };
         one(place, &one_step)?;
         if hierarchy.controllers.len() > 1 {
-            for controller in &hierarchy.controllers {
+            // The folder may have the name of one of them, and a named hierarchy has no controller by its name.
+            for controller in hierarchy.controllers.iter().filter(|c| **c != name && !c.contains('=')) {
                 devices::link(place, &join(&step.at, controller), &Bytes::from(name.as_str()))?;
             }
         }

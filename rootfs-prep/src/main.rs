@@ -25,6 +25,7 @@ mod root;
 mod show;
 mod steps;
 mod terminal;
+mod values;
 mod verify;
 
 use chain::link::Begun;
