@@ -199,12 +199,15 @@ fn without_capabilities_in_the_config() {
 #[test]
 fn with_a_writable_root_binds_and_devices() {
     if ready() {
+        // Not of the host's root, which may be read-only: runc takes that flag away where it sets another.
+        let dir = TempDir::new();
+        let file = dir.file("hostname", "bound");
         same(View::Native, |config| {
             config["root"]["readonly"] = json!(false);
             let mounts = config["mounts"].as_array_mut().unwrap();
             mounts.push(json!({"destination": "/mnt", "type": "bind", "source": "/usr", "options": ["rbind", "ro", "rprivate"]}));
             mounts.push(json!({"destination": "/new/dir", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "noexec", "size=1m"]}));
-            mounts.push(json!({"destination": "/etc/hostname", "type": "bind", "source": "/etc/hostname", "options": ["bind", "nodev"]}));
+            mounts.push(json!({"destination": "/etc/hostname", "type": "bind", "source": file, "options": ["bind", "nodev"]}));
             config["linux"]["devices"] = json!([
                 {"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 438, "uid": 0, "gid": 5}
             ]);
