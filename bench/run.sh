@@ -29,7 +29,10 @@ clean_up() {
     # What a runtime that was killed in the middle left: processes first, then their groups, the deepest first.
     find /sys/fs/cgroup -depth -type d \( -name "$id*" -o -path "$mine*" \) 2>/dev/null | while read -r group; do
         echo 1 >"$group/cgroup.kill" 2>/dev/null || :
-        for _ in 1 2 3 4 5; do rmdir "$group" 2>/dev/null && break || sleep 0.1; done
+        for _ in 1 2 3 4 5; do
+            if rmdir "$group" 2>/dev/null; then break; fi
+            sleep 0.1
+        done
     done
     rm -rf "$work"
 }

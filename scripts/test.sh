@@ -7,6 +7,7 @@
 #
 # With CI=true a lane that cannot run is a failure, and so is a test that skips for a reason which .ci/may-skip does
 # not have.
+# shellcheck disable=SC2317  # lanes are called by name
 set -u
 . "$(dirname "$0")/env.sh"
 cd "$top" || exit 125
