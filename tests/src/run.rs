@@ -196,7 +196,8 @@ impl Tool {
         path.insert(0, bin_dir());
         let path = std::env::join_paths(path).expect("no folder of PATH has a colon");
         command.env("PATH", path).env(leftovers::MARK, leftovers::mark());
-        for ours in ["CATENA_STATE", "CATENA_STDIN"] {
+        // Neither a chain's, nor those of a make that runs the tests.
+        for ours in ["CATENA_STATE", "CATENA_STDIN", "MAKEFLAGS", "MFLAGS", "MAKELEVEL"] {
             command.env_remove(ours);
         }
         for (key, value) in &self.env {
