@@ -103,9 +103,14 @@ impl Supervised {
         self.pidfd.as_fd()
     }
 
+    /// The status of a child that has ended by now, whether its signal was read or came before anybody listened.
+    pub fn has_ended(&mut self) -> Result<Option<u8>> {
+        self.reap()
+    }
+
     /// Forwards signals until the child has ended; its status, 128+n for signal n.
     pub fn wait(&mut self) -> Result<u8> {
-        let mut ended = self.reap()?;
+        let mut ended = self.has_ended()?;
         while ended.is_none() {
             let mut fds = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
             match poll(&mut fds, PollTimeout::NONE) {

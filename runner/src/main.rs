@@ -14,6 +14,7 @@ mod list;
 mod log;
 mod pidfile;
 mod plan;
+mod proxy;
 mod run;
 mod spec;
 mod start;

@@ -3,7 +3,7 @@
 use crate::cli::{Args, Run};
 use crate::container::StateRoot;
 use crate::create::{Gate, Launched, launch, of_tool};
-use crate::{delete, terminal};
+use crate::{delete, proxy};
 use chain::meet::{self, Message};
 use chain::supervise::Supervised;
 use chain::sys::process::prctl;
@@ -51,7 +51,7 @@ fn started(launched: &Launched) -> Result<()> {
 fn look_after(launched: Launched) -> Result<u8> {
     let mut child = Supervised::adopt(launched.record.pid, launched.pidfd)?;
     match launched.terminal {
-        Some(master) => terminal::proxy(&master, &mut child),
+        Some(master) => proxy::run(&master, &mut child),
         None => child.wait(),
     }
 }

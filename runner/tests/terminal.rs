@@ -37,6 +37,47 @@ fn the_default_bundle_runs_under_a_terminal() {
     leftovers.check();
 }
 
+/// One that ends before anybody listens for its end, and output that is read late.
+#[test]
+fn a_short_command_under_a_terminal_ends_every_time() {
+    if !requires::root() {
+        return;
+    }
+    let leftovers = Leftovers::watch();
+    let bundle = with_terminal("echo said; exit 3");
+    for _ in 0..40 {
+        let run = ["run", "--bundle", bundle.dir(), &bundle.id];
+        let out = bundle.runner(run).run();
+        assert_eq!((out.status, out.stdout.as_str()), (3, "said\r\n"), "{out:?}");
+    }
+    drop(bundle);
+    leftovers.check();
+}
+
+/// More than the terminal holds in either direction, from a pipe and to a pipe that is read late: neither end waits for
+/// the other, and the end of the input is the command's.
+#[test]
+fn as_much_as_there_is_goes_through_a_terminal() {
+    if !requires::root() {
+        return;
+    }
+    let leftovers = Leftovers::watch();
+    let bundle = with_terminal("stty -echo -onlcr; echo ready; exec cat");
+    let line = format!(
+        "(sleep 1; seq 60000; printf end) | runner --root {} run --bundle {} {} | (sleep 2; cat)",
+        bundle.state.path().display(),
+        bundle.dir(),
+        bundle.id
+    );
+    let out = shell(&line).run();
+    let expected: String = (1..=60_000).map(|n| format!("{n}\n")).collect();
+    let said = out.succeeds().stdout.trim_start_matches("ready\r\n").trim_start_matches("ready\n");
+    assert_eq!(said.len(), expected.len() + 3, "all of it, once");
+    assert_eq!(said.strip_suffix("end"), Some(expected.as_str()));
+    drop(bundle);
+    leftovers.check();
+}
+
 #[test]
 fn a_terminal_is_refused_where_nobody_holds_it() {
     let bundle = with_terminal("true");

@@ -1,0 +1,236 @@
+//! Between our own terminal, or whatever standard input and output are, and the container's: bytes, the window's size,
+//! and the end of either.
+
+use chain::state::write_all;
+use chain::supervise::Supervised;
+use chain::sys::process::{set_window_size, window_size};
+use chain::{Cannot, Error, Result};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use rustix::stdio::{stdin, stdout};
+use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, isatty, tcgetattr, tcsetattr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// PIPE_BUF: what poll(2) calls writable takes as much without blocking.
+const CHUNK: usize = 4096;
+
+/// Our own terminal in raw mode, for as long as this value lives.
+struct Raw {
+    before: Option<Termios>,
+}
+
+impl Raw {
+    fn enter() -> Result<Raw> {
+        if !isatty(stdin()) {
+            return Ok(Raw { before: None });
+        }
+        let doing = "put the terminal in raw mode";
+        let before = tcgetattr(stdin()).cannot(doing, "tcgetattr(0)")?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        tcsetattr(stdin(), OptionalActions::Now, &raw).cannot(doing, "tcsetattr(0)")?;
+        Ok(Raw { before: Some(before) })
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        if let Some(before) = &self.before {
+            // A terminal that hung up needs no mode any more.
+            tcsetattr(stdin(), OptionalActions::Now, before).unwrap_or(());
+        }
+    }
+}
+
+/// Carries bytes until the command ends; its status.
+pub(crate) fn run(master: &OwnedFd, child: &mut Supervised) -> Result<u8> {
+    let flags = rustix::fs::fcntl_getfl(master).cannot("use the terminal", "fcntl(F_GETFL)")?;
+    rustix::fs::fcntl_setfl(master, flags | OFlags::NONBLOCK).cannot("use the terminal", "fcntl(F_SETFL)")?;
+    let raw = Raw::enter()?;
+    follow_size(master);
+    let mut proxy =
+        Proxy { master, typed: Vec::new(), last: b'\n', input_open: true, output_open: true, full: false };
+    let status = proxy.carry(child);
+    drop(raw);
+    status
+}
+
+/// The container's window is as large as ours.
+fn follow_size(master: &OwnedFd) {
+    if let Ok((rows, columns)) = window_size(stdin()) {
+        // A master whose other end is closed has no window.
+        set_window_size(master.as_fd(), rows, columns).unwrap_or(());
+    }
+}
+
+/// Neither direction waits for the other: a command that reads nothing while it writes, or the other way round, as
+/// `cat` of something long does, would else stand still with us for ever.
+struct Proxy<'a> {
+    master: &'a OwnedFd,
+    /// Read from our input, not yet taken by the terminal.
+    typed: Vec<u8>,
+    /// The last byte of it.
+    last: u8,
+    input_open: bool,
+    output_open: bool,
+    /// There is output, and ours does not take it.
+    full: bool,
+}
+
+/// What can be done without waiting.
+#[derive(Clone, Copy, Default)]
+struct Ready {
+    signals: bool,
+    terminal_in: bool,
+    terminal_out: bool,
+    input: bool,
+    output: bool,
+}
+
+impl Proxy<'_> {
+    fn carry(&mut self, child: &mut Supervised) -> Result<u8> {
+        // What ended before its signal was ours to read is told by no signal any more.
+        let mut ended = child.has_ended()?;
+        loop {
+            if let Some(status) = ended {
+                self.drain()?;
+                return Ok(status);
+            }
+            let ready = self.wait(child.signal_fd())?;
+            if ready.output {
+                self.full = false;
+            }
+            if ready.terminal_in {
+                self.give_output()?;
+            }
+            if ready.input {
+                self.take_input()?;
+            }
+            if ready.terminal_out {
+                self.type_in()?;
+            }
+            if ready.signals {
+                let mut resized = false;
+                ended = child.handle_signals(|signal| resized |= signal == libc::SIGWINCH)?;
+                if resized {
+                    follow_size(self.master);
+                }
+            }
+        }
+    }
+
+    /// An end that hung up is always ready, asked for or not, so only what could be done now is asked for.
+    fn wait(&self, signals: BorrowedFd<'_>) -> Result<Ready> {
+        let mut terminal = PollFlags::empty();
+        terminal.set(PollFlags::POLLIN, self.output_open && !self.full);
+        terminal.set(PollFlags::POLLOUT, !self.typed.is_empty());
+        let input = self.input_open && self.typed.is_empty();
+        let asked = [
+            (true, signals, PollFlags::POLLIN),
+            (!terminal.is_empty(), self.master.as_fd(), terminal),
+            (input, stdin(), PollFlags::POLLIN),
+            (self.full, stdout(), PollFlags::POLLOUT),
+        ];
+        let mut fds: Vec<PollFd<'_>> =
+            asked.iter().filter(|(ask, ..)| *ask).map(|(_, fd, flags)| PollFd::new(*fd, *flags)).collect();
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) => {}
+            Err(nix::errno::Errno::EINTR) => return Ok(Ready::default()),
+            Err(e) => return Err(Error::call("carry the terminal's bytes", "poll", e)),
+        }
+        let mut found = fds.iter().map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
+        let mut next = |(ask, ..): &(bool, BorrowedFd<'_>, PollFlags)| match ask {
+            true => found.next().unwrap_or(PollFlags::empty()),
+            false => PollFlags::empty(),
+        };
+        let [signals, master, input, output] = [0, 1, 2, 3].map(|n| next(&asked[n]));
+        // A hang-up is for whoever reads, and for whoever writes.
+        let gone = PollFlags::POLLHUP | PollFlags::POLLERR;
+        Ok(Ready {
+            signals: !signals.is_empty(),
+            terminal_in: terminal.contains(PollFlags::POLLIN) && master.intersects(PollFlags::POLLIN | gone),
+            terminal_out: terminal.contains(PollFlags::POLLOUT)
+                && master.intersects(PollFlags::POLLOUT | gone),
+            input: !input.is_empty(),
+            output: !output.is_empty(),
+        })
+    }
+
+    /// The command's words, one chunk, if our output takes it at once.
+    fn give_output(&mut self) -> Result<()> {
+        let mut fds = [PollFd::new(stdout(), PollFlags::POLLOUT)];
+        if poll(&mut fds, PollTimeout::ZERO) == Ok(0) {
+            self.full = true;
+            return Ok(());
+        }
+        self.pass_output()
+    }
+
+    fn pass_output(&mut self) -> Result<()> {
+        let mut buffer = [0; CHUNK];
+        match rustix::io::read(self.master, &mut buffer) {
+            // A pty whose other end is closed answers EIO.
+            Ok(0) | Err(Errno::IO) => self.output_open = false,
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            other => {
+                let n = other.cannot("read from the container's terminal", "read(terminal)")?;
+                write_all(stdout(), &buffer[..n]).cannot("write the container's output", "write(1)")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take_input(&mut self) -> Result<()> {
+        let mut buffer = [0; CHUNK];
+        match rustix::io::read(stdin(), &mut buffer) {
+            // A terminal of ours that hung up, or that we are in the background of, gives no more.
+            Ok(0) | Err(Errno::IO) => {
+                self.input_open = false;
+                self.typed = self.end_of_file();
+            }
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            other => {
+                let n = other.cannot("read what is for the container's terminal", "read(0)")?;
+                self.typed.extend_from_slice(&buffer[..n]);
+                self.last = buffer[n - 1];
+            }
+        }
+        Ok(())
+    }
+
+    /// The terminal's own way to say that there is no more: VEOF at the start of a line. In the middle of one it only
+    /// ends the wait for the rest, so it is said twice. A terminal that is raw has no way.
+    fn end_of_file(&self) -> Vec<u8> {
+        match tcgetattr(self.master) {
+            Ok(modes) if modes.local_modes.contains(LocalModes::ICANON) => {
+                let times = if self.last == b'\n' { 1 } else { 2 };
+                vec![modes.special_codes[SpecialCodeIndex::VEOF]; times]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn type_in(&mut self) -> Result<()> {
+        match rustix::io::write(self.master, &self.typed) {
+            Ok(n) => drop(self.typed.drain(..n)),
+            // Nobody is there to read it.
+            Err(Errno::IO) => self.typed.clear(),
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            Err(e) => return Err(Error::call("type into the container's terminal", "write(terminal)", e)),
+        }
+        Ok(())
+    }
+
+    /// What the command wrote before it ended is still in the pty.
+    fn drain(&mut self) -> Result<()> {
+        while self.output_open {
+            let mut fds = [PollFd::new(self.master.as_fd(), PollFlags::POLLIN)];
+            if poll(&mut fds, PollTimeout::ZERO) == Ok(0) {
+                break;
+            }
+            self.pass_output()?;
+        }
+        Ok(())
+    }
+}
