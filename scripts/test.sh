@@ -57,7 +57,7 @@ lane_user() {
     name=$(ordinary_user)
     # In a session of the user's own making, as after a login: no group, no variable of root's.
     setpriv --reuid "$name" --regid "$name" --init-groups --inh-caps=-all --reset-env \
-        env PATH="$PATH" CI="${CI:-}" CATENA_REQUIRE="${CATENA_REQUIRE:-}" CATENA_MAY_SKIP="$CATENA_MAY_SKIP" CATENA_LANE=user \
+        env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin CI="${CI:-}" CATENA_REQUIRE="${CATENA_REQUIRE:-}" CATENA_MAY_SKIP="$CATENA_MAY_SKIP" CATENA_LANE=user \
         scripts/run-tests.sh "$logs/integration"
 }
 

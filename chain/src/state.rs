@@ -240,8 +240,16 @@ fn open_named(name: &std::ffi::OsStr) -> Result<OwnedFd> {
 pub fn sealed(name: &std::ffi::CStr, content: &[u8]) -> rustix::io::Result<OwnedFd> {
     let fd = memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     write_all(fd.as_fd(), content)?;
-    fcntl_add_seals(&fd, SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
-    Ok(fd)
+    let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+    for _ in 0..20 {
+        match fcntl_add_seals(&fd, seals) {
+            // The pages are still on another CPU's way to the LRU lists: memfd_wait_for_pins() in mm/memfd.c waits for
+            // a tenth of a second, which on a busy machine is not always enough.
+            Err(rustix::io::Errno::BUSY) => {}
+            other => return other.map(|()| fd),
+        }
+    }
+    Err(rustix::io::Errno::BUSY)
 }
 
 /// write(2) until all is written.

@@ -47,13 +47,13 @@ pub fn capability(name: &str) -> bool {
 /// A cgroup v1 hierarchy with this controller.
 pub fn cgroup_v1(controller: &str) -> bool {
     let there = cgroup_mounts().iter().any(|m| m.fstype == "cgroup" && m.has(controller));
-    need(root() && there, format_args!("needs the cgroup v1 controller {controller}"))
+    root() && need(there, format_args!("needs the cgroup v1 controller {controller}"))
 }
 
 /// A cgroup v2 hierarchy, alone or beside v1 (see [`crate::v2_view`]).
 pub fn cgroup_v2() -> bool {
     let there = cgroup_mounts().iter().any(|m| m.fstype == "cgroup2");
-    need(root() && there, "needs a cgroup2 mount")
+    root() && need(there, "needs a cgroup2 mount")
 }
 
 /// /sys/fs/cgroup is a cgroup2 mount with this controller.

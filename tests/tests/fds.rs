@@ -17,7 +17,7 @@ fn chains() -> Vec<&'static str> {
         chains.extend([
             "ns-enter -mpniuC -- ",
             "ns-enter -mpniuC | cap-drop --all -- ",
-            "cg-apply -m 512M -- ns-enter -mp -- cap-drop --all -- seccomp-load @default -- ",
+            "cg-apply -m 512M --try resources.memory -- ns-enter -mp -- cap-drop --all -- seccomp-load @default -- ",
             "idmap -r -- ns-enter -mp -- cap-drop --all -- ",
         ]);
     }
@@ -33,6 +33,9 @@ fn probe(line: &str) -> Probe {
 
 #[test]
 fn leaked_fds_do_not_reach_the_command() {
+    if !requires::capability("SETPCAP") {
+        return;
+    }
     for chain in chains() {
         let seen = probe(&format!("{LEAK}{chain}$PROBE"));
         seen.expect_only_std_fds();
@@ -58,6 +61,9 @@ fn leaked_fds_do_not_cross_into_a_root_file_system() {
 
 #[test]
 fn kept_fds_reach_the_command_and_no_others() {
+    if !requires::capability("SETPCAP") {
+        return;
+    }
     for chain in [
         "cap-drop --keep-fd 7 --keep-fd 100 --all -- ",
         "cap-drop --keep-fd 7 --all -- seccomp-load --keep-fd 100 @default -- ",
@@ -86,6 +92,9 @@ fn a_kept_fd_crosses_a_fork_and_a_pivot() {
 /// A number that the user left closed is used by the chain itself: it must not be passed on by that name.
 #[test]
 fn a_closed_fd_cannot_be_kept() {
+    if !requires::capability("SETPCAP") {
+        return;
+    }
     let dir = TempDir::new();
     for fd in [3, 4, 5, 6, 7, 50] {
         for chain in [
@@ -105,6 +114,9 @@ fn a_closed_fd_cannot_be_kept() {
 
 #[test]
 fn the_status_fd_is_not_the_commands() {
+    if !requires::capability("SETPCAP") {
+        return;
+    }
     for chain in [
         "cap-drop --status-fd 9 --all -- seccomp-load @default -- ",
         "cap-drop --all | seccomp-load --status-fd 9 @default -- ",
@@ -119,6 +131,9 @@ fn the_status_fd_is_not_the_commands() {
 /// Whoever reads the status pipe sees its end when the command starts, not when it ends.
 #[test]
 fn the_status_pipe_ends_when_the_command_starts() {
+    if !requires::capability("SETPCAP") {
+        return;
+    }
     let line = "exec 5>&1; { cap-drop --status-fd 9 --all -- sh -c 'sleep 1; echo command >&5' 9>&1 >/dev/null | tail -1; echo reader; }";
     let out = shell(&line.replace("--status-fd 9", "--status-fd 9 --keep-fd 5")).run();
     let lines: Vec<&str> =
@@ -128,6 +143,9 @@ fn the_status_pipe_ends_when_the_command_starts() {
 
 #[test]
 fn standard_fds_may_be_closed() {
+    if !requires::capability("SETPCAP") {
+        return;
+    }
     for fd in ["0", "1", "2"] {
         let keep = "exec 8>&1; ";
         let out = shell(&format!(

@@ -39,6 +39,9 @@ fn mixtures(links: &[&str], command: &str) -> Vec<String> {
 
 #[test]
 fn credentials_and_filter() {
+    if !requires::capability("SETPCAP") {
+        return;
+    }
     let dir = std::env::temp_dir();
     let seen = alike(&["cap-drop --all", "seccomp-load @default"], "$PROBE", &dir);
     seen.expect_caps_empty().expect_no_new_privs(true).expect_filters(1);

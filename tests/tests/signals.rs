@@ -8,7 +8,7 @@ const FORKED: [&str; 4] = [
     "ns-enter -p -- ",
     "ns-enter -mpniuC -- cap-drop --all -- seccomp-load @default -- ",
     "idmap -r -- ns-enter -mp -- cap-drop --all -- ",
-    "cg-apply -m 512M -- ns-enter -mp -- cap-drop --all -- ",
+    "cg-apply -m 512M --try resources.memory -- ns-enter -mp -- cap-drop --all -- ",
 ];
 
 fn start(line: &str) -> Running {

@@ -1,6 +1,6 @@
 //! The state is taken over only when it is what a link of this build sealed; else the command never runs.
 
-use catena_tests::{Output, TempDir, memfd, state_name, tool};
+use catena_tests::{Output, TempDir, memfd, requires, state_name, tool};
 use serde_json::{Value, json};
 use std::os::fd::OwnedFd;
 
@@ -44,6 +44,9 @@ fn refused_document(document: &Value, text: &str) {
 /// Without this, every refusal below could have another reason.
 #[test]
 fn a_right_state_is_taken_over() {
+    if !requires::capability("SETPCAP") {
+        return;
+    }
     let fd = memfd(empty().to_string().as_bytes(), true);
     let name = state_name(&fd, 10);
     let (out, ran) = with(fd, &name);
@@ -142,6 +145,9 @@ fn a_state_with_fds_that_are_closed_is_refused() {
 /// A layer without a receipt was not carried out; the landing looks at each.
 #[test]
 fn a_layer_without_proof_keeps_the_command_from_running() {
+    if !requires::capability("SETPCAP") {
+        return;
+    }
     let mut state = empty();
     state["layers"] = json!([{"tool": "ns-enter", "spec": {"namespaces": []}}]);
     refused_document(&state, "the layer is ns-enter's, and this is cap-drop");

@@ -12,6 +12,9 @@ fn attack() -> String {
 
 #[test]
 fn with_new_a_plan_on_stdin_reaches_the_command_untouched() {
+    if !requires::capability("SETPCAP") {
+        return;
+    }
     let attack = attack();
     for new in ["-N", "--new"] {
         let out = tool("cap-drop").args([new, "--all"]).command(["cat"]).input(&attack).run();
@@ -23,6 +26,9 @@ fn with_new_a_plan_on_stdin_reaches_the_command_untouched() {
 
 #[test]
 fn a_whole_script_can_say_that_stdin_is_the_commands() {
+    if !requires::capability("SETPCAP") {
+        return;
+    }
     let attack = attack();
     let run = || tool("cap-drop").args(["--all"]).then("seccomp-load", ["@default"]).command(["cat"]);
     let out = run().env("CATENA_STDIN", "command").input(&attack).run();
@@ -38,6 +44,9 @@ fn a_whole_script_can_say_that_stdin_is_the_commands() {
 /// Only the first link looks at stdin: those behind it take the state, whatever is in the pipe.
 #[test]
 fn a_later_link_never_reads_stdin() {
+    if !requires::capability("SETPCAP") {
+        return;
+    }
     let attack = attack();
     let line = "cap-drop -N --all -- seccomp-load @default -- sha256sum";
     let sum = |input: &[u8]| shell("sha256sum").input(input).run().stdout;
@@ -49,6 +58,9 @@ fn a_later_link_never_reads_stdin() {
 /// A file, a socket and /dev/null are no pipes: there is no plan in them.
 #[test]
 fn what_is_no_pipe_belongs_to_the_command() {
+    if !requires::capability("SETPCAP") {
+        return;
+    }
     let attack = attack();
     let dir = TempDir::new();
     let file = dir.file("plan", &attack);
@@ -63,12 +75,18 @@ fn what_is_no_pipe_belongs_to_the_command() {
 
 #[test]
 fn a_closed_stdin_is_no_plan() {
+    if !requires::capability("SETPCAP") {
+        return;
+    }
     let seen = tool("cap-drop").args(["--all"]).stdin(Stdin::Closed).probe();
     seen.expect_caps_empty();
 }
 
 #[test]
 fn the_plan_comes_from_where_it_is_said_to() {
+    if !requires::capability("SETPCAP") {
+        return;
+    }
     let plan = shell("cap-drop --all").run().stdout;
     let dir = TempDir::new();
     let file = dir.file("box.json", &plan);
@@ -89,6 +107,9 @@ fn memfd_at_start(text: &str) -> std::os::fd::OwnedFd {
 /// `--plan FILE` wins over a pipe, which then is the command's.
 #[test]
 fn a_named_plan_leaves_the_pipe_to_the_command() {
+    if !requires::capability("SETPCAP") {
+        return;
+    }
     let plan = shell("cap-drop --all").run().stdout;
     let dir = TempDir::new();
     dir.file("box.json", &plan);
@@ -146,6 +167,9 @@ fn a_plan_that_comes_soon_is_waited_for_in_silence() {
 
 #[test]
 fn in_the_pipe_form_the_command_reads_dev_null() {
+    if !requires::capability("SETPCAP") {
+        return;
+    }
     let seen = shell("cap-drop --all | seccomp-load @default -- $PROBE").run().probe();
     assert_eq!(seen.fd_target(0), "/dev/null");
     seen.expect_only_std_fds();
@@ -153,6 +177,9 @@ fn in_the_pipe_form_the_command_reads_dev_null() {
 
 #[test]
 fn in_the_pipe_form_stdin_can_be_named() {
+    if !requires::capability("SETPCAP") {
+        return;
+    }
     let dir = TempDir::new();
     let file = dir.file("data", "one\n");
     let run = |line: &str| shell(line).cwd(&dir).run();
@@ -169,6 +196,9 @@ fn in_the_pipe_form_stdin_can_be_named() {
 
 #[test]
 fn what_would_do_nothing_where_it_stands_is_refused() {
+    if !requires::capability("SETPCAP") {
+        return;
+    }
     let dir = TempDir::new();
     dir.file("data", "one\n");
     dir.file("box.json", shell("ns-enter -mu").run().stdout);
@@ -195,6 +225,9 @@ fn what_would_do_nothing_where_it_stands_is_refused() {
 /// Under a terminal, in its foreground, the command gets the terminal back.
 #[test]
 fn in_the_pipe_form_the_foreground_gets_the_terminal() {
+    if !requires::capability("SETPCAP") {
+        return;
+    }
     if !requires::command("script") {
         return;
     }

@@ -35,6 +35,9 @@ fn where_the_process_is() {
 /// rlimits, umask, nice, scheduler, affinity, ioprio, personality, oom_score_adj, keyring.
 #[test]
 fn how_the_process_is_run() {
+    if !requires::capability("SYS_ADMIN") {
+        return;
+    }
     let prelude = "umask 027; ulimit -n 100; ulimit -c 0; choom -n 500 -- nice -n 5 ionice -c 2 -n 7 taskset -c 1 setarch -R chrt -b 0 ";
     let (before, after) = before_and_after(prelude);
     assert_eq!((before.nice, before.oom_score_adj, before.umask), (Some(5), Some(500), 0o27));
@@ -70,6 +73,9 @@ fn whose_the_process_is() {
 /// Ignored and blocked signals stay; caught ones cannot.
 #[test]
 fn signals() {
+    if !requires::capability("SYS_ADMIN") {
+        return;
+    }
     let (before, after) = before_and_after("env --ignore-signal=USR1 --block-signal=USR2 ");
     assert_eq!(
         (before.signals.ignored.as_slice(), before.signals.blocked.as_slice()),
@@ -87,6 +93,9 @@ fn signals() {
 /// Rust's start-up ignores SIGPIPE; a pipeline in the container must end all the same.
 #[test]
 fn sigpipe_is_as_it_was() {
+    if !requires::capability("SYS_ADMIN") {
+        return;
+    }
     probe(&format!("{CHAIN}$PROBE")).expect_plain_signals();
     let out = shell(&format!("{CHAIN}bash -c 'yes | head -1; echo ${{PIPESTATUS[0]}}'")).run();
     assert_eq!(out.succeeds().stdout, "y\n141\n");
@@ -112,6 +121,9 @@ fn what_was_given_up_stays_given_up() {
 /// Rows: the bounding set stays, root's permitted and effective are made anew from it at each exec.
 #[test]
 fn all_dropped_stays_dropped_through_more_execs() {
+    if !requires::capability("SETPCAP") {
+        return;
+    }
     let line = "cap-drop --all -- sh -c 'exec sh -c \"exec $PROBE\"'";
     probe(line).expect_caps_empty();
     if !requires::root() {

@@ -123,6 +123,9 @@ fn mounts_do_not_leak_to_the_caller() {
 
 #[test]
 fn what_the_profile_denies_and_what_it_does_not_know() {
+    if !requires::capability("SETPCAP") {
+        return;
+    }
     let call = |call: &str| {
         shell(&format!("cap-drop --all -- seccomp-load @default -- $PROBE try-syscall {call}")).run().stdout
     };
@@ -135,6 +138,9 @@ fn what_the_profile_denies_and_what_it_does_not_know() {
 /// A chain in a chain: the inner one starts with a state of its own.
 #[test]
 fn a_chain_in_a_chain() {
+    if !requires::capability("SETPCAP") {
+        return;
+    }
     let inner = "cap-drop --keep chown -- seccomp-load -s mount:EPERM -- $PROBE";
     let line = format!(
         "cap-drop --keep chown,net_raw,sys_admin,setpcap -- seccomp-load @default -- sh -c '{inner}'"
@@ -156,6 +162,9 @@ fn a_chain_in_a_chain() {
 /// The tools that a chain runs are those beside the first, not those that happen to be first in PATH.
 #[test]
 fn a_tool_of_the_same_name_in_path_is_not_run() {
+    if !requires::capability("SETPCAP") {
+        return;
+    }
     let dir = TempDir::new();
     let fake = dir.file("seccomp-load", "#!/bin/sh\ntouch \"$FAKE\"\n");
     std::fs::set_permissions(fake, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
