@@ -118,10 +118,10 @@ impl Probe {
         self
     }
 
-    /// These namespaces are the caller's.
+    /// These namespaces are the caller's; of a kind that this kernel does not have there is but one.
     #[track_caller]
     pub fn expect_ns_same(&self, kinds: &[&str]) -> &Probe {
-        for kind in kinds {
+        for kind in kinds.iter().filter(|kind| **kind != "time" || Path::new("/proc/self/ns/time").exists()) {
             let (here, there) = self.both(kind);
             assert_eq!(here, there, "the {kind} namespace is not the caller's");
         }
