@@ -77,6 +77,11 @@ pub fn command(name: &str) -> bool {
     need(there, format_args!("needs the program {name}"))
 }
 
+/// A kernel that shows in which call a process waits.
+pub fn proc_syscall() -> bool {
+    need(std::path::Path::new("/proc/self/syscall").exists(), "needs /proc/PID/syscall")
+}
+
 /// A namespace kind of this kernel: `time`.
 pub fn namespace(kind: &str) -> bool {
     need(std::path::Path::new("/proc/self/ns").join(kind).exists(), format_args!("needs {kind} namespaces"))

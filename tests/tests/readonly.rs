@@ -50,11 +50,7 @@ fn wchan_is_pipe(pid: i32) -> bool {
 /// Every link that works inside stands still once, and is looked at from inside.
 #[test]
 fn a_link_at_work_cannot_be_written_from_inside() {
-    let told = std::path::Path::new("/proc/self/syscall").exists();
-    if !requires::root()
-        || !requires::command("nsenter")
-        || !told && !requires::skip("needs /proc/PID/syscall")
-    {
+    if !requires::root() || !requires::command("nsenter") || !requires::proc_syscall() {
         return;
     }
     let (read, write) = full_pipe();

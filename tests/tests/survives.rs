@@ -38,12 +38,15 @@ fn how_the_process_is_run() {
     if !requires::capability("SYS_ADMIN") {
         return;
     }
-    let prelude = "umask 027; ulimit -n 100; ulimit -c 0; choom -n 500 -- nice -n 5 ionice -c 2 -n 7 taskset -c 1 setarch -R chrt -b 0 ";
-    let (before, after) = before_and_after(prelude);
+    let cpu = *Probe::here().cpus.last().unwrap();
+    let prelude = format!(
+        "umask 027; ulimit -n 100; ulimit -c 0; choom -n 500 -- nice -n 5 ionice -c 2 -n 7 taskset -c {cpu} setarch -R chrt -b 0 "
+    );
+    let (before, after) = before_and_after(&prelude);
     assert_eq!((before.nice, before.oom_score_adj, before.umask), (Some(5), Some(500), 0o27));
     assert_eq!(
         (before.scheduler, before.cpus.as_slice(), before.ioprio),
-        (Some(3), &[1][..], Some(2 << 13 | 7))
+        (Some(3), &[cpu][..], Some(2 << 13 | 7))
     );
     assert_eq!(before.personality, Some(0x0040000));
     before.expect_rlimit("nofile", 100, 100);
