@@ -10,6 +10,7 @@ pub mod mount;
 pub mod namespaces;
 pub mod process;
 pub mod seccomp;
+mod startup;
 
 use nix::errno::Errno;
 
