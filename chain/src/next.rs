@@ -1,11 +1,12 @@
 //! The next program: which links the command line names, opened before the first link acts, run by fd.
 
-use crate::error::{Cannot, Class, Error, Result};
+use crate::error::{Cannot, Class, Error, IntoErrno, Result};
 use crate::name::ToolName;
 use crate::state::{self, State};
 use crate::sys::mount::{MountAttr, attr, mount_setattr};
 use crate::sys::process::exec_fd;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat};
+use nix::errno::Errno;
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, openat, stat};
 use rustix::mount::{OpenTreeFlags, open_tree};
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
@@ -42,20 +43,34 @@ pub fn segments(next: &[OsString]) -> (Vec<Segment<'_>>, &[OsString]) {
     (links, rest)
 }
 
-/// Opens each tool of `wanted` (a tool, and the word that named it if a command line did).
+/// Opens each tool of `wanted` (a tool, and the word that named it if a command line did), on mounts of our own as
+/// [`open_read_only`] says. One mount serves a whole folder: to let go of one, the kernel waits until no CPU looks at it
+/// any more.
 pub fn open_tools(wanted: &[(ToolName, Option<&OsStr>)]) -> Result<BTreeMap<ToolName, RawFd>> {
     let mut tools = BTreeMap::new();
+    let mut folders: BTreeMap<PathBuf, Option<OwnedFd>> = BTreeMap::new();
     for (tool, word) in wanted {
-        if !tools.contains_key(tool) {
-            tools.insert(*tool, open_tool(*tool, *word)?.into_raw_fd());
+        if tools.contains_key(tool) {
+            continue;
         }
+        let path = tool_path(*tool, *word)?;
+        let below = match (path.parent(), path.file_name()) {
+            (Some(folder), Some(name)) if folder != Path::new("") => {
+                let clone = || read_only_clone(folder).ok();
+                let clone = folders.entry(folder.to_path_buf()).or_insert_with(clone);
+                clone.as_ref().and_then(|clone| open_below(clone, name, &path))
+            }
+            _ => None,
+        };
+        let fd = below.map_or_else(|| open_read_only(&path), Ok)?;
+        tools.insert(*tool, fd.into_raw_fd());
     }
     Ok(tools)
 }
 
-fn open_tool(tool: ToolName, word: Option<&OsStr>) -> Result<OwnedFd> {
-    let path = match word {
-        Some(word) if word.as_bytes().contains(&b'/') => PathBuf::from(word),
+fn tool_path(tool: ToolName, word: Option<&OsStr>) -> Result<PathBuf> {
+    match word {
+        Some(word) if word.as_bytes().contains(&b'/') => Ok(PathBuf::from(word)),
         _ => find_tool(tool).ok_or_else(|| {
             Error::new(
                 Class::Missing,
@@ -63,9 +78,18 @@ fn open_tool(tool: ToolName, word: Option<&OsStr>) -> Result<OwnedFd> {
                 "not beside this program, not in PATH",
             )
             .exit(crate::error::EXIT_NOT_FOUND)
-        })?,
-    };
-    open_read_only(&path)
+        }),
+    }
+}
+
+/// The file `name` of the cloned mount, if it is what `path` names: a link leads out of the clone, and a file that
+/// something is mounted over is another one there.
+fn open_below(clone: &OwnedFd, name: &OsStr, path: &Path) -> Option<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = openat(clone, name, flags, Mode::empty()).ok()?;
+    let (found, named) = (fstat(&fd).ok()?, stat(path).ok()?);
+    let same = (found.st_dev, found.st_ino) == (named.st_dev, named.st_ino);
+    (same && FileType::from_raw_mode(found.st_mode) == FileType::RegularFile).then_some(fd)
 }
 
 /// Beside this program first: the neighbours are of our build.
@@ -81,13 +105,16 @@ fn find_tool(tool: ToolName) -> Option<PathBuf> {
 /// sealed copy in memory.
 pub fn open_read_only(path: &Path) -> Result<OwnedFd> {
     let doing = format!("open the program {}", path.display());
+    read_only_clone(path).or_else(|_| sealed_copy(path, &doing))
+}
+
+/// The mount that `path` is on, once more, from there on down, read-only and attached nowhere.
+fn read_only_clone(path: &Path) -> std::result::Result<OwnedFd, Errno> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let Ok(tree) = open_tree(CWD, path, flags) else { return sealed_copy(path, &doing) };
+    let tree = open_tree(CWD, path, flags).map_err(IntoErrno::into_errno)?;
     let read_only = MountAttr { attr_set: attr::RDONLY, ..MountAttr::default() };
-    match mount_setattr(tree.as_fd(), c"", AtFlags::EMPTY_PATH.bits() as i32, &read_only) {
-        Ok(()) => Ok(tree),
-        Err(_) => sealed_copy(path, &doing),
-    }
+    mount_setattr(tree.as_fd(), c"", AtFlags::EMPTY_PATH.bits() as i32, &read_only)?;
+    Ok(tree)
 }
 
 fn sealed_copy(path: &Path, doing: &str) -> Result<OwnedFd> {
