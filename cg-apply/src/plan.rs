@@ -7,7 +7,7 @@ use crate::limits::{self, Controllers, Write, may_fail, unsupported};
 use crate::rlimits;
 use crate::sizes::CpuTime;
 use chain::cgroup::{Group, Hierarchies, Layout, Version, cpu_shares_of_weight};
-use chain::link::Files;
+use chain::files::Files;
 use chain::oci::{Cpu, Memory, Pids, Resources};
 use chain::spec::CgApply;
 use chain::{Class, Error, Result, near};

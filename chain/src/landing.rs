@@ -4,6 +4,7 @@
 //! exec, so cap-drop and seccomp-load only resolve and check; what they resolved travels here as [`Landing`], and
 //! whichever link is last calls [`land`].
 
+mod command;
 mod credentials;
 mod keyring;
 mod label;
@@ -12,24 +13,17 @@ mod rehearsal;
 pub use rehearsal::{Denied, rehearse};
 
 use crate::bytes::Bytes;
-use crate::error::{Cannot, Class, EXIT_CANNOT_RUN, EXIT_NOT_FOUND, Error, Result};
+use crate::error::{Cannot, Class, Error, Result};
 use crate::meet::{self, Message};
-use crate::next::cstring;
 use crate::state::State;
-use crate::sys::process::{exec_path, prctl};
+use crate::sys::process::prctl;
 use crate::sys::seccomp::Instruction;
 use crate::{report, sys};
-use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::convert::Infallible;
-use std::ffi::{CString, OsString};
+use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
-
-/// Where a command is looked for when its environment has no PATH.
-const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What the last link will do, all names resolved.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,14 +121,14 @@ pub fn land(tool: &str, state: &State, argv: &[OsString]) -> Error {
 fn try_land(tool: &str, state: &State, argv: &[OsString]) -> Result<Infallible> {
     let landing = &state.landing;
     all_layers_done(state)?;
-    let (argv, env) = command(landing, argv)?;
+    let (argv, env) = command::words(landing, argv)?;
     let program = argv[0].clone();
 
     // The filter's program is read while there is still an fd table to read it through.
     let filter = read_filter(state)?;
 
     if landing.command.is_some() {
-        program_exists(&program, &env, landing)?;
+        command::exists(&program, &env, landing)?;
     }
     // The gate: nothing below happens before somebody says start.
     stand_by(state)?;
@@ -184,7 +178,7 @@ fn try_land(tool: &str, state: &State, argv: &[OsString]) -> Result<Infallible> 
     if let Some(filter) = filter.as_ref().filter(|_| landing.no_new_privs || nnp_now) {
         load_filter(landing, filter)?;
     }
-    Err(exec_search(&program, &argv, &env))
+    Err(command::exec(&program, &argv, &env))
 }
 
 /// Tells the runner that only the command is left to do, waits until it has written down that this container exists
@@ -203,22 +197,6 @@ fn stand_by(state: &State) -> Result<()> {
         report::errors_to(meet::wait_at_gate(gate)?.into_raw_fd());
     }
     Ok(())
-}
-
-/// A command that is nowhere fails the create, not the start: engines tell "no such program" from it.
-fn program_exists(program: &CString, env: &[CString], landing: &Landing) -> Result<()> {
-    let cwd = landing.cwd.as_ref().map_or(Path::new("/"), Bytes::as_path);
-    let name = Path::new(std::ffi::OsStr::from_bytes(program.as_bytes()));
-    let there = |path: &Path| rustix::fs::access(cwd.join(path), rustix::fs::Access::EXISTS).is_ok();
-    let path = env.iter().find_map(|e| e.to_bytes().strip_prefix(b"PATH=")).unwrap_or(DEFAULT_PATH);
-    let in_path =
-        || path.split(|b| *b == b':').any(|d| there(&Path::new(std::ffi::OsStr::from_bytes(d)).join(name)));
-    if program.as_bytes().contains(&b'/') && there(name) || !program.as_bytes().contains(&b'/') && in_path() {
-        return Ok(());
-    }
-    let shown = program.to_string_lossy();
-    let error = Error::call(format_args!("run {shown}"), format_args!("execve({shown})"), Errno::ENOENT);
-    Err(error.exit(EXIT_NOT_FOUND).why(format_args!("not in PATH={}", String::from_utf8_lossy(path))))
 }
 
 /// Every layer of the plan has a receipt, and the receipt says the kernel agreed.
@@ -242,30 +220,6 @@ fn all_layers_done(state: &State) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn command(landing: &Landing, argv: &[OsString]) -> Result<(Vec<CString>, Vec<CString>)> {
-    let (argv, env) = match &landing.command {
-        Some(command) => (
-            command.args.iter().map(Bytes::to_cstring).collect::<Vec<_>>(),
-            with_home(command.env.iter().map(Bytes::to_cstring).collect(), landing),
-        ),
-        None => (argv.iter().map(cstring).collect(), crate::next::environment()),
-    };
-    if argv.is_empty() {
-        return Err(Error::usage("start the command", "there is none: nothing stands behind the last --"));
-    }
-    Ok((argv, env))
-}
-
-fn with_home(mut env: Vec<CString>, landing: &Landing) -> Vec<CString> {
-    let named = env.iter().any(|e| e.to_bytes().starts_with(b"HOME=") && e.to_bytes().len() > 5);
-    if !named {
-        let uid = landing.user.as_ref().and_then(|u| u.uid).unwrap_or(0);
-        env.retain(|e| !e.to_bytes().starts_with(b"HOME="));
-        env.push(cstring(std::ffi::OsStr::from_bytes(&[b"HOME=".to_vec(), crate::home::of(uid)].concat())));
-    }
-    env
 }
 
 fn read_filter(state: &State) -> Result<Option<Vec<Instruction>>> {
@@ -414,33 +368,4 @@ fn set_rlimit(resource: u32, soft: u64, hard: u64) -> Result<()> {
 
 fn default_sigpipe() -> Result<()> {
     crate::supervise::default_action(nix::sys::signal::Signal::SIGPIPE)
-}
-
-/// execvpe(3) by the command's own PATH, inside the command's own root.
-fn exec_search(program: &CString, argv: &[CString], env: &[CString]) -> Error {
-    let name = program.to_string_lossy().into_owned();
-    let failed = |errno: Errno| {
-        let exit = if errno == Errno::ENOENT { EXIT_NOT_FOUND } else { EXIT_CANNOT_RUN };
-        Error::call(format_args!("run {name}"), format_args!("execve({name})"), errno).exit(exit)
-    };
-    if program.as_bytes().is_empty() {
-        return failed(Errno::ENOENT);
-    }
-    if program.as_bytes().contains(&b'/') {
-        return failed(exec_path(program, argv, env));
-    }
-    let path = env.iter().find_map(|e| e.to_bytes().strip_prefix(b"PATH="));
-    let mut worst = Errno::ENOENT;
-    for dir in path.unwrap_or(DEFAULT_PATH).split(|b| *b == b':') {
-        let mut full = if dir.is_empty() { b".".to_vec() } else { dir.to_vec() };
-        full.push(b'/');
-        full.extend_from_slice(program.as_bytes());
-        match exec_path(&cstring(std::ffi::OsStr::from_bytes(&full)), argv, env) {
-            Errno::ENOENT | Errno::ENOTDIR => {}
-            Errno::EACCES => worst = Errno::EACCES,
-            other => return failed(other),
-        }
-    }
-    let shown = String::from_utf8_lossy(path.unwrap_or(b"(unset)")).into_owned();
-    failed(worst).why(format_args!("{name} is not in PATH={shown}"))
 }

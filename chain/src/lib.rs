@@ -9,6 +9,7 @@ pub mod canary;
 pub mod cgroup;
 pub mod cli;
 pub mod error;
+pub mod files;
 pub mod home;
 pub mod ids;
 pub mod json;

@@ -3,6 +3,7 @@
 
 use crate::cli::{self, Common, Flags, Parsed};
 use crate::error::{Cannot, Class, EXIT_NOT_FOUND, Error, Result};
+use crate::files::{Files, open_files};
 use crate::landing;
 use crate::meet;
 use crate::name::ToolName;
@@ -15,12 +16,10 @@ use crate::source;
 use crate::spec::Spec;
 use crate::state::{Receipt, State};
 use crate::sys;
-use rustix::fs::{CWD, Mode, OFlags, openat};
 use serde_json::{Value, json};
 use std::convert::Infallible;
-use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
+use std::ffi::OsString;
+use std::os::fd::IntoRawFd;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -301,63 +300,6 @@ fn share<S>(path: &Path, files: &Files<'_>, from_oci: fn(&Config, &Path) -> Resu
     let text = oci::read_bounded(fd, &doing)?;
     let config = oci::parse_config(&text, &doing)?;
     from_oci(&config, path.parent().unwrap_or(Path::new(".")))
-}
-
-/// Files that this link names. After a pivot the host's paths are gone, so the first link opened them.
-#[derive(Default)]
-pub struct Files<'a> {
-    opened: &'a [(crate::bytes::Bytes, RawFd)],
-}
-
-impl Files<'_> {
-    /// Opens `path` for reading: what the first link opened under this name, else the path itself. `fd:N` is that fd,
-    /// read from its start.
-    pub fn open(&self, path: &Path) -> Result<OwnedFd> {
-        let doing = format!("open {}", path.display());
-        if let Some(n) =
-            path.to_str().and_then(|p| p.strip_prefix("fd:")).and_then(|n| n.parse::<RawFd>().ok())
-        {
-            let fd = sys::fd::borrow(n).cannot(&doing, format_args!("fcntl({n})"))?;
-            return again(fd.as_raw_fd(), &doing);
-        }
-        match self.opened.iter().find(|(name, _)| name.as_path() == path) {
-            Some((_, fd)) => again(*fd, &doing),
-            None => openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
-                .cannot(&doing, format_args!("open({})", path.display())),
-        }
-    }
-}
-
-/// A duplicate at offset 0, so that one fd can be read by two links.
-fn again(fd: RawFd, doing: &str) -> Result<OwnedFd> {
-    let fd = sys::fd::borrow(fd).cannot(doing, format_args!("fcntl({fd})"))?;
-    let copy = rustix::io::fcntl_dupfd_cloexec(fd, 3).cannot(doing, "fcntl(F_DUPFD_CLOEXEC)")?;
-    match rustix::fs::seek(&copy, rustix::fs::SeekFrom::Start(0)) {
-        Ok(_) | Err(rustix::io::Errno::SPIPE) => Ok(copy),
-        Err(e) => Err(Error::call(doing, "lseek", e)),
-    }
-}
-
-/// Opens what later links name: the file of `--oci`, and every operand of seccomp-load that is a file here.
-fn open_files(later: &[Segment<'_>]) -> Result<Vec<(crate::bytes::Bytes, RawFd)>> {
-    let mut files = Vec::new();
-    for segment in later {
-        let mut named = false;
-        for word in &segment.words[1..] {
-            let inline = word.as_bytes().strip_prefix(b"--oci=").map(OsStr::from_bytes);
-            let operand = segment.tool == ToolName::SeccompLoad && !word.as_bytes().starts_with(b"-");
-            let path =
-                if named { Some(word.as_os_str()) } else { inline.or(operand.then_some(word.as_os_str())) };
-            named = word == "--oci";
-            let Some(path) = path else { continue };
-            let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-            // What cannot be opened now is the later link's to complain about, in its own words.
-            if let Ok(fd) = openat(CWD, path, flags, Mode::empty()) {
-                files.push((path.into(), fd.into_raw_fd()));
-            }
-        }
-    }
-    Ok(files)
 }
 
 impl Link {

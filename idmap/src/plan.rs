@@ -2,7 +2,7 @@
 
 use crate::cli::{Args, Range, Setgroups};
 use crate::subid::{self, Grant};
-use chain::link::Files;
+use chain::files::Files;
 use chain::oci::IdMapping;
 use chain::spec::Idmap;
 use chain::{Error, Result};

@@ -2,7 +2,7 @@
 
 use crate::cli::{Args, Kind, NO_PATH, Unshare};
 use chain::bytes::Bytes;
-use chain::link::Files;
+use chain::files::Files;
 use chain::oci::{Namespace, NamespaceKind, TimeOffset};
 use chain::spec::NsEnter;
 use chain::sys::caps;

@@ -5,7 +5,7 @@ use crate::defaults;
 use crate::path::{clean, is_below, join};
 use crate::values::{absolute, any, device, is_remount, plain, tmpfs};
 use chain::bytes::Bytes;
-use chain::link::Files;
+use chain::files::Files;
 use chain::oci::{Mount, Root};
 use chain::spec::RootfsPrep;
 use chain::{Error, Result};

@@ -110,7 +110,7 @@ mod tests {
     use crate::cli::parse;
     use crate::flags::from_flags;
     use chain::Result;
-    use chain::link::Files;
+    use chain::files::Files;
     use chain::spec::RootfsPrep;
 
     fn layer(line: &str) -> Result<RootfsPrep> {

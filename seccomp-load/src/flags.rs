@@ -2,7 +2,7 @@
 
 use crate::cli::Args;
 use crate::{action, arch, number, sets};
-use chain::link::Files;
+use chain::files::Files;
 use chain::oci::{Profile, SyscallRule, read_bounded};
 use chain::spec::{ProfileSource, SeccompLoad};
 use chain::{Error, Result, near};

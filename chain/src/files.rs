@@ -1,0 +1,69 @@
+//! Files that links name on their command lines: opened by the first link, found again by the later ones.
+
+use crate::bytes::Bytes;
+use crate::error::{Cannot, Error, Result};
+use crate::name::ToolName;
+use crate::next::Segment;
+use crate::sys;
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use std::ffi::OsStr;
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Files that this link names. After a pivot the host's paths are gone, so the first link opened them.
+#[derive(Default)]
+pub struct Files<'a> {
+    pub(crate) opened: &'a [(Bytes, RawFd)],
+}
+
+impl Files<'_> {
+    /// Opens `path` for reading: what the first link opened under this name, else the path itself. `fd:N` is that fd,
+    /// read from its start.
+    pub fn open(&self, path: &Path) -> Result<OwnedFd> {
+        let doing = format!("open {}", path.display());
+        if let Some(n) =
+            path.to_str().and_then(|p| p.strip_prefix("fd:")).and_then(|n| n.parse::<RawFd>().ok())
+        {
+            let fd = sys::fd::borrow(n).cannot(&doing, format_args!("fcntl({n})"))?;
+            return again(fd.as_raw_fd(), &doing);
+        }
+        match self.opened.iter().find(|(name, _)| name.as_path() == path) {
+            Some((_, fd)) => again(*fd, &doing),
+            None => openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
+                .cannot(&doing, format_args!("open({})", path.display())),
+        }
+    }
+}
+
+/// A duplicate at offset 0, so that one fd can be read by two links.
+fn again(fd: RawFd, doing: &str) -> Result<OwnedFd> {
+    let fd = sys::fd::borrow(fd).cannot(doing, format_args!("fcntl({fd})"))?;
+    let copy = rustix::io::fcntl_dupfd_cloexec(fd, 3).cannot(doing, "fcntl(F_DUPFD_CLOEXEC)")?;
+    match rustix::fs::seek(&copy, rustix::fs::SeekFrom::Start(0)) {
+        Ok(_) | Err(rustix::io::Errno::SPIPE) => Ok(copy),
+        Err(e) => Err(Error::call(doing, "lseek", e)),
+    }
+}
+
+/// Opens what later links name: the file of `--oci`, and every operand of seccomp-load that is a file here.
+pub(crate) fn open_files(later: &[Segment<'_>]) -> Result<Vec<(Bytes, RawFd)>> {
+    let mut files = Vec::new();
+    for segment in later {
+        let mut named = false;
+        for word in &segment.words[1..] {
+            let inline = word.as_bytes().strip_prefix(b"--oci=").map(OsStr::from_bytes);
+            let operand = segment.tool == ToolName::SeccompLoad && !word.as_bytes().starts_with(b"-");
+            let path =
+                if named { Some(word.as_os_str()) } else { inline.or(operand.then_some(word.as_os_str())) };
+            named = word == "--oci";
+            let Some(path) = path else { continue };
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+            // What cannot be opened now is the later link's to complain about, in its own words.
+            if let Ok(fd) = openat(CWD, path, flags, Mode::empty()) {
+                files.push((path.into(), fd.into_raw_fd()));
+            }
+        }
+    }
+    Ok(files)
+}

@@ -1,0 +1,84 @@
+//! The command: its words and environment, where it is, and the exec.
+
+use super::Landing;
+use crate::bytes::Bytes;
+use crate::error::{EXIT_CANNOT_RUN, EXIT_NOT_FOUND, Error, Result};
+use crate::next::cstring;
+use crate::sys::process::exec_path;
+use nix::errno::Errno;
+use std::ffi::{CString, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Where a command is looked for when its environment has no PATH.
+const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// argv and environment: of the landing if `runner` set them, else of the command line.
+pub(super) fn words(landing: &Landing, argv: &[OsString]) -> Result<(Vec<CString>, Vec<CString>)> {
+    let (argv, env) = match &landing.command {
+        Some(command) => (
+            command.args.iter().map(Bytes::to_cstring).collect::<Vec<_>>(),
+            with_home(command.env.iter().map(Bytes::to_cstring).collect(), landing),
+        ),
+        None => (argv.iter().map(cstring).collect(), crate::next::environment()),
+    };
+    if argv.is_empty() {
+        return Err(Error::usage("start the command", "there is none: nothing stands behind the last --"));
+    }
+    Ok((argv, env))
+}
+
+fn with_home(mut env: Vec<CString>, landing: &Landing) -> Vec<CString> {
+    let named = env.iter().any(|e| e.to_bytes().starts_with(b"HOME=") && e.to_bytes().len() > 5);
+    if !named {
+        let uid = landing.user.as_ref().and_then(|u| u.uid).unwrap_or(0);
+        env.retain(|e| !e.to_bytes().starts_with(b"HOME="));
+        env.push(cstring(std::ffi::OsStr::from_bytes(&[b"HOME=".to_vec(), crate::home::of(uid)].concat())));
+    }
+    env
+}
+
+/// A command that is nowhere fails the create, not the start: engines tell "no such program" from it.
+pub(super) fn exists(program: &CString, env: &[CString], landing: &Landing) -> Result<()> {
+    let cwd = landing.cwd.as_ref().map_or(Path::new("/"), Bytes::as_path);
+    let name = Path::new(std::ffi::OsStr::from_bytes(program.as_bytes()));
+    let there = |path: &Path| rustix::fs::access(cwd.join(path), rustix::fs::Access::EXISTS).is_ok();
+    let path = env.iter().find_map(|e| e.to_bytes().strip_prefix(b"PATH=")).unwrap_or(DEFAULT_PATH);
+    let in_path =
+        || path.split(|b| *b == b':').any(|d| there(&Path::new(std::ffi::OsStr::from_bytes(d)).join(name)));
+    if program.as_bytes().contains(&b'/') && there(name) || !program.as_bytes().contains(&b'/') && in_path() {
+        return Ok(());
+    }
+    let shown = program.to_string_lossy();
+    let error = Error::call(format_args!("run {shown}"), format_args!("execve({shown})"), Errno::ENOENT);
+    Err(error.exit(EXIT_NOT_FOUND).why(format_args!("not in PATH={}", String::from_utf8_lossy(path))))
+}
+
+/// execvpe(3) by the command's own PATH, inside the command's own root.
+pub(super) fn exec(program: &CString, argv: &[CString], env: &[CString]) -> Error {
+    let name = program.to_string_lossy().into_owned();
+    let failed = |errno: Errno| {
+        let exit = if errno == Errno::ENOENT { EXIT_NOT_FOUND } else { EXIT_CANNOT_RUN };
+        Error::call(format_args!("run {name}"), format_args!("execve({name})"), errno).exit(exit)
+    };
+    if program.as_bytes().is_empty() {
+        return failed(Errno::ENOENT);
+    }
+    if program.as_bytes().contains(&b'/') {
+        return failed(exec_path(program, argv, env));
+    }
+    let path = env.iter().find_map(|e| e.to_bytes().strip_prefix(b"PATH="));
+    let mut worst = Errno::ENOENT;
+    for dir in path.unwrap_or(DEFAULT_PATH).split(|b| *b == b':') {
+        let mut full = if dir.is_empty() { b".".to_vec() } else { dir.to_vec() };
+        full.push(b'/');
+        full.extend_from_slice(program.as_bytes());
+        match exec_path(&cstring(std::ffi::OsStr::from_bytes(&full)), argv, env) {
+            Errno::ENOENT | Errno::ENOTDIR => {}
+            Errno::EACCES => worst = Errno::EACCES,
+            other => return failed(other),
+        }
+    }
+    let shown = String::from_utf8_lossy(path.unwrap_or(b"(unset)")).into_owned();
+    failed(worst).why(format_args!("{name} is not in PATH={shown}"))
+}
