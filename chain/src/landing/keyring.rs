@@ -19,7 +19,11 @@ pub(super) fn make(name: &str) -> Result<()> {
         match sys::process::join_session_keyring(&cstring(name)) {
             Err(Errno::ENOSYS) => Ok(None),
             // A filter around us that refuses keyctl(2), as containers have, refuses it to the command too.
-            Err(Errno::EPERM) if sys::process::describe_key(SESSION) == Err(Errno::EPERM) => Ok(None),
+            Err(Errno::EPERM) if sys::process::describe_key(SESSION) == Err(Errno::EPERM) => {
+                let text = "no session keyring of its own: keyctl(2) is refused here, to the command as well";
+                report::status(&json!({"event": "warning", "text": text}));
+                Ok(None)
+            }
             other => other.map(Some).cannot(doing, call).map_err(|e| e.cure("--no-keyring")),
         }
     };
