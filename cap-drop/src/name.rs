@@ -72,6 +72,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_others_are_told_is_what_is_known_here() {
+        let here: Vec<String> = (0..caps::all().len() as u32).map(of).collect();
+        assert_eq!(here, chain::oci::names::CAPABILITIES);
+    }
+
+    #[test]
     fn names_in_every_spelling_and_numbers() {
         for (word, n) in [
             ("CAP_CHOWN", 0),

@@ -15,13 +15,34 @@ use std::os::fd::AsFd;
 pub(crate) fn make(plan: &mut Plan) -> Result<()> {
     let Some(mut group) = plan.group.take() else { return Ok(()) };
     let needed: Vec<&str> = plan.needed.iter().map(String::as_str).collect();
-    group.create(plan.exclusive, &needed)?;
+    if let Err(error) = group.create(plan.exclusive, &needed) {
+        return go_without(plan, error);
+    }
     let limited = limit(&group, plan);
     if let Err(error) = limited {
         group.undo()?;
         return Err(error);
     }
     plan.group = Some(group);
+    Ok(())
+}
+
+/// Where `--try cgroupsPath` says so, a group that is refused is left out with all that it was to hold, unless it was to
+/// hold a limit that may not be left out.
+fn go_without(plan: &mut Plan, error: Error) -> Result<()> {
+    let refused = matches!(error.errno(), Some(Errno::EACCES | Errno::EPERM | Errno::EROFS));
+    if !refused || !may_fail(&plan.attempt, "cgroupsPath") {
+        return Err(error);
+    }
+    let strict = plan.writes.iter().find(|write| !may_fail(&plan.attempt, &write.field));
+    let strict = strict.map(|write| write.field.as_str());
+    let devices = plan.devices.as_ref().map(|_| "resources.devices");
+    if let Some(field) = strict.or(devices.filter(|field| !may_fail(&plan.attempt, field))) {
+        return Err(error.why(format_args!("{field} needs it")));
+    }
+    plan.degraded.push(format!("cgroupsPath: {error}"));
+    plan.degraded.extend(plan.writes.drain(..).map(|write| format!("{}: there is no cgroup", write.field)));
+    plan.degraded.extend(plan.devices.take().map(|_| "resources.devices: there is no cgroup".to_string()));
     Ok(())
 }
 

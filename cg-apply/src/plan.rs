@@ -15,7 +15,8 @@ use nix::sys::signal::SigSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What `--try` may name.
-const FIELDS: [&str; 30] = [
+const FIELDS: [&str; 31] = [
+    "cgroupsPath",
     "resources",
     "resources.devices",
     "resources.memory",

@@ -99,3 +99,24 @@ fn without_one_it_is_told() {
     assert_eq!(out.succeeds().stdout, "40\n");
     leftovers.check();
 }
+
+#[test]
+fn without_one_a_group_that_may_be_left_out_is_and_no_limit_with_it() {
+    if hierarchies().is_empty() {
+        return;
+    }
+    let leftovers = Leftovers::watch();
+    let user = format!("exec setpriv --reuid {ID} --regid {ID} --clear-groups");
+    let user = if nix::unistd::geteuid().is_root() { user.as_str() } else { "exec" };
+    let run = |options: &str| {
+        let line = format!("cg-apply -N --keep --cgroup /cg-test-theirs {options} -- cat /proc/self/cgroup");
+        shell(&format!("{user} {line}")).run()
+    };
+    let here = std::fs::read_to_string("/proc/self/cgroup").expect("it can be read");
+    assert_eq!(run("--try cgroupsPath").succeeds().stdout, here);
+    if controller("pids").is_some() {
+        run("--try cgroupsPath --pids 9").refuses(125, "why: resources.pids.limit needs it");
+        assert_eq!(run("--try cgroupsPath,resources.pids --pids 9").succeeds().stdout, here);
+    }
+    leftovers.check();
+}

@@ -1,6 +1,7 @@
 //! Mount options by name, as the runtime-spec lists them: what each does to one mount, to a tree of mounts, to their
 //! propagation, to the file system. Whatever is in no list here is the file system's own.
 
+use chain::oci::names::MOUNT_OPTIONS;
 use chain::sys::mount::{MountAttr, attr};
 use chain::{Error, Result};
 use nix::libc;
@@ -110,74 +111,6 @@ enum Effect {
     Idmap(bool),
 }
 
-/// Every option that is not the file system's own, besides the propagations. `silent`, `loud`, `iversion` and
-/// `noiversion` mean something to mount(2) only: fsconfig(2) has no way to say them, and the file systems that count
-/// versions do so always.
-const NAMES: [&str; 62] = [
-    "async",
-    "atime",
-    "bind",
-    "defaults",
-    "dev",
-    "diratime",
-    "dirsync",
-    "exec",
-    "idmap",
-    "iversion",
-    "lazytime",
-    "loud",
-    "mand",
-    "noatime",
-    "nodev",
-    "nodiratime",
-    "noexec",
-    "noiversion",
-    "nolazytime",
-    "nomand",
-    "norelatime",
-    "nostrictatime",
-    "nosuid",
-    "nosymfollow",
-    "ratime",
-    "rbind",
-    "rdev",
-    "rdiratime",
-    "relatime",
-    "remount",
-    "rexec",
-    "ridmap",
-    "rnoatime",
-    "rnodev",
-    "rnodiratime",
-    "rnoexec",
-    "rnorelatime",
-    "rnostrictatime",
-    "rnosuid",
-    "rnosymfollow",
-    "ro",
-    "rrelatime",
-    "rro",
-    "rrw",
-    "rstrictatime",
-    "rsuid",
-    "rsymfollow",
-    "rw",
-    "silent",
-    "strictatime",
-    "suid",
-    "symfollow",
-    "sync",
-    "tmpcopyup",
-    "private",
-    "rprivate",
-    "rshared",
-    "rslave",
-    "runbindable",
-    "shared",
-    "slave",
-    "unbindable",
-];
-
 fn effect(option: &str) -> Option<Effect> {
     use Effect::{
         Atime, AtimeAll, Bind, Clear, ClearAll, CopyUp, Flag, Idmap, Nothing, Remount, Set, SetAll,
@@ -283,7 +216,7 @@ pub(crate) fn only_for_binds(options: &Options, doing: &str) -> Result<()> {
         doing,
         format_args!("unknown option '{unknown}': a bind mount has no file system of its own"),
     );
-    Err(match chain::near::nearest(unknown, NAMES.into_iter()) {
+    Err(match chain::near::nearest(unknown, MOUNT_OPTIONS.into_iter()) {
         Some(name) => error.cure(format_args!("{name}?")),
         None => error,
     })
@@ -299,7 +232,7 @@ mod tests {
 
     #[test]
     fn every_listed_name_is_known_and_none_becomes_data() {
-        for name in NAMES {
+        for name in MOUNT_OPTIONS {
             assert!(of(name).data.is_empty(), "{name}");
         }
     }

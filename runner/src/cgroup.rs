@@ -1,10 +1,13 @@
 //! What the runner does to a container's cgroup: find it again, look at it, empty it, remove it. The work is
 //! `chain::cgroup`'s.
 
-use chain::Result;
+use crate::cli::Args;
 use chain::bytes::Bytes;
-use chain::cgroup::{Group, Hierarchies};
+use chain::cgroup::{Group, Hierarchies, Layout};
+use chain::oci::Resources;
+use chain::spec::CgApply;
 use chain::state::Receipt;
+use chain::{Class, Error, Result};
 
 /// The folders that cg-apply's receipt names.
 pub(crate) fn of_receipt(receipt: &Receipt) -> Vec<Bytes> {
@@ -12,9 +15,45 @@ pub(crate) fn of_receipt(receipt: &Receipt) -> Vec<Bytes> {
     paths.iter().filter_map(|path| serde_json::from_value(path.clone()).ok()).collect()
 }
 
-/// The folders that the group `path` would have.
+/// The folders that the group `path` would have; none of an empty path, which is that of a container without a group.
 pub(crate) fn expected(path: &Bytes) -> Result<Vec<Bytes>> {
-    Ok(Hierarchies::detect()?.group(Some(path), "")?.paths().cloned().collect())
+    let hierarchies = Hierarchies::detect()?;
+    if path.0.is_empty() || hierarchies.layout == Layout::None {
+        return Ok(Vec::new());
+    }
+    Ok(hierarchies.group(Some(path), "")?.paths().cloned().collect())
+}
+
+/// Names the container's group in cg-apply's layer, or takes it out where there is to be none.
+pub(crate) fn name(layer: &mut CgApply, id: &str, args: &Args) -> Result<()> {
+    let named = layer.cgroups_path.as_ref().map(|path| path.as_path().to_string_lossy().into_owned());
+    if !args.has_cgroup(named.as_deref())? {
+        return leave_out(layer);
+    }
+    if args.is_rootless() {
+        layer.attempt.push("resources.devices".into());
+        // Whoever names a group means it.
+        layer.attempt.extend(named.is_none().then(|| "cgroupsPath".into()));
+    }
+    layer.cgroups_path.get_or_insert_with(|| id.into());
+    Ok(())
+}
+
+/// Device rules stand in every config that an engine writes; all else is asked for.
+fn leave_out(layer: &mut CgApply) -> Result<()> {
+    layer.cgroups_path = None;
+    let asked = layer.resources.take().map(|resources| Resources { devices: Vec::new(), ..resources });
+    let asked = serde_json::to_value(asked.unwrap_or_default()).unwrap_or_default();
+    let doing = "carry out config.json with --cgroup-manager disabled";
+    match asked
+        .as_object()
+        .and_then(|fields| fields.iter().find(|(_, value)| !chain::share::says_nothing(value)))
+    {
+        Some((field, _)) => {
+            Err(Error::usage(doing, format_args!("linux.resources.{field}: it needs a cgroup")))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Whether its processes stand still. A group that is gone is not frozen.
@@ -31,6 +70,20 @@ pub(crate) fn processes(paths: &[Bytes]) -> Result<Vec<i32>> {
 pub(crate) fn empty(paths: &[Bytes]) -> Result<()> {
     let group = Group::at(paths)?;
     if group.procs()?.is_empty() { Ok(()) } else { group.kill() }
+}
+
+/// Freezes or thaws what is in it, and comes back when it is so.
+pub(crate) fn freeze(paths: &[Bytes], on: bool, doing: String) -> Result<()> {
+    if paths.is_empty() {
+        return Err(none(doing));
+    }
+    Group::at(paths)?.freeze_and_wait(on).map_err(|error| Error { doing, ..error })
+}
+
+/// The error for what wants a cgroup, of a container that was made without one.
+pub(crate) fn none(doing: String) -> Error {
+    Error::new(Class::Unsupported, doing, "it has no cgroup")
+        .why("it was made with --cgroup-manager disabled, or its cgroup was refused to an ordinary user")
 }
 
 /// Lets frozen processes go on, to their end if they were killed.

@@ -1,5 +1,7 @@
 //! The command line: runc's, for the commands that are here.
 
+use crate::globals::Globals;
+use crate::ps;
 use chain::plan::BUILD;
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -24,15 +26,8 @@ pub(crate) struct Args {
     /// Log more
     #[arg(long, global = true)]
     pub(crate) debug: bool,
-    /// Let systemd make the cgroups
-    #[arg(long, global = true)]
-    pub(crate) systemd_cgroup: bool,
-    /// Ignore refused cgroups: true, false or auto
-    #[arg(id = "when-rootless", long = "rootless", value_name = "WHEN", default_value = "auto")]
-    pub(crate) rootless: String,
-    /// Print version and build
-    #[arg(short = 'v', hide = true)]
-    pub(crate) v: bool,
+    #[command(flatten)]
+    pub(crate) globals: Globals,
     #[command(flatten)]
     pub(crate) common: chain::cli::Common,
     #[command(subcommand)]
@@ -63,10 +58,24 @@ pub(crate) enum Verb {
     },
     /// List containers
     List(List),
+    /// List a container's processes
+    Ps(ps::Ps),
     /// Send a signal to a container's first process
     Kill(Kill),
     /// Remove a container that has stopped
     Delete(Delete),
+    /// Freeze all processes of a container
+    Pause {
+        /// The container
+        id: String,
+    },
+    /// Let a paused container go on
+    Resume {
+        /// The container
+        id: String,
+    },
+    /// Print what this build can do, as JSON
+    Features,
 }
 
 /// How log lines look.
@@ -84,6 +93,9 @@ pub(crate) struct Spec {
     /// Folder to write config.json to
     #[arg(short, long, value_name = "DIR", default_value = ".")]
     pub(crate) bundle: PathBuf,
+    /// File to write, instead of config.json
+    #[arg(short, long, value_name = "FILE", default_value = "config.json")]
+    pub(crate) file: PathBuf,
     /// For a container that an ordinary user starts
     #[arg(long)]
     pub(crate) rootless: bool,
@@ -162,7 +174,10 @@ pub(crate) struct Kill {
     /// Send it to all processes of the container
     #[arg(short, long)]
     pub(crate) all: bool,
-    /// The container
+    /// To all containers whose id matches
+    #[arg(short, long)]
+    pub(crate) regex: bool,
+    /// The container, or a POSIX extended regular expression
     pub(crate) id: String,
     /// The signal, by name or number
     #[arg(default_value = "SIGTERM")]
@@ -175,18 +190,27 @@ pub(crate) struct Delete {
     /// Kill it first if it runs; say nothing if it is not there
     #[arg(short, long)]
     pub(crate) force: bool,
-    /// The container
+    /// All containers whose id matches
+    #[arg(short, long)]
+    pub(crate) regex: bool,
+    /// The container, or a POSIX extended regular expression
     pub(crate) id: String,
 }
 
-/// runc prints `runc version …` and `spec: …`, and engines look for both.
+/// Version of the specification.
+pub(crate) const SPEC: &str = "1.3.0";
+
+/// runc's lines, which engines read: the name and the version, which Docker takes from the last line with the word
+/// `version` in it, `commit:`, and `spec:`.
 pub(crate) fn version(json: bool) -> String {
-    match json {
-        true => chain::cli::version(
-            "runner",
-            true,
-            &["spec", "create", "run", "start", "state", "kill", "delete", "list"],
-        ),
-        false => format!("runner version {BUILD}\nspec: 1.3.0\n"),
+    if json {
+        return chain::cli::version("runner", true, &FEATURES);
     }
+    let (version, commit) = BUILD.split_once('+').unwrap_or((BUILD, "unknown"));
+    format!("runner version {version}\ncommit: {commit}\nspec: {SPEC}\n")
 }
+
+const FEATURES: [&str; 13] = [
+    "spec", "create", "run", "start", "state", "kill", "delete", "list", "ps", "pause", "resume", "features",
+    "regex",
+];

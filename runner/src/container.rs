@@ -214,10 +214,12 @@ impl Container {
         if start_time(self.record.pid) != Some(self.record.start_time) {
             return Ok(Status::Stopped);
         }
-        if rustix::fs::accessat(&self.dir, "gate", rustix::fs::Access::EXISTS, AtFlags::empty()).is_ok() {
-            return Ok(Status::Created);
+        if crate::cgroup::is_frozen(&self.record.cgroups) {
+            return Ok(Status::Paused);
         }
-        Ok(if crate::cgroup::is_frozen(&self.record.cgroups) { Status::Paused } else { Status::Running })
+        let waits =
+            rustix::fs::accessat(&self.dir, "gate", rustix::fs::Access::EXISTS, AtFlags::empty()).is_ok();
+        Ok(if waits { Status::Created } else { Status::Running })
     }
 
     /// Takes it away from the list, then removes its files.

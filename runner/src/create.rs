@@ -4,7 +4,7 @@ use crate::bundle::Bundle;
 use crate::cli::{Args, Create};
 use crate::container::{Draft, Record, StateRoot, start_time};
 use crate::janitor::Janitor;
-use crate::{id, log, pidfile, plan, terminal};
+use crate::{id, log, pidfile, plan, terminal, time};
 use chain::bytes::Bytes;
 use chain::link::go_to_layer;
 use chain::meet::{self, Message};
@@ -64,11 +64,7 @@ pub(crate) fn launch(
     state.fds.tools = next::open_tools(&tools)?;
 
     let root_fd = root.open(true)?;
-    let cgroup =
-        bundle.config.linux.as_ref().and_then(|l| l.cgroups_path.clone()).filter(|p| !p.0.is_empty());
-    let cgroup = cgroup.unwrap_or_else(|| options.id.as_str().into());
-    // Else cg-apply would refuse it, and then the janitor, who would look for it, once more.
-    chain::cgroup::check_path(&cgroup)?;
+    let cgroup = cgroup_path(&bundle.config, &options.id, args)?;
     let janitor = Janitor::start(root_fd.as_fd(), &options.id, &cgroup)?;
     match make(root_fd, &bundle, options, state, gate, &janitor) {
         Ok(launched) => {
@@ -80,6 +76,17 @@ pub(crate) fn launch(
             Err(error)
         }
     }
+}
+
+/// Where the group will be; empty for none.
+fn cgroup_path(config: &Config, id: &str, args: &Args) -> Result<Bytes> {
+    if !args.has_cgroup(None)? {
+        return Ok(Bytes::default());
+    }
+    let path = config.linux.as_ref().and_then(|l| l.cgroups_path.clone()).filter(|p| !p.0.is_empty());
+    let path = path.unwrap_or_else(|| id.into());
+    // Else cg-apply would refuse it, and then the janitor, who would look for it, once more.
+    chain::cgroup::check_path(&path).map(|()| path)
 }
 
 fn make(
@@ -185,6 +192,7 @@ fn meet_chain(meet: BorrowedFd<'_>, janitor: &Janitor, options: &Create) -> Resu
     let (mut process, mut terminal, mut cgroups) = (None, None, Vec::new());
     loop {
         let Some((message, fd)) = meet::receive(meet)? else { return Err(silent()) };
+        log::debug(format_args!("the chain says {message:?}"));
         match (message, fd) {
             (Message::Pid(pid), Some(fd)) => process = Some((pid, fd)),
             (Message::Terminal, Some(fd)) => terminal = terminal::hand_over(fd, options)?,
@@ -230,7 +238,7 @@ fn record(bundle: &Bundle, options: &Create, met: &Met) -> Result<Record> {
         pid: met.pid,
         bundle: Bytes::from(bundle.path.as_path()),
         rootfs: rootfs(bundle),
-        created: log::timestamp(),
+        created: time::stamp(),
         annotations: config.annotations.clone(),
         owner: rustix::process::getuid().as_raw(),
         start_time: start_time(met.pid).ok_or_else(gone)?,

@@ -3,6 +3,7 @@
 
 use crate::cli::Delete;
 use crate::container::{Container, StateRoot, Status};
+use crate::matching;
 use chain::sys::process::pidfd_signal;
 use chain::{Cannot, Class, Error, Result};
 use nix::errno::Errno;
@@ -14,21 +15,25 @@ const PATIENCE: u16 = 10_000;
 
 /// `runner delete`.
 pub(crate) fn delete(root: &StateRoot, options: &Delete) -> Result<u8> {
-    let container = match root.container(&options.id) {
-        Err(error) if options.force && error.class == Class::Missing => return Ok(0),
+    matching::each(root, &options.id, options.regex, |id| one(root, id, options.force))
+}
+
+fn one(root: &StateRoot, id: &str, force: bool) -> Result<()> {
+    let container = match root.container(id) {
+        Err(error) if force && error.class == Class::Missing => return Ok(()),
         other => other?,
     };
     container.lock()?;
     let status = container.status()?;
-    if !options.force && matches!(status, Status::Running | Status::Paused) {
+    if !force && matches!(status, Status::Running | Status::Paused) {
         return Err(Error::new(
             Class::Conflict,
-            format_args!("delete {}", options.id),
+            format_args!("delete {id}"),
             format_args!("it is {}, not stopped", status.as_str()),
         )
-        .cure(format_args!("runner kill {0} KILL, or runner delete --force {0}", options.id)));
+        .cure(format_args!("runner kill {0} KILL, or runner delete --force {0}", id)));
     }
-    end(container).map(|()| 0)
+    end(container)
 }
 
 /// Deletes a container that this very process ran.

@@ -2,6 +2,7 @@
 
 use crate::cli::Kill;
 use crate::container::{Container, StateRoot, Status};
+use crate::matching;
 use chain::sys::process::{pidfd_open, pidfd_signal};
 use chain::{Cannot, Class, Error, Result};
 use nix::errno::Errno;
@@ -10,22 +11,32 @@ use std::os::fd::AsFd;
 
 /// `runner kill`.
 pub(crate) fn kill(root: &StateRoot, options: &Kill) -> Result<u8> {
-    let container = root.container(&options.id)?;
     let signal = parse(&options.signal)?;
-    let doing = format!("send signal {signal} to {}", options.id);
-    if options.all {
-        return everybody(&container, signal).map(|()| 0);
+    matching::each(root, &options.id, options.regex, |id| one(&root.container(id)?, signal, options.all))
+}
+
+fn one(container: &Container, signal: i32, all: bool) -> Result<()> {
+    let doing = format!("send signal {signal} to {}", container.record.id);
+    let has_group = !container.record.cgroups.is_empty();
+    if all && !has_group {
+        crate::log::warn(format_args!(
+            "{} has no cgroup: only its first process is known",
+            container.record.id
+        ));
+    }
+    if all && has_group {
+        return everybody(container, signal);
     }
     let Some(pidfd) = container.pidfd()? else {
         return Err(Error::new(Class::Conflict, doing, "container not running"));
     };
-    if signal == libc::SIGKILL && !container.record.own_pid_namespace {
+    if signal == libc::SIGKILL && !container.record.own_pid_namespace && has_group {
         // Without a pid namespace nothing takes the others along.
-        return everybody(&container, signal).map(|()| 0);
+        return everybody(container, signal);
     }
     match pidfd_signal(pidfd.as_fd(), signal) {
         Err(Errno::ESRCH) => Err(Error::new(Class::Conflict, doing, "container not running")),
-        other => other.cannot(doing, format_args!("pidfd_send_signal({signal})")).map(|()| 0),
+        other => other.cannot(doing, format_args!("pidfd_send_signal({signal})")),
     }
 }
 

@@ -40,7 +40,7 @@ pub(crate) fn list(root: &StateRoot, options: &List) -> Result<u8> {
             Ok(state) => states.push(state),
             // Deleted while we looked.
             Err(error) if error.class == Class::Missing => {}
-            Err(error) => report::warn("runner", error),
+            Err(error) => crate::log::warn(error),
         }
     }
     let text = match options.format {

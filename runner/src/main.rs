@@ -7,18 +7,25 @@ mod cli;
 mod container;
 mod create;
 mod delete;
+mod features;
+mod globals;
 mod id;
 mod janitor;
 mod kill;
 mod list;
 mod log;
+mod matching;
+mod pause;
 mod pidfile;
 mod plan;
 mod proxy;
+mod ps;
 mod run;
 mod spec;
 mod start;
 mod terminal;
+mod time;
+mod usage;
 
 use chain::Result;
 use clap::Parser;
@@ -28,17 +35,17 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
-        Err(error) => return log::command_line(&error),
+        Err(error) => return usage::answer(&error),
     };
-    let log = log::Log::open(&args);
+    log::open(&args);
     match act(&args) {
         Ok(status) => ExitCode::from(status),
-        Err(error) => log.fail(&error),
+        Err(error) => log::fail(&error),
     }
 }
 
 fn act(args: &Args) -> Result<u8> {
-    if args.v || args.common.version {
+    if args.globals.v || args.common.version {
         return chain::report::stdout(cli::version(args.common.json).as_bytes()).map(|()| 0);
     }
     let root = container::StateRoot::new(args)?;
@@ -50,7 +57,11 @@ fn act(args: &Args) -> Result<u8> {
         Some(Verb::Start { id }) => start::start(&root, id),
         Some(Verb::State { id }) => list::state(&root, id),
         Some(Verb::List(options)) => list::list(&root, options),
+        Some(Verb::Ps(options)) => ps::ps(&root, options),
         Some(Verb::Kill(options)) => kill::kill(&root, options),
         Some(Verb::Delete(options)) => delete::delete(&root, options),
+        Some(Verb::Pause { id }) => pause::pause(&root, id),
+        Some(Verb::Resume { id }) => pause::resume(&root, id),
+        Some(Verb::Features) => features::print(),
     }
 }

@@ -1,6 +1,7 @@
 //! Config in, layers out: the only compiling there is, since each layer is a share of the config as it stands.
 
 use crate::bundle::Bundle;
+use crate::cgroup;
 use crate::cli::{Args, Create};
 use chain::landing::Command;
 use chain::link;
@@ -25,13 +26,10 @@ pub(crate) fn print(state: &State) -> Result<()> {
 
 /// The state that a chain for `bundle` starts with; fds are added at the launch.
 pub(crate) fn state(bundle: &Bundle, id: &str, options: &Create, args: &Args) -> Result<State> {
-    if args.systemd_cgroup {
-        return Err(crate::bundle::unsupported("--systemd-cgroup"));
-    }
     let (config, folder) = (&bundle.config, bundle.path.as_path());
     let mut state = State::default();
     let mut cg_apply = share::cg_apply(config, folder)?;
-    cg_apply.cgroups_path.get_or_insert_with(|| id.into());
+    cgroup::name(&mut cg_apply, id, args)?;
     // A plan that is printed is for tools without a runner: nobody meets its chain or removes its cgroup later.
     let met = !args.common.print;
     cg_apply.keep = met;

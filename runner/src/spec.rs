@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 
 /// `runner spec`.
 pub(crate) fn write(options: &Spec) -> Result<u8> {
-    let path = options.bundle.join("config.json");
+    let path = options.bundle.join(&options.file);
     let doing = format!("write {}", path.display());
     let config = if options.rootless { rootless(default()) } else { default() };
     let mut text =
@@ -26,7 +26,7 @@ const CAPABILITIES: [&str; 3] = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SE
 
 fn default() -> Value {
     json!({
-        "ociVersion": "1.3.0",
+        "ociVersion": crate::cli::SPEC,
         "process": {
             "terminal": true,
             "user": {"uid": 0, "gid": 0},

@@ -301,6 +301,6 @@ fn version_and_help_are_there() {
     let help = tool("runner").arg("--help").run();
     assert!(help.status == 0 && help.stdout.contains("Example"), "{help:?}");
     tool("runner").args(["run", "--frob", "x"]).run().fails(1, "unknown option --frob");
-    tool("runner").args(["frob"]).run().fails(1, "unknown command frob");
+    tool("runner").args(["frob"]).run().fails(3, "unknown command frob");
     tool("runner").run().fails(1, "no command");
 }

@@ -121,6 +121,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_others_are_told_is_what_is_known_here() {
+        let mut here: Vec<&str> = ALL.iter().map(|arch| arch.name).collect();
+        here.sort_unstable();
+        assert_eq!(here, chain::oci::names::SECCOMP_ARCHS);
+    }
+
+    #[test]
     fn only_what_one_kernel_runs_side_by_side() {
         let names = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
         let found = of_this_kernel(&names(&["SCMP_ARCH_AARCH64", "SCMP_ARCH_S390X"])).unwrap();

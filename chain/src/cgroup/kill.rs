@@ -46,11 +46,10 @@ impl Group {
 
     /// Freezes or thaws everything in it, without waiting.
     pub fn freeze(&self, on: bool) -> Result<()> {
-        let v1 = self.dirs.iter().find(|d| d.version == Version::V1 && d.is_freezer());
-        match (v1, self.v2()) {
-            (Some(dir), _) => dir.write("freezer.state", if on { "FROZEN" } else { "THAWED" }),
-            (None, Some(dir)) => dir.write("cgroup.freeze", if on { "1" } else { "0" }),
-            (None, None) => Err(Error::new(Class::Unsupported, "freeze a cgroup", "no freezer is mounted")),
+        let dir = self.freezer()?;
+        match dir.version {
+            Version::V1 => dir.write("freezer.state", if on { "FROZEN" } else { "THAWED" }),
+            Version::V2 => dir.write("cgroup.freeze", if on { "1" } else { "0" }),
         }
     }
 
@@ -134,7 +133,7 @@ impl Group {
 }
 
 impl Dir {
-    fn is_freezer(&self) -> bool {
+    pub(super) fn is_freezer(&self) -> bool {
         match self.version {
             Version::V2 => true,
             // A group found again by its paths alone does not know its controllers.

@@ -7,11 +7,13 @@
 mod convert;
 mod create;
 mod dir;
+mod freeze;
 mod group;
 mod kill;
 
 pub use convert::{cpu_shares_of_weight, cpu_weight_of_shares};
 pub use dir::Dir;
+pub use freeze::read_whole;
 pub use group::Group;
 pub use kill::list;
 

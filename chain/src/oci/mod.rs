@@ -5,6 +5,7 @@
 
 mod linux;
 mod mounts;
+pub mod names;
 mod process;
 mod profile;
 mod read;

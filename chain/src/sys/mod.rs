@@ -9,6 +9,7 @@ pub mod harness;
 pub mod mount;
 pub mod namespaces;
 pub mod process;
+pub mod regex;
 pub mod seccomp;
 mod startup;
 

@@ -1,0 +1,64 @@
+//! features: what this build carries out, as the specification's features document. Only what the tools really accept
+//! stands here; `tests/features.rs` asks them.
+
+use chain::oci::NamespaceKind;
+use chain::oci::names::{
+    CAPABILITIES, MOUNT_OPTIONS, SECCOMP_ACTIONS, SECCOMP_ARCHS, SECCOMP_FLAGS, SECCOMP_OPERATORS,
+};
+use chain::{Class, Error, Result, report};
+use serde_json::{Value, json};
+
+/// Known by name, and refused as not carried out yet.
+const LATER: [&str; 4] = ["idmap", "ridmap", "SCMP_ACT_NOTIFY", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"];
+
+/// The kinds of hooks that are run.
+const HOOKS: [&str; 0] = [];
+
+/// `runner features`.
+pub(crate) fn print() -> Result<u8> {
+    let text = serde_json::to_string_pretty(&document())
+        .map_err(|e| Error::new(Class::Internal, "print the features", e))?;
+    report::stdout(format!("{text}\n").as_bytes()).map(|()| 0)
+}
+
+fn document() -> Value {
+    json!({
+        "ociVersionMin": "1.0.0",
+        "ociVersionMax": crate::cli::SPEC,
+        "hooks": HOOKS,
+        "mountOptions": carried_out(&MOUNT_OPTIONS),
+        "linux": linux(),
+        "annotations": {
+            "catena.version": env!("CARGO_PKG_VERSION"),
+            "catena.build": chain::plan::BUILD,
+        },
+        // No annotation changes what is done.
+        "potentiallyUnsafeConfigAnnotations": [],
+    })
+}
+
+fn linux() -> Value {
+    json!({
+        "namespaces": NamespaceKind::ALL.map(NamespaceKind::as_str),
+        "capabilities": CAPABILITIES.as_slice(),
+        "cgroup": {"v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": false},
+        "seccomp": {
+            "enabled": true,
+            "actions": carried_out(&SECCOMP_ACTIONS),
+            "operators": SECCOMP_OPERATORS,
+            "archs": SECCOMP_ARCHS.as_slice(),
+            "knownFlags": SECCOMP_FLAGS,
+            "supportedFlags": carried_out(&SECCOMP_FLAGS),
+        },
+        "apparmor": {"enabled": true},
+        "selinux": {"enabled": true},
+        "intelRdt": {"enabled": false, "schemata": false, "monitoring": false},
+        "memoryPolicy": {"modes": [], "flags": []},
+        "mountExtensions": {"idmap": {"enabled": false}},
+        "netDevices": {"enabled": false},
+    })
+}
+
+fn carried_out(names: &[&'static str]) -> Vec<&'static str> {
+    names.iter().filter(|name| !LATER.contains(name)).copied().collect()
+}
