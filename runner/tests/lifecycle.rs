@@ -168,6 +168,36 @@ fn a_command_that_is_not_there_fails_the_create_and_leaves_nothing() {
     leftovers.check();
 }
 
+/// Engines give their users 126 for it, but only where it was the create that failed.
+#[test]
+fn a_command_that_nobody_may_execute_fails_the_create() {
+    if !requires::root() {
+        return;
+    }
+    let leftovers = Leftovers::watch();
+    for (command, why) in [
+        ("/etc", "/etc is a folder"),
+        ("etc/", "/etc/ is a folder"),
+        ("/etc/passwd", "/etc/passwd has no execute permission"),
+        ("tool", "/opt/tool has no execute permission"),
+        ("/dev/null", "/dev/null is no file"),
+    ] {
+        let bundle = Bundle::of([command]).set("/process/env", json!(["PATH=/bin:/opt"]));
+        bundle.rootfs.file("opt/tool", "text");
+        bundle.create().fails(1, "Permission denied (EACCES)").fails(1, &format!("why: {why}"));
+        bundle.runner(["state", &bundle.id]).run().fails(1, "container does not exist");
+    }
+    // One that may not be is passed over for one that may, and what root cannot tell is left to the kernel.
+    let bundle = Bundle::of(["tool"]).set("/process/env", json!(["PATH=/etc:/opt:/none:/bin:/tools"]));
+    bundle.rootfs.file("opt/tool", "text");
+    let tool = bundle.rootfs.file("tools/tool", "#!/bin/sh\necho found\n");
+    std::fs::set_permissions(tool, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    assert_eq!(bundle.run().succeeds().stdout, "found\n");
+    Bundle::of([""]).create().fails(1, "No such file or directory (ENOENT)");
+    drop(bundle);
+    leftovers.check();
+}
+
 #[test]
 fn list_shows_all_and_quiet_ids_only() {
     if !requires::root() {

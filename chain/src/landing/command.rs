@@ -6,7 +6,8 @@ use crate::error::{EXIT_CANNOT_RUN, EXIT_NOT_FOUND, Error, Result};
 use crate::next::cstring;
 use crate::sys::process::exec_path;
 use nix::errno::Errno;
-use std::ffi::{CString, OsString};
+use rustix::fs::FileType;
+use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -38,20 +39,48 @@ fn with_home(mut env: Vec<CString>, landing: &Landing) -> Vec<CString> {
     env
 }
 
-/// A command that is nowhere fails the create, not the start: engines tell "no such program" from it.
+/// A command that is nowhere, or that nobody may execute, fails the create, not the start: engines tell "no such
+/// program" and "permission denied" from it. What root cannot look at, the command's own user may be able to.
 pub(super) fn exists(program: &CString, env: &[CString], landing: &Landing) -> Result<()> {
     let cwd = landing.cwd.as_ref().map_or(Path::new("/"), Bytes::as_path);
-    let name = Path::new(std::ffi::OsStr::from_bytes(program.as_bytes()));
-    let there = |path: &Path| rustix::fs::access(cwd.join(path), rustix::fs::Access::EXISTS).is_ok();
+    let name = Path::new(OsStr::from_bytes(program.as_bytes()));
     let path = env.iter().find_map(|e| e.to_bytes().strip_prefix(b"PATH=")).unwrap_or(DEFAULT_PATH);
-    let in_path =
-        || path.split(|b| *b == b':').any(|d| there(&Path::new(std::ffi::OsStr::from_bytes(d)).join(name)));
-    if program.as_bytes().contains(&b'/') && there(name) || !program.as_bytes().contains(&b'/') && in_path() {
-        return Ok(());
+    let by_path = !program.as_bytes().contains(&b'/');
+    let dirs: Vec<&[u8]> = if by_path { path.split(|b| *b == b':').collect() } else { vec![b""] };
+    let mut never = None;
+    for dir in dirs.into_iter().filter(|_| !program.is_empty()) {
+        let file = cwd.join(OsStr::from_bytes(dir)).join(name);
+        match rustix::fs::stat(&file) {
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => {}
+            Err(_) => return Ok(()),
+            Ok(stat) => match never_runs(&stat) {
+                None => return Ok(()),
+                Some(why) => never = Some(format!("{} {why}", file.display())),
+            },
+        }
     }
     let shown = program.to_string_lossy();
-    let error = Error::call(format_args!("run {shown}"), format_args!("execve({shown})"), Errno::ENOENT);
-    Err(error.exit(EXIT_NOT_FOUND).why(format_args!("not in PATH={}", String::from_utf8_lossy(path))))
+    let failed = |errno| Error::call(format_args!("run {shown}"), format_args!("execve({shown})"), errno);
+    Err(match never {
+        Some(why) => failed(Errno::EACCES).exit(EXIT_CANNOT_RUN).why(why),
+        None => {
+            let error = failed(Errno::ENOENT).exit(EXIT_NOT_FOUND);
+            if by_path {
+                error.why(format_args!("not in PATH={}", String::from_utf8_lossy(path)))
+            } else {
+                error
+            }
+        }
+    })
+}
+
+/// Why no user at all can execute it.
+fn never_runs(stat: &rustix::fs::Stat) -> Option<&'static str> {
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => (stat.st_mode & 0o111 == 0).then_some("has no execute permission"),
+        FileType::Directory => Some("is a folder"),
+        _ => Some("is no file"),
+    }
 }
 
 /// execvpe(3) by the command's own PATH, inside the command's own root.
