@@ -104,6 +104,13 @@ pub(crate) struct Node {
     pub(crate) gid: u32,
 }
 
+impl Node {
+    /// /dev/ptmx itself: each devpts has one of its own, and this is that of the host's.
+    fn is_multiplexer(&self) -> bool {
+        self.path.0 == b"/dev/ptmx" && self.kind == FileType::CharacterDevice && self.number == makedev(5, 2)
+    }
+}
+
 /// Turns the layer into steps, or refuses it.
 pub(crate) fn resolve(spec: &RootfsPrep, facts: &Facts) -> Result<Plan> {
     let propagation = propagation(spec)?;
@@ -123,6 +130,10 @@ pub(crate) fn resolve(spec: &RootfsPrep, facts: &Facts) -> Result<Plan> {
     let own_dev =
         |s: &Step| matches!(s, Step::Mount(m) if m.at.0 == b"/dev" && matches!(m.what, What::Bind { .. }));
     let default_devices = spec.default_devices && !steps.iter().any(own_dev);
+    let mut devices = spec.devices.iter().enumerate().map(|(i, d)| node(d, i)).collect::<Result<Vec<_>>>()?;
+    // Engines hand a privileged container all of the host's nodes. The host's multiplexer is none for it: the default
+    // link leads to its own.
+    devices.retain(|node| !(default_devices && node.is_multiplexer()));
     let paths = |list: &[Bytes], name: &str| {
         list.iter().enumerate().map(|(i, p)| clean(p, &format!("{name}[{i}]"))).collect::<Result<Vec<_>>>()
     };
@@ -131,7 +142,7 @@ pub(crate) fn resolve(spec: &RootfsPrep, facts: &Facts) -> Result<Plan> {
         propagation,
         steps,
         default_devices,
-        devices: spec.devices.iter().enumerate().map(|(i, d)| node(d, i)).collect::<Result<_>>()?,
+        devices,
         readonly: paths(&spec.readonly_paths, "readonlyPaths")?,
         masked: paths(&spec.masked_paths, "maskedPaths")?,
         label: spec.mount_label.clone(),

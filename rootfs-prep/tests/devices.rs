@@ -138,6 +138,28 @@ fn ptmx_is_the_containers_own_whatever_the_image_has() {
     assert!(there(&root, "etc/passwd").is_file());
 }
 
+/// Engines list all of the host's nodes for a privileged container.
+#[test]
+fn ptmx_is_the_containers_own_though_the_hosts_is_asked_for() {
+    if !requires::root() || !requires::capability("MKNOD") {
+        return;
+    }
+    let root = rootfs();
+    let prep = |devices: serde_json::Value| {
+        let config = root.config(&serde_json::json!({"ociVersion": "1.0.2", "root": {"path": "rootfs"},
+            "process": {"args": ["x"], "cwd": "/", "user": {}}, "linux": {"devices": devices}}));
+        common::prep(["--oci", config.to_str().unwrap()])
+    };
+    let host = serde_json::json!([{"path": "/dev/ptmx", "type": "c", "major": 5, "minor": 2},
+        {"path": "/dev/null", "type": "c", "major": 1, "minor": 3}]);
+    let p = prep(host).probe_at("/probe");
+    assert_eq!(p.dev.as_ref().unwrap()["ptmx"].target.as_deref(), Some("pts/ptmx"));
+    expect_defaults(&p);
+    // Any other device of that name is no multiplexer, and not what is there.
+    let other = prep(serde_json::json!([{"path": "/dev/ptmx", "type": "c", "major": 1, "minor": 3}]));
+    other.command(["/probe"]).run().refuses(125, "what is there is symlink, not char 1:3");
+}
+
 /// Who binds the host's /dev has the host's devices, and nothing is made in it.
 #[test]
 fn a_bound_dev_is_left_as_it_is() {
