@@ -1,6 +1,7 @@
 //! The operations, in order: make the group and limit it while nobody is in it, then enter it.
 
 use crate::device_limits;
+use crate::existing;
 use crate::limits::{Expect, Write, may_fail, members};
 use crate::plan::{Devices, Plan};
 use crate::rlimits;
@@ -13,6 +14,9 @@ use std::os::fd::AsFd;
 
 /// Makes the group with its limits. On failure nothing of it stays.
 pub(crate) fn make(plan: &mut Plan) -> Result<()> {
+    if plan.joins.is_some() {
+        return existing::hold(plan);
+    }
     let Some(mut group) = plan.group.take() else { return Ok(()) };
     let needed: Vec<&str> = plan.needed.iter().map(String::as_str).collect();
     if let Err(error) = group.create(plan.exclusive, &needed) {
@@ -184,12 +188,10 @@ fn try_enter(plan: &mut Plan, state: &mut State) -> Result<Receipt> {
         forgive(set_oom_score(score), "oomScoreAdj", &plan.attempt, &mut plan.degraded)?;
     }
     let mut applied = Map::new();
+    if plan.group.is_some() {
+        existing::join(plan)?;
+    }
     if let Some(group) = &plan.group {
-        if plan.in_v2 {
-            group.join_v1()?
-        } else {
-            group.join(0)?
-        }
         group.prove_joined()?;
         applied.insert("cgroup".into(), json!(group.paths().collect::<Vec<_>>()));
         applied.insert("limits".into(), Value::Object(read_back(group, &plan.writes, &plan.degraded)?));

@@ -7,6 +7,7 @@ mod check;
 mod cli;
 mod device_limits;
 mod devices;
+mod existing;
 mod limits;
 mod memory;
 mod plan;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         };
         // Everything that can be refused is refused here, before a directory is made.
         let mut plan = plan::resolve(&spec, &plan::facts(&spec)?)?;
+        existing::known(&mut plan, link.state.fds.process);
         steward::hold(&mut plan)?;
         apply::make(&mut plan)?;
         if let Some(status) = steward::stay(&mut plan, &mut link.state)? {

@@ -3,6 +3,7 @@
 
 use crate::cli::Args;
 use crate::devices::{self, Exceptions, Rule};
+use crate::existing::{self, Joins};
 use crate::limits::{self, Controllers, Write, may_fail, unsupported};
 use crate::rlimits;
 use crate::sizes::CpuTime;
@@ -134,6 +135,10 @@ impl Facts {
 
 /// Reads as much of the host as this layer needs.
 pub(crate) fn facts(spec: &CgApply) -> Result<Facts> {
+    if spec.existing.is_some() {
+        let controllers = Controllers { v1: Vec::new(), v2: None };
+        return Ok(Facts { hierarchies: Hierarchies::detect()?, controllers, fresh: String::new() });
+    }
     let hierarchies = match wants_group(spec) {
         true => Hierarchies::detect()?,
         false => Hierarchies { layout: Layout::None, all: Vec::new() },
@@ -145,7 +150,7 @@ pub(crate) fn facts(spec: &CgApply) -> Result<Facts> {
     Ok(Facts { hierarchies, controllers: Controllers { v1, v2 }, fresh })
 }
 
-fn wants_group(spec: &CgApply) -> bool {
+pub(crate) fn wants_group(spec: &CgApply) -> bool {
     spec.cgroups_path.is_some() || spec.resources.as_ref().is_some_and(says_something)
 }
 
@@ -183,6 +188,8 @@ pub(crate) struct Plan {
     pub(crate) attempt: Vec<String>,
     /// What is known already to be left out.
     pub(crate) degraded: Vec<String>,
+    /// The group is there, and only joined.
+    pub(crate) joins: Option<Joins>,
     /// The signal mask from before the signals were held back.
     pub(crate) held: Option<SigSet>,
 }
@@ -212,6 +219,10 @@ pub(crate) fn resolve(spec: &CgApply, facts: &Facts) -> Result<Plan> {
             "set the OOM score",
             format_args!("oomScoreAdj: {score} is not from -1000 to 1000"),
         ));
+    }
+    if let Some(existing) = &spec.existing {
+        existing::resolve(existing, spec, &facts.hierarchies, &mut plan)?;
+        return Ok(plan);
     }
     if !wants_group(spec) {
         return Ok(plan);

@@ -1,6 +1,7 @@
 //! Who removes the group: a supervisor that stays outside of it, unless it is to be kept.
 
 use crate::apply;
+use crate::existing;
 use crate::plan::Plan;
 use chain::cgroup::{Dir, Group};
 use chain::state::State;
@@ -80,7 +81,7 @@ fn see_out(plan: &mut Plan, mut child: Supervised) -> Result<u8> {
 }
 
 /// Goes on as a child of our own parent that is in the group from its first moment.
-fn change_over(plan: &mut Plan, v2: &OwnedFd) -> Result<Option<u8>> {
+fn change_over(plan: &mut Plan, v2: &Rc<OwnedFd>) -> Result<Option<u8>> {
     match fork_into(libc::CLONE_PARENT as u64, Some(v2.as_fd())) {
         Ok(Forked::Parent(..)) => Ok(Some(0)),
         Ok(Forked::Child) => {
@@ -88,10 +89,12 @@ fn change_over(plan: &mut Plan, v2: &OwnedFd) -> Result<Option<u8>> {
             Ok(None)
         }
         Err(e) if too_old(Some(e)) => Ok(None),
-        other => other
-            .cannot("fork into the cgroup", "clone3(CLONE_INTO_CGROUP)")
-            .map_err(|e| explain(e, plan))
-            .map(|_| None),
+        Err(e) => {
+            let doing = existing::doing(plan).unwrap_or("fork into the cgroup".into());
+            let error = explain(Error::call(doing, "clone3(CLONE_INTO_CGROUP)", e), plan);
+            let v2 = existing::elsewhere(plan, error)?;
+            change_over(plan, &v2)
+        }
     }
 }
 

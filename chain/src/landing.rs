@@ -9,6 +9,7 @@ mod credentials;
 mod keyring;
 mod label;
 mod rehearsal;
+mod stdio;
 
 pub use rehearsal::{Denied, rehearse};
 
@@ -140,6 +141,7 @@ fn try_land(tool: &str, state: &State, argv: &[OsString]) -> Result<Infallible> 
     } else if landing.new_session {
         new_session()?;
     }
+    stdio::give_to_user(landing)?;
     if let Some(name) = &landing.session_keyring {
         keyring::make(name)?;
     }

@@ -55,9 +55,27 @@ pub struct CgApply {
     /// Refuse a cgroup that exists already and holds processes or is frozen (what `runner create` wants).
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub exclusive: bool,
+    /// Join a group that is there, and leave it as it is, instead of making one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub existing: Option<Existing>,
     /// What may be done less of than asked, recorded in the receipt: names of fields, as `resources.cpu`.
     #[serde(rename = "try", skip_serializing_if = "Vec::is_empty")]
     pub attempt: Vec<String>,
+}
+
+/// `existing` of a cg-apply layer: what `runner exec` joins.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Existing {
+    /// Its directory in each hierarchy, absolute, as a receipt names them.
+    pub paths: Vec<Bytes>,
+    /// A group below it, by v1 controller; under the empty name, in every hierarchy. Never out of it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub below: BTreeMap<String, Bytes>,
+    /// Where v2 has no such group any more, or one that gives its controllers to children and so takes no process: the
+    /// group of this process instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process: Option<i32>,
 }
 
 /// `idmap`: a user namespace and its maps.

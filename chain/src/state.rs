@@ -85,6 +85,9 @@ pub struct Fds {
     /// pidfd of the supervisor, whose death is the chain's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parent: Option<RawFd>,
+    /// pidfd of the process whose namespaces and cgroup are joined, where whoever started the chain has proven its pid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process: Option<RawFd>,
     /// Fds the command is to have besides 0, 1 and 2.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keep: Vec<RawFd>,
@@ -93,7 +96,7 @@ pub struct Fds {
 impl Fds {
     /// The chain's own: not given by the user, not for the command.
     pub fn own(&self) -> impl Iterator<Item = RawFd> {
-        let single = [self.meet, self.gate, self.filter, self.terminal, self.parent];
+        let single = [self.meet, self.gate, self.filter, self.terminal, self.parent, self.process];
         let files = self.files.iter().map(|(_, fd)| *fd);
         self.tools.values().copied().chain(files).chain(single.into_iter().flatten())
     }

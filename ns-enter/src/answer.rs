@@ -34,7 +34,7 @@ pub(crate) fn answer(question: Question, args: &Args, spec: &NsEnter) -> Result<
 }
 
 fn plan(spec: &NsEnter) -> Result<(Plan, Targets)> {
-    let targets = targets::open(spec)?;
+    let targets = targets::open(spec, None)?;
     let plan = resolve::resolve(spec, &resolve::facts(spec, &targets, &State::default())?)?;
     Ok((plan, targets))
 }

@@ -15,7 +15,8 @@ use chain::sys::process::{Forked, fork};
 use chain::{Cannot, Class, Error, Result, proc, report, sys};
 use nix::errno::Errno;
 use serde_json::json;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// Which process this is afterwards.
 pub(crate) enum Outcome {
@@ -37,6 +38,10 @@ pub(crate) fn all(plan: &Plan, targets: &Targets, state: &mut State) -> Result<O
         guard(state)?;
     }
     let process = targets.process.as_ref().map(AsFd::as_fd);
+    if plan.fork == Fork::HandOver && plan.make.is_empty() {
+        enter(&joins, process)?;
+        return joined_before_fork(plan, targets, &before, proc, state);
+    }
     let (early, late) = in_time(plan, &joins);
 
     // A caller may have left SIGCHLD ignored (Erlang's port programs do), and then wait(2) fails in everything below.
@@ -76,7 +81,30 @@ pub(crate) fn all(plan: &Plan, targets: &Targets, state: &mut State) -> Result<O
     }
 
     inside::set_up(plan, proc.as_fd(), state)?;
-    let ns = before.prove(plan, targets, proc.as_fd())?;
+    let ns = before.prove(plan, targets, proc.as_fd(), plan.fork != Fork::No)?;
+    Ok(Outcome::Inside(receipt(plan, ns)))
+}
+
+/// Where nothing is made, all is joined and proven by a process that nobody inside can see, being in no pid namespace of
+/// theirs yet; only then it forks, into that one. The child has no directory from outside, not even /proc, for those
+/// inside who may look at any process (CVE-2016-9962).
+fn joined_before_fork(
+    plan: &Plan,
+    targets: &Targets,
+    before: &Before,
+    proc: OwnedFd,
+    state: &mut State,
+) -> Result<Outcome> {
+    inside::set_up(plan, proc.as_fd(), state)?;
+    let ns = before.prove(plan, targets, proc.as_fd(), false)?;
+    drop(proc);
+    match hand_over(plan, state)? {
+        true => Ok(Outcome::HandedOver),
+        false => Ok(Outcome::Inside(receipt(plan, ns))),
+    }
+}
+
+fn receipt(plan: &Plan, ns: BTreeMap<NamespaceKind, u64>) -> Receipt {
     let applied = json!({
         "made": plan.make, "joined": plan.join, "forked": plan.fork != Fork::No, "hostname": plan.hostname,
         "domainname": plan.domainname, "loopback": plan.loopback, "timeOffsets": plan.time_offsets,
@@ -85,7 +113,7 @@ pub(crate) fn all(plan: &Plan, targets: &Targets, state: &mut State) -> Result<O
     let mut receipt = Receipt::verified(ToolName::NsEnter, applied);
     receipt.degraded.clone_from(&plan.degraded);
     receipt.ns = ns;
-    Ok(Outcome::Inside(receipt))
+    receipt
 }
 
 /// Waits for the command; its status. Until then nothing of the chain's stays open here: whoever reads a kept pipe or

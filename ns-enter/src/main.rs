@@ -49,7 +49,7 @@ fn main() -> ExitCode {
         }
         // Everything that can be refused is refused here.
         resolve::order(&link.state)?;
-        let targets = targets::open(&spec)?;
+        let targets = targets::open(&spec, link.state.fds.process.take())?;
         let facts = resolve::facts(&spec, &targets, &link.state)?;
         let plan = resolve::resolve(&spec, &facts)?;
         match apply::all(&plan, &targets, &mut link.state)? {

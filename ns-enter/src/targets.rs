@@ -33,12 +33,16 @@ pub(crate) struct Targets {
     pub(crate) process: Option<OwnedFd>,
 }
 
-/// Opens what `spec` joins.
-pub(crate) fn open(spec: &NsEnter) -> Result<Targets> {
+/// Opens what `spec` joins. `known` is a pidfd of the process it names, if whoever started the chain has one: its pid may
+/// have been given away again by now.
+pub(crate) fn open(spec: &NsEnter, known: Option<RawFd>) -> Result<Targets> {
     let joins: Vec<(&Namespace, &Bytes)> =
         spec.namespaces.iter().filter_map(|ns| Some((ns, ns.path.as_ref()?))).collect();
     let process = match common_pid(joins.iter().map(|(_, path)| *path)) {
-        Some(pid) => open_process(pid)?,
+        Some(pid) => match known {
+            Some(fd) => Some(taken_over(fd)?),
+            None => open_process(pid)?,
+        },
         None => None,
     };
     let list = joins.iter().map(|(ns, path)| open_one(ns.kind, path)).collect::<Result<Vec<_>>>()?;
@@ -67,6 +71,10 @@ fn pid_of(path: &Bytes) -> Option<i32> {
     let text = std::str::from_utf8(&path.0).ok()?;
     let (pid, _) = text.strip_prefix("/proc/")?.split_once("/ns/")?;
     pid.parse().ok().filter(|pid| *pid > 0)
+}
+
+fn taken_over(fd: RawFd) -> Result<OwnedFd> {
+    sys::fd::adopt(fd).cannot("join the namespaces of a process", format_args!("fcntl({fd})"))
 }
 
 fn open_process(pid: i32) -> Result<Option<OwnedFd>> {

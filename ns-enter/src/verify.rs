@@ -1,6 +1,6 @@
 //! The proof: every new namespace is another one than before, every joined one is the one that was meant.
 
-use crate::resolve::{Fork, Plan};
+use crate::resolve::Plan;
 use crate::targets::Targets;
 use chain::oci::NamespaceKind;
 use chain::{Cannot, Error, Result};
@@ -18,16 +18,18 @@ impl Before {
         plan.make.iter().map(look).collect::<Result<_>>().map(Before)
     }
 
-    /// Looks again, and gives all namespaces made and joined.
+    /// Looks again, and gives all namespaces made and joined. Before there was a fork, a pid namespace is that of the
+    /// children to come.
     pub(crate) fn prove(
         &self,
         plan: &Plan,
         targets: &Targets,
         proc: BorrowedFd<'_>,
+        forked: bool,
     ) -> Result<BTreeMap<NamespaceKind, u64>> {
         let mut all = BTreeMap::new();
         // Without a fork it is the next program's first child that comes into it, and until then it cannot be looked at.
-        let looks = |kind: NamespaceKind| kind != NamespaceKind::Pid || plan.fork != Fork::No;
+        let looks = |kind: NamespaceKind| kind != NamespaceKind::Pid || forked;
         for (kind, before) in self.0.iter().filter(|(kind, _)| looks(*kind)) {
             let now = inode(proc, kind.proc_name())?;
             if now == *before {

@@ -53,6 +53,10 @@ fn main() -> ExitCode {
                 Begun::Ask(question, args, spec) => return answer::answer(question, &args, &spec),
                 Begun::Done => return Ok(0),
             };
+        if terminal::is_all_of(&spec) {
+            let receipt = terminal::alone(spec.console_size, &mut link.state.fds)?;
+            match link.go_on(receipt)? {}
+        }
         facts::own_mount_namespace(&link.state)?;
         let plan = plan::resolve(&spec, &facts::gather(&spec, &link.state)?)?;
         let receipt = apply::all(&plan, &mut link.state.fds)?;

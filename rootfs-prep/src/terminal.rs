@@ -4,39 +4,69 @@
 use crate::build::{attach, clone};
 use crate::options::Attrs;
 use crate::place::Place;
-use crate::root::Make;
+use crate::root::{Make, Root};
 use chain::bytes::Bytes;
 use chain::meet::{self, Message};
-use chain::state::Fds;
+use chain::name::ToolName;
+use chain::spec::RootfsPrep;
+use chain::state::{Fds, Receipt};
 use chain::sys::{self, process};
 use chain::{Cannot, Class, Error, Result};
-use rustix::fs::{FileType, Mode, OFlags, fstat, makedev, openat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, makedev, openat};
 use rustix::io::Errno;
+use serde_json::json;
 use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
 
 /// Makes it.
 pub(crate) fn make(place: &mut Place, size: Option<(u16, u16)>, fds: &mut Fds) -> Result<()> {
     let doing = "give the container a terminal";
+    let (master, peer) = pair(&place.root, size, doing)?;
+    console(place, &peer, doing)?;
+    hand_out(&master, peer, fds, doing)
+}
+
+/// Is a terminal all that is asked for? Then nothing is mounted, so it may be in a mount namespace that others live in:
+/// a further command of a container.
+pub(crate) fn is_all_of(spec: &RootfsPrep) -> bool {
+    let alone = RootfsPrep { terminal: true, console_size: spec.console_size, ..RootfsPrep::default() };
+    *spec == alone
+}
+
+/// Makes one in the root that is there. /dev/console stays the first process's.
+pub(crate) fn alone(size: Option<(u16, u16)>, fds: &mut Fds) -> Result<Receipt> {
+    let doing = "give the command a terminal";
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = openat(CWD, "/", flags, Mode::empty()).cannot(doing, "open(/)")?;
+    let (master, peer) = pair(&Root::present(root), size, doing)?;
+    hand_out(&master, peer, fds, doing)?;
+    Ok(Receipt::verified(ToolName::RootfsPrep, json!({"terminal": true})))
+}
+
+/// One end for the runner, the other for the command.
+fn hand_out(master: &OwnedFd, peer: OwnedFd, fds: &mut Fds, doing: &str) -> Result<()> {
     let Some(meet) = fds.meet else {
         return Err(Error::usage(doing, "nobody is there to hold its other end: only `runner` is"));
     };
     let meet = sys::fd::borrow(meet).cannot(doing, "fcntl(meet)")?;
-    let master = multiplexer(place, doing)?;
-    process::pty_unlock(master.as_fd()).cannot(doing, "ioctl(TIOCSPTLCK)")?;
-    let peer = process::pty_peer(master.as_fd()).cannot(doing, "ioctl(TIOCGPTPEER)")?;
-    if let Some((rows, columns)) = size {
-        process::set_window_size(peer.as_fd(), rows, columns).cannot(doing, "ioctl(TIOCSWINSZ)")?;
-    }
-    console(place, &peer, doing)?;
     meet::send(meet, &Message::Terminal, Some(master.as_fd()))?;
     fds.terminal = Some(peer.into_raw_fd());
     Ok(())
 }
 
+/// Both ends.
+fn pair(root: &Root, size: Option<(u16, u16)>, doing: &str) -> Result<(OwnedFd, OwnedFd)> {
+    let master = multiplexer(root, doing)?;
+    process::pty_unlock(master.as_fd()).cannot(doing, "ioctl(TIOCSPTLCK)")?;
+    let peer = process::pty_peer(master.as_fd()).cannot(doing, "ioctl(TIOCGPTPEER)")?;
+    if let Some((rows, columns)) = size {
+        process::set_window_size(peer.as_fd(), rows, columns).cannot(doing, "ioctl(TIOCSWINSZ)")?;
+    }
+    Ok((master, peer))
+}
+
 /// `ptmx` of the devpts in the container, proven to be one: an image could have anything there.
-fn multiplexer(place: &Place, doing: &str) -> Result<OwnedFd> {
-    let pts = place
-        .root
+fn multiplexer(root: &Root, doing: &str) -> Result<OwnedFd> {
+    let pts = root
         .folder_without_links(&"/dev/pts".into())
         .cannot(doing, "openat2(/dev/pts)")
         .map_err(|e| e.why("the container has no devpts on /dev/pts"))?;

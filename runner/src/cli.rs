@@ -51,6 +51,8 @@ pub(crate) enum Verb {
         /// The container
         id: String,
     },
+    /// Run one more command in a container
+    Exec(Box<crate::exec::Exec>),
     /// Print a container's state as JSON
     State {
         /// The container
@@ -210,7 +212,7 @@ pub(crate) fn version(json: bool) -> String {
     format!("runner version {version}\ncommit: {commit}\nspec: {SPEC}\n")
 }
 
-const FEATURES: [&str; 13] = [
-    "spec", "create", "run", "start", "state", "kill", "delete", "list", "ps", "pause", "resume", "features",
-    "regex",
+const FEATURES: [&str; 14] = [
+    "spec", "create", "run", "start", "exec", "state", "kill", "delete", "list", "ps", "pause", "resume",
+    "features", "regex",
 ];

@@ -46,6 +46,9 @@ pub(crate) struct Record {
     pub(crate) cgroups: Vec<Bytes>,
     /// Whether it has a pid namespace of its own: then its first process takes all others with it.
     pub(crate) own_pid_namespace: bool,
+    /// Its processes keep their callers' session keyrings.
+    #[serde(default)]
+    pub(crate) no_new_keyring: bool,
 }
 
 /// The five words of the specification and runc.

@@ -125,13 +125,21 @@ fn make(
 /// `--preserve-fds N`, and socket activation's fds as well: 3 and up.
 fn preserved(count: u32) -> Result<Vec<RawFd>> {
     let activated: u32 = std::env::var("LISTEN_FDS").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
-    let count = count.saturating_add(activated);
-    (3..3_u32.saturating_add(count))
-        .map(|n| {
-            let n = n as RawFd;
-            sys::fd::borrow(n).cannot(format_args!("preserve fd {n}"), format_args!("fcntl({n})")).map(|_| n)
-        })
-        .collect()
+    inherited(count.saturating_add(activated))
+}
+
+/// So many fds from 3 up that the caller left us. What is close-on-exec came by no exec, so it is a file of our own.
+pub(crate) fn inherited(count: u32) -> Result<Vec<RawFd>> {
+    let one = |n: u32| {
+        let n = n as RawFd;
+        let (doing, call) = (format!("preserve fd {n}"), format!("fcntl({n})"));
+        let fd = sys::fd::borrow(n).cannot(&doing, &call)?;
+        match rustix::io::fcntl_getfd(fd).cannot(&doing, &call)?.contains(rustix::io::FdFlags::CLOEXEC) {
+            true => Err(Error::call(doing, call, nix::errno::Errno::EBADF)),
+            false => Ok(n),
+        }
+    };
+    (3..3_u32.saturating_add(count)).map(one).collect()
 }
 
 /// A listening socket in the container's folder. Bound through the folder's fd: a socket's path is at most 107 bytes
@@ -152,7 +160,7 @@ pub(crate) fn gate_address(dir: BorrowedFd<'_>) -> Result<rustix::net::SocketAdd
 }
 
 /// Forks the process that becomes the chain; gives our end of the meeting socket and the pid.
-fn start_chain(mut state: State, gate: Option<OwnedFd>) -> Result<(OwnedFd, i32)> {
+pub(crate) fn start_chain(mut state: State, gate: Option<OwnedFd>) -> Result<(OwnedFd, i32)> {
     let doing = "start the chain";
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
         .cannot(doing, "socketpair")?;
@@ -189,19 +197,22 @@ struct Met {
 
 /// Listens until the chain is ready for its command.
 fn meet_chain(meet: BorrowedFd<'_>, janitor: &Janitor, options: &Create) -> Result<Met> {
-    let (mut process, mut terminal, mut cgroups) = (None, None, Vec::new());
-    loop {
+    let (mut process, mut terminal, mut cgroups, mut ready) = (None, None, Vec::new(), false);
+    // The one that stays behind says which process it is, that one that it is ready: in any order.
+    while !ready || process.is_none() {
         let Some((message, fd)) = meet::receive(meet)? else { return Err(silent()) };
         log::debug(format_args!("the chain says {message:?}"));
         match (message, fd) {
             (Message::Pid(pid), Some(fd)) => process = Some((pid, fd)),
-            (Message::Terminal, Some(fd)) => terminal = terminal::hand_over(fd, options)?,
+            (Message::Terminal, Some(fd)) => {
+                terminal = terminal::hand_over(fd, options.console_socket.as_deref())?
+            }
             (Message::Receipt(receipt), _) if receipt.tool == ToolName::CgApply => {
                 janitor.knows_cgroup(&receipt)?;
                 cgroups = crate::cgroup::of_receipt(&receipt);
             }
             (Message::Error { tool, error }, _) => return Err(of_tool(&tool, *error)),
-            (Message::Ready, _) => break,
+            (Message::Ready, _) => ready = true,
             _ => {}
         }
     }
@@ -244,6 +255,7 @@ fn record(bundle: &Bundle, options: &Create, met: &Met) -> Result<Record> {
         start_time: start_time(met.pid).ok_or_else(gone)?,
         cgroups: met.cgroups.clone(),
         own_pid_namespace: own_pid_namespace(config),
+        no_new_keyring: options.no_new_keyring,
     })
 }
 

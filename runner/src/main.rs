@@ -7,6 +7,7 @@ mod cli;
 mod container;
 mod create;
 mod delete;
+mod exec;
 mod features;
 mod globals;
 mod id;
@@ -40,7 +41,10 @@ fn main() -> ExitCode {
     log::open(&args);
     match act(&args) {
         Ok(status) => ExitCode::from(status),
-        Err(error) => log::fail(&error),
+        Err(error) => {
+            let failed = log::fail(&error);
+            if matches!(args.verb, Some(Verb::Exec(_))) { ExitCode::from(exec::FAILED) } else { failed }
+        }
     }
 }
 
@@ -55,6 +59,7 @@ fn act(args: &Args) -> Result<u8> {
         Some(Verb::Create(options)) => create::create(&root, args, options),
         Some(Verb::Run(options)) => run::run(&root, args, options),
         Some(Verb::Start { id }) => start::start(&root, id),
+        Some(Verb::Exec(options)) => exec::exec(&root, args, options),
         Some(Verb::State { id }) => list::state(&root, id),
         Some(Verb::List(options)) => list::list(&root, options),
         Some(Verb::Ps(options)) => ps::ps(&root, options),

@@ -24,8 +24,8 @@ pub(crate) fn check(config: &Config, options: &Create, detach: bool) -> Result<(
 }
 
 /// What becomes of the master: the console socket's, or ours.
-pub(crate) fn hand_over(master: OwnedFd, options: &Create) -> Result<Option<OwnedFd>> {
-    let Some(path) = &options.console_socket else { return Ok(Some(master)) };
+pub(crate) fn hand_over(master: OwnedFd, console_socket: Option<&Path>) -> Result<Option<OwnedFd>> {
+    let Some(path) = console_socket else { return Ok(Some(master)) };
     send_fd(path, master.as_fd(), "give the terminal to the console socket").map(|()| None)
 }
 

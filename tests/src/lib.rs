@@ -23,6 +23,7 @@ mod running;
 mod shape;
 mod temp;
 pub mod verbs;
+mod watch;
 
 pub use caps::{CAPS, cap_bit, cap_names};
 pub use leftovers::{Leftovers, processes};

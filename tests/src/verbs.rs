@@ -60,6 +60,7 @@ pub fn run(verb: &str, args: &[String]) -> ExitCode {
             ExitCode::SUCCESS
         }
         "attack" => attack(Duration::from_secs(number(0, 5) as u64)),
+        "watch-fds" => crate::watch::fds(),
         "cat" => say(std::io::copy(&mut std::io::stdin(), &mut std::io::stdout()).map(drop)),
         "spin" => loop {
             std::hint::spin_loop();

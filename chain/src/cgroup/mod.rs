@@ -7,12 +7,14 @@
 mod convert;
 mod create;
 mod dir;
+mod existing;
 mod freeze;
 mod group;
 mod kill;
 
 pub use convert::{cpu_shares_of_weight, cpu_weight_of_shares};
 pub use dir::Dir;
+pub use existing::sub_group;
 pub use freeze::read_whole;
 pub use group::Group;
 pub use kill::list;

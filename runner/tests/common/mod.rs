@@ -2,6 +2,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file takes it in as a module and uses its part")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+pub mod exec;
+
 use catena_tests::{Output, TempDir, TempRootfs, Tool, rootfs, shell, tool};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU32, Ordering};

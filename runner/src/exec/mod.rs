@@ -1,0 +1,158 @@
+//! exec: one more process in a container, by a chain whose links join instead of making.
+//!
+//! Its defaults come from the config that the state keeps, never from the bundle. The first process is known by a pidfd
+//! that is opened before its start time is compared, and that pidfd is what the links join by: a pid that was given away
+//! again leads nowhere.
+
+mod cgroup;
+mod cli;
+mod plan;
+mod process;
+
+pub(crate) use cli::Exec;
+
+use crate::cli::Args;
+use crate::container::{Container, StateRoot};
+use crate::create::{inherited, of_tool, start_chain};
+use crate::{pidfile, proxy, terminal};
+use chain::meet::{self, Message};
+use chain::oci::Config;
+use chain::state::State;
+use chain::supervise::{Supervised, default_action};
+use chain::sys::process::pidfd_signal;
+use chain::{Cannot, Class, Error, Result, next};
+use nix::sys::signal::Signal;
+use rustix::fs::{Mode, OFlags, openat};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+/// Status of a failure of ours: what runc says, for the command's own may be anything below.
+pub(crate) const FAILED: u8 = 255;
+
+/// `runner exec`: the command's status, 128+n for signal n; 0 if nobody waits for it.
+pub(crate) fn exec(root: &StateRoot, args: &Args, options: &Exec) -> Result<u8> {
+    // Looked at before anything of ours has such a number.
+    let keep = inherited(options.preserve_fds)?;
+    let container = root.container(&options.id())?;
+    let first = first_process(&container, options)?;
+    let mut config = config(&container)?;
+    process::put_into(&mut config, options)?;
+    check_terminal(&config, options)?;
+    let mut state = plan::state(&container.record, &config, options, !args.common.print)?;
+    if args.common.print {
+        return crate::plan::print(&state).map(|()| 0);
+    }
+    state.fds.keep = keep;
+    state.fds.status = args.common.status_fd;
+    state.fds.process = Some(first.as_raw_fd());
+    let tools: Vec<_> = state.layers.iter().map(|l| (l.tool, None)).collect();
+    state.fds.tools = next::open_tools(&tools)?;
+    // A caller may have left it ignored, and then no child's end is told.
+    default_action(Signal::SIGCHLD)?;
+    launch(state, options)
+}
+
+/// A pidfd of the container's first process. One that waits for start has its namespaces and mounts already.
+fn first_process(container: &Container, options: &Exec) -> Result<OwnedFd> {
+    let id = &container.record.id;
+    let Some(first) = container.pidfd()? else {
+        return Err(Error::new(Class::Conflict, "exec in a stopped container", id));
+    };
+    if !options.ignore_paused && crate::cgroup::is_frozen(&container.record.cgroups) {
+        return Err(Error::new(Class::Conflict, "exec in a paused container", id)
+            .cure("--ignore-paused: the command goes on when the container does"));
+    }
+    Ok(first)
+}
+
+fn config(container: &Container) -> Result<Config> {
+    let doing = format!("read the config of {}", container.record.id);
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let fd =
+        openat(container.dir(), "config.json", flags, Mode::empty()).cannot(&doing, "open(config.json)")?;
+    chain::oci::parse_config(&chain::oci::read_bounded(fd, &doing)?, &doing)
+}
+
+fn check_terminal(config: &Config, options: &Exec) -> Result<()> {
+    let wants = config.process.as_ref().is_some_and(|p| p.terminal);
+    let doing = "give the command a terminal";
+    match (wants, &options.console_socket) {
+        (true, None) if options.detach => Err(Error::usage(doing, "nobody is there to hold it")
+            .cure("--console-socket SOCKET, or exec without --detach")),
+        (false, Some(_)) => {
+            Err(Error::usage(doing, "--console-socket is given, and no terminal is asked for"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What the chain told.
+#[derive(Default)]
+struct Met {
+    process: Option<(i32, OwnedFd)>,
+    terminal: Option<OwnedFd>,
+}
+
+fn launch(state: State, options: &Exec) -> Result<u8> {
+    let (meet, _) = start_chain(state, None)?;
+    let mut met = Met::default();
+    let result = listen(meet.as_fd(), options, &mut met).and_then(|()| let_go(meet, options, &mut met));
+    if let (Err(_), Some((_, process))) = (&result, &met.process) {
+        // Nobody knows of it: it may hang where nothing ends it, in a cgroup that is frozen.
+        pidfd_signal(process.as_fd(), libc::SIGKILL).unwrap_or(());
+    }
+    result
+}
+
+/// Listens until only the command is left to do, and who it will be is known: two processes say so, in any order.
+fn listen(meet: BorrowedFd<'_>, options: &Exec, met: &mut Met) -> Result<()> {
+    let mut ready = false;
+    while !ready || met.process.is_none() {
+        match meet::receive(meet)? {
+            None => return Err(silent()),
+            Some((Message::Pid(pid), Some(fd))) => met.process = Some((pid, fd)),
+            Some((Message::Terminal, Some(fd))) => {
+                met.terminal = terminal::hand_over(fd, options.console_socket.as_deref())?;
+            }
+            Some((Message::Error { tool, error }, _)) => return Err(of_tool(&tool, *error)),
+            Some((Message::Ready, _)) => ready = true,
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Tells whoever wants to know which process it is, lets it become the command, and waits for that, if asked to.
+fn let_go(meet: OwnedFd, options: &Exec, met: &mut Met) -> Result<u8> {
+    let (pid, pidfd) = met.process.as_ref().ok_or_else(silent)?;
+    if let Some(path) = &options.pidfd_socket {
+        terminal::send_fd(path, pidfd.as_fd(), "give the pidfd to the pidfd socket")?;
+    }
+    if let Some(path) = &options.pid_file {
+        pidfile::write(path, *pid)?;
+    }
+    // Before it runs, so that no signal for it is lost.
+    let doing = "wait for the command";
+    let waits = |pidfd: &OwnedFd| {
+        let own = pidfd.try_clone().cannot(doing, "fcntl(F_DUPFD_CLOEXEC)")?;
+        Supervised::adopt(*pid, own)
+    };
+    let mut child = if options.detach { None } else { Some(waits(pidfd)?) };
+    meet::send(meet.as_fd(), &Message::Go, None)?;
+    // The exec closes the socket; anything else on it is the reason why there was none.
+    match meet::receive(meet.as_fd())? {
+        None => {}
+        Some((Message::Error { tool, error }, _)) => return Err(of_tool(&tool, *error)),
+        Some(_) => return Err(silent()),
+    }
+    drop(meet);
+    match (&mut child, &met.terminal) {
+        (None, _) => Ok(0),
+        (Some(child), Some(master)) => proxy::run(master, child),
+        (Some(child), None) => child.wait(),
+    }
+}
+
+fn silent() -> Error {
+    Error::new(Class::Internal, "exec in the container", "its chain ended without a word")
+        .why("it was killed, perhaps by the memory limit of the container")
+}

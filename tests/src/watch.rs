@@ -1,0 +1,49 @@
+//! What a hostile container sees of whoever comes in: the fds of every process that it finds in /proc.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Looks until it is sent SIGTERM or nobody reads any more; prints at once each program that it could look into, and each
+/// directory of which it is not the case that the same path leads there from here.
+pub(crate) fn fds() -> ExitCode {
+    let mut told = BTreeSet::new();
+    tell("ready");
+    loop {
+        for pid in std::fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok) {
+            let dir = pid.path();
+            if pid.file_name() == "self" || dir == Path::new(&format!("/proc/{}", std::process::id())) {
+                continue;
+            }
+            let program = std::fs::read_link(dir.join("exe")).unwrap_or_default();
+            for fd in std::fs::read_dir(dir.join("fd")).into_iter().flatten().filter_map(Result::ok) {
+                let name = program.file_name().unwrap_or_default().display().to_string();
+                if told.insert(format!("saw {name}")) {
+                    tell(format_args!("saw {name}"));
+                }
+                if let Some(target) = foreign(&fd.path())
+                    && told.insert(format!("{}", target.display()))
+                {
+                    tell(format_args!("DIRECTORY {} of {name}", target.display()));
+                }
+            }
+        }
+    }
+}
+
+fn foreign(link: &Path) -> Option<PathBuf> {
+    let there = std::fs::metadata(link).ok().filter(std::fs::Metadata::is_dir)?;
+    let target = std::fs::read_link(link).ok()?;
+    let here = std::fs::metadata(&target).ok();
+    let same = here.is_some_and(|here| (here.dev(), here.ino()) == (there.dev(), there.ino()));
+    (!same).then_some(target)
+}
+
+fn tell(text: impl std::fmt::Display) {
+    println!("{text}");
+    if std::io::stdout().flush().is_err() {
+        std::process::exit(0);
+    }
+}
