@@ -6,6 +6,7 @@
 
 mod command;
 mod credentials;
+mod hooks;
 mod keyring;
 mod label;
 mod rehearsal;
@@ -134,8 +135,6 @@ fn try_land(tool: &str, state: &State, argv: &[OsString]) -> Result<Infallible> 
     // The gate: nothing below happens before somebody says start.
     stand_by(state)?;
 
-    // A private procfs for the labels, while mounting is still permitted.
-    let labels = label::files(landing)?;
     if let Some(terminal) = state.fds.terminal {
         take_terminal(terminal, landing)?;
     } else if landing.new_session {
@@ -145,6 +144,21 @@ fn try_land(tool: &str, state: &State, argv: &[OsString]) -> Result<Infallible> 
     if let Some(name) = &landing.session_keyring {
         keyring::make(name)?;
     }
+    if let Some(hooks) = state.hooks.as_ref().filter(|hooks| !hooks.start_container.is_empty()) {
+        hooks::start(hooks, state, filter.as_deref(), &env)?;
+    }
+    assume(state, filter.as_deref(), || {
+        report::status(&json!({"tool": tool, "event": "exec", "program": program.to_string_lossy()}));
+    })?;
+    Err(command::exec(&program, &argv, &env))
+}
+
+/// Becomes who the command is to be, with nothing open but what the command gets. `last` is called while there are still
+/// fds of ours.
+fn assume(state: &State, filter: Option<&[Instruction]>, last: impl FnOnce()) -> Result<()> {
+    let landing = &state.landing;
+    // A private procfs for the labels, while mounting is still permitted.
+    let labels = label::files(landing)?;
 
     // No fd crosses but those that were asked for: not a leaked directory (CVE-2024-21626), not a link, not the state.
     let label_fds: Vec<RawFd> = labels.iter().map(|(fd, _)| fd.as_raw_fd()).collect();
@@ -157,7 +171,7 @@ fn try_land(tool: &str, state: &State, argv: &[OsString]) -> Result<Infallible> 
     }
     // Without no_new_privs, loading wants CAP_SYS_ADMIN, so it comes before the capabilities go.
     let nnp_now = prctl(libc::PR_GET_NO_NEW_PRIVS, 0, 0) == Ok(1);
-    if let Some(filter) = filter.as_ref().filter(|_| !landing.no_new_privs && !nnp_now) {
+    if let Some(filter) = filter.filter(|_| !landing.no_new_privs && !nnp_now) {
         load_filter(landing, filter)?;
     }
 
@@ -170,17 +184,17 @@ fn try_land(tool: &str, state: &State, argv: &[OsString]) -> Result<Infallible> 
     early_cwd.or_else(|_| enter_cwd(landing))?;
     cwd_is_inside()?;
 
-    report::status(&json!({"tool": tool, "event": "exec", "program": program.to_string_lossy()}));
+    last();
     for (resource, soft, hard) in &landing.rlimits {
         set_rlimit(*resource, *soft, *hard)?;
     }
     // Rust's start-up ignores SIGPIPE, and an ignored signal stays ignored over exec: a pipeline in the container
     // would never end.
     default_sigpipe()?;
-    if let Some(filter) = filter.as_ref().filter(|_| landing.no_new_privs || nnp_now) {
-        load_filter(landing, filter)?;
+    match filter.filter(|_| landing.no_new_privs || nnp_now) {
+        Some(filter) => load_filter(landing, filter),
+        None => Ok(()),
     }
-    Err(command::exec(&program, &argv, &env))
 }
 
 /// Tells the runner that only the command is left to do, waits until it has written down that this container exists
@@ -190,9 +204,7 @@ fn stand_by(state: &State) -> Result<()> {
     if let Some(socket) = state.fds.meet {
         let socket = sys::fd::borrow(socket).cannot(doing, "fcntl")?;
         meet::send(socket, &Message::Ready, None)?;
-        if !matches!(meet::receive(socket)?, Some((Message::Go, _))) {
-            return Err(Error::new(Class::Conflict, doing, "it is gone"));
-        }
+        meet::wait_for_go(socket)?;
     }
     if let Some(gate) = state.fds.gate {
         let gate = sys::fd::borrow(gate).cannot("wait for start", "fcntl(gate)")?;

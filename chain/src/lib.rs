@@ -11,6 +11,7 @@ pub mod cli;
 pub mod error;
 pub mod files;
 pub mod home;
+pub mod hook;
 pub mod ids;
 pub mod json;
 pub mod landing;

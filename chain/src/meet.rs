@@ -68,6 +68,19 @@ pub fn receive(socket: BorrowedFd<'_>) -> Result<Option<(Message, Option<OwnedFd
     Ok(Some((message, fd)))
 }
 
+/// Waits for [`Message::Go`]. A runner that is gone was killed, or has said itself what failed: there is nobody to tell,
+/// and nothing to go on for.
+pub fn wait_for_go(socket: BorrowedFd<'_>) -> Result<()> {
+    match receive(socket)? {
+        Some((Message::Go, _)) => Ok(()),
+        None => crate::sys::process::exit_now(i32::from(crate::error::EXIT_OURS)),
+        Some(_) => {
+            let detail = "it said something else than it should";
+            Err(Error::new(crate::error::Class::Internal, "wait for the runner", detail))
+        }
+    }
+}
+
 fn first_fd(got: &nix::sys::socket::RecvMsg<'_, '_, ()>) -> Result<Option<OwnedFd>> {
     let doing = "hear from the other end of the chain";
     for control in got.cmsgs().cannot(doing, "recvmsg(control)")? {

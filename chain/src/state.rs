@@ -6,6 +6,7 @@
 
 use crate::bytes::Bytes;
 use crate::error::{Cannot, Class, Error, Result};
+use crate::hook::ChainHooks;
 use crate::landing::Landing;
 use crate::name::ToolName;
 use crate::oci::NamespaceKind;
@@ -123,6 +124,9 @@ pub struct State {
     pub fds: Fds,
     /// What the last link will do, as far as it is known.
     pub landing: Landing,
+    /// The container's hooks, if it has any that a link is to know of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hooks: Option<Box<ChainHooks>>,
     /// The last member.
     pub complete: bool,
 }
@@ -136,6 +140,7 @@ impl Default for State {
             receipts: Vec::new(),
             fds: Fds::default(),
             landing: Landing::default(),
+            hooks: None,
             complete: true,
         }
     }

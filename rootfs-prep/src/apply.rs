@@ -4,10 +4,10 @@
 use crate::place::Place;
 use crate::plan::{NewRoot, Plan, Step};
 use crate::root::Make;
-use crate::{devices, enter, hide, mount, terminal, verify};
+use crate::{devices, enter, hide, hooked, mount, terminal, verify};
 use chain::bytes::Bytes;
 use chain::name::ToolName;
-use chain::state::{Fds, Receipt};
+use chain::state::{Receipt, State};
 use chain::{Cannot, Class, Error, Result};
 use rustix::fs::{FileType, Mode, fstat, makedev};
 use rustix::process::umask;
@@ -15,10 +15,11 @@ use serde_json::json;
 use std::os::fd::BorrowedFd;
 
 /// Builds the root, enters it, and reads it back.
-pub(crate) fn all(plan: &Plan, fds: &mut Fds) -> Result<Receipt> {
+pub(crate) fn all(plan: &Plan, state: &mut State) -> Result<Receipt> {
     // Modes are what they are said to be.
     let mask = umask(Mode::empty());
-    let (old, mut place) = enter::prepare(plan)?;
+    let hooks = matches!(plan.root, NewRoot::Folder { .. }) && hooked::wanted(state);
+    let (old, mut place) = enter::prepare(plan, hooks)?;
 
     // In order: a later one may stand on an earlier one.
     for step in &plan.steps {
@@ -36,8 +37,12 @@ pub(crate) fn all(plan: &Plan, fds: &mut Fds) -> Result<Receipt> {
     for node in &plan.devices {
         devices::make(&mut place, node)?;
     }
+    if hooks {
+        hooked::run(state, &place, mask)?;
+        enter::cover(&old, &place)?;
+    }
     if let Some(size) = plan.terminal {
-        terminal::make(&mut place, size, fds)?;
+        terminal::make(&mut place, size, &mut state.fds)?;
     }
 
     // Before the root is read-only. The landing goes there, after the change of user.

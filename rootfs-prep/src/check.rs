@@ -4,7 +4,7 @@ use crate::apply;
 use crate::build::{attach, readable};
 use crate::plan::{NewRoot, Plan};
 use chain::canary::canary;
-use chain::state::Fds;
+use chain::state::State;
 use chain::{Cannot, Result};
 use nix::sched::{CloneFlags, unshare};
 use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
@@ -24,7 +24,7 @@ pub(crate) fn check(plan: &Plan) -> Result<Vec<String>> {
             if let NewRoot::Folder { path, .. } = &plan.root {
                 cover(path.as_path())?;
             }
-            apply::all(plan, &mut Fds::default()).map(drop)
+            apply::all(plan, &mut State::default()).map(drop)
         })
     })?;
     Ok(plan.degraded.clone())

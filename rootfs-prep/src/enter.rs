@@ -22,8 +22,10 @@ pub(crate) struct Old {
     fd: OwnedFd,
 }
 
-/// Cuts the mounts here off from the host's, and attaches the new root's tree.
-pub(crate) fn prepare(plan: &Plan) -> Result<(Old, Place)> {
+/// Cuts the mounts here off from the host's, and attaches the new root's tree: over the old root, or `in_place` on the
+/// folder itself, for hooks that know no other path to it. Whoever enters this namespace from outside would find the
+/// new root in the old one's place.
+pub(crate) fn prepare(plan: &Plan, in_place: bool) -> Result<(Old, Place)> {
     let doing = "prepare the root";
     let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let old = openat(CWD, "/", folder, Mode::empty()).cannot(doing, "open(/)")?;
@@ -37,7 +39,12 @@ pub(crate) fn prepare(plan: &Plan) -> Result<(Old, Place)> {
     match (&plan.root, new) {
         (NewRoot::Folder { path, readonly }, Some(new)) => {
             let tree = clone(new.as_fd(), &Bytes::default(), true, &format!("make {path} the root"))?;
-            attach(tree.as_fd(), old.as_fd(), doing, &"/".into())?;
+            if in_place {
+                unshare_below(&new, path)?;
+                attach(tree.as_fd(), new.as_fd(), doing, path)?;
+            } else {
+                attach(tree.as_fd(), old.as_fd(), doing, &"/".into())?;
+            }
             alone(tree.as_fd(), plan.propagation)?;
             root_of(old, tree, label, "bind", Attrs::default(), readonly.then_some(Late::Mount))
         }
@@ -120,6 +127,34 @@ fn alone(root: BorrowedFd<'_>, propagation: Propagation) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// The mount that the new root is to be on spreads nothing: neither the new root, nor what hooks mount beside it, is the
+/// host's; and a mount on a shared one could not be moved.
+fn unshare_below(folder: &OwnedFd, path: &Bytes) -> Result<()> {
+    let doing = "cut the new root off from the host's mounts";
+    let id = crate::root::mount_id(folder.as_fd()).cannot(doing, format_args!("statx({path})"))?;
+    let mounts = mounts()?;
+    let Some(mount) = mounts.iter().find(|m| m.id == id) else {
+        return Err(Error::new(Class::Internal, doing, format_args!("{path} is on no mount that is listed")));
+    };
+    if !mount.propagation.iter().any(|word| word.starts_with("shared:")) {
+        return Ok(());
+    }
+    let target = &mount.target;
+    let top = openat(CWD, target.as_path(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .cannot(doing, format_args!("open({target})"))?;
+    match crate::root::mount_id(top.as_fd()) {
+        Ok(found) if found == id => {
+            set_propagation(top.as_fd(), Propagation { recursive: false, ..RPRIVATE }, doing)
+        }
+        _ => Err(Error::new(Class::Conflict, doing, format_args!("another mount covers {target}"))),
+    }
+}
+
+/// Moves a root that was made in its place over the old one, where [`enter`] expects it.
+pub(crate) fn cover(old: &Old, place: &Place) -> Result<()> {
+    attach(place.root.fd(), old.fd.as_fd(), "move the root into its place", &"/".into())
 }
 
 /// Makes the new root `/`, and leaves the old one.

@@ -16,6 +16,7 @@ mod explain;
 mod facts;
 mod flags;
 mod hide;
+mod hooked;
 mod mount;
 mod options;
 mod path;
@@ -59,7 +60,7 @@ fn main() -> ExitCode {
         }
         facts::own_mount_namespace(&link.state)?;
         let plan = plan::resolve(&spec, &facts::gather(&spec, &link.state)?)?;
-        let receipt = apply::all(&plan, &mut link.state.fds)?;
+        let receipt = apply::all(&plan, &mut link.state)?;
         link.state.landing.cwd = plan.cwd.clone().or(link.state.landing.cwd.take());
         match link.go_on(receipt)? {}
     })

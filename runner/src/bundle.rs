@@ -2,7 +2,7 @@
 
 use crate::cli::{Args, Create};
 use chain::bytes::Bytes;
-use chain::oci::{Config, Hooks};
+use chain::oci::Config;
 use chain::{Cannot, Class, Error, Result};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use std::path::PathBuf;
@@ -60,25 +60,7 @@ fn check(config: &Config) -> Result<()> {
     if let Some((list, _)) = words.into_iter().find(|(_, word): &(_, &Bytes)| word.0.contains(&0)) {
         return Err(wrong(&format!("process.{list}: a NUL byte")));
     }
-    if let Some(hooks) = &config.hooks {
-        no_hooks(hooks)?;
-    }
-    Ok(())
-}
-
-fn no_hooks(hooks: &Hooks) -> Result<()> {
-    let kinds = [
-        ("prestart", &hooks.prestart),
-        ("createRuntime", &hooks.create_runtime),
-        ("createContainer", &hooks.create_container),
-        ("startContainer", &hooks.start_container),
-        ("poststart", &hooks.poststart),
-        ("poststop", &hooks.poststop),
-    ];
-    match kinds.iter().find(|(_, list)| !list.is_empty()) {
-        Some((kind, _)) => Err(chain::share::not_carried_out(&format!("hooks.{kind}"))),
-        None => Ok(()),
-    }
+    config.hooks.as_ref().map_or(Ok(()), crate::hooks::check)
 }
 
 /// What this build leaves to a later one, by option.

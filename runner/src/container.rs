@@ -8,6 +8,7 @@
 use crate::cli::Args;
 use crate::id;
 use chain::bytes::Bytes;
+use chain::oci::Hooks;
 use chain::state::write_all;
 use chain::{Cannot, Class, Error, Result, proc};
 use rustix::fs::{
@@ -49,6 +50,9 @@ pub(crate) struct Record {
     /// Its processes keep their callers' session keyrings.
     #[serde(default)]
     pub(crate) no_new_keyring: bool,
+    /// Hooks that are still to run: poststart and poststop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) hooks: Option<Hooks>,
 }
 
 /// The five words of the specification and runc.

@@ -4,7 +4,7 @@ use crate::bundle::Bundle;
 use crate::cli::{Args, Create};
 use crate::container::{Draft, Record, StateRoot, start_time};
 use crate::janitor::Janitor;
-use crate::{id, log, pidfile, plan, terminal, time};
+use crate::{hooks, id, log, pidfile, plan, terminal, time};
 use chain::bytes::Bytes;
 use chain::link::go_to_layer;
 use chain::meet::{self, Message};
@@ -65,7 +65,8 @@ pub(crate) fn launch(
 
     let root_fd = root.open(true)?;
     let cgroup = cgroup_path(&bundle.config, &options.id, args)?;
-    let janitor = Janitor::start(root_fd.as_fd(), &options.id, &cgroup)?;
+    let poststop = hooks::After::of_bundle(&bundle, &options.id);
+    let janitor = Janitor::start(root_fd.as_fd(), &options.id, &cgroup, &poststop)?;
     match make(root_fd, &bundle, options, state, gate, &janitor) {
         Ok(launched) => {
             janitor.dismiss()?;
@@ -104,7 +105,7 @@ fn make(
         Gate::Open => None,
     };
     let (meet, child) = start_chain(state, gate)?;
-    let met = meet_chain(meet.as_fd(), janitor, options);
+    let met = meet_chain(meet.as_fd(), janitor, bundle, options);
     reap_quietly(child);
     let met = met?;
     let record = record(bundle, options, &met)?;
@@ -196,9 +197,10 @@ struct Met {
 }
 
 /// Listens until the chain is ready for its command.
-fn meet_chain(meet: BorrowedFd<'_>, janitor: &Janitor, options: &Create) -> Result<Met> {
-    let (mut process, mut terminal, mut cgroups, mut ready) = (None, None, Vec::new(), false);
-    // The one that stays behind says which process it is, that one that it is ready: in any order.
+fn meet_chain(meet: BorrowedFd<'_>, janitor: &Janitor, bundle: &Bundle, options: &Create) -> Result<Met> {
+    let (mut process, mut terminal, mut cgroups) = (None, None, Vec::new());
+    let (mut mounted, mut ready) = (false, false);
+    // The one that stays behind says which process it is, that one how far it is: in any order.
     while !ready || process.is_none() {
         let Some((message, fd)) = meet::receive(meet)? else { return Err(silent()) };
         log::debug(format_args!("the chain says {message:?}"));
@@ -211,15 +213,24 @@ fn meet_chain(meet: BorrowedFd<'_>, janitor: &Janitor, options: &Create) -> Resu
                 janitor.knows_cgroup(&receipt)?;
                 cgroups = crate::cgroup::of_receipt(&receipt);
             }
+            (Message::Mounted, _) => mounted = true,
             (Message::Error { tool, error }, _) => return Err(of_tool(&tool, *error)),
             (Message::Ready, _) => ready = true,
             _ => {}
         }
+        if let Some((pid, pidfd)) = process.as_ref().filter(|_| mounted) {
+            mounted = false;
+            janitor.knows_process(*pid, AsFd::as_fd(pidfd))?;
+            hooks::create_runtime(bundle, &options.id, *pid)?;
+            meet::send(meet, &Message::Go, None)?;
+        }
     }
-    let (pid, pidfd) = process.ok_or_else(|| {
-        Error::new(Class::Internal, "meet the chain", "it is ready and never said which process it is")
-    })?;
+    let (pid, pidfd) = process.ok_or_else(nameless)?;
     Ok(Met { pid, pidfd, terminal, cgroups })
+}
+
+fn nameless() -> Error {
+    Error::new(Class::Internal, "meet the chain", "it is ready and never said which process it is")
 }
 
 fn silent() -> Error {
@@ -256,6 +267,7 @@ fn record(bundle: &Bundle, options: &Create, met: &Met) -> Result<Record> {
         cgroups: met.cgroups.clone(),
         own_pid_namespace: own_pid_namespace(config),
         no_new_keyring: options.no_new_keyring,
+        hooks: hooks::of_record(config),
     })
 }
 

@@ -3,6 +3,7 @@
 
 use crate::cli::Delete;
 use crate::container::{Container, StateRoot, Status};
+use crate::hooks::After;
 use crate::matching;
 use chain::sys::process::pidfd_signal;
 use chain::{Cannot, Class, Error, Result};
@@ -46,10 +47,18 @@ pub(crate) fn destroy(root: &StateRoot, id: &str) -> Result<()> {
 }
 
 fn end(container: Container) -> Result<()> {
-    kill_first_process(&container)?;
-    crate::cgroup::empty(&container.record.cgroups)?;
+    stop(&container)?;
     crate::cgroup::remove(&container.record.cgroups)?;
-    container.forget()
+    let poststop = After::of_record(&container.record);
+    container.forget()?;
+    poststop.run();
+    Ok(())
+}
+
+/// Ends everything that runs in it.
+pub(crate) fn stop(container: &Container) -> Result<()> {
+    kill_first_process(container)?;
+    crate::cgroup::empty(&container.record.cgroups)
 }
 
 /// SIGKILL, then waits on the pidfd: no sleep, no loop.

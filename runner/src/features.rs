@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 const LATER: [&str; 4] = ["idmap", "ridmap", "SCMP_ACT_NOTIFY", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"];
 
 /// The kinds of hooks that are run.
-const HOOKS: [&str; 0] = [];
+const HOOKS: [&str; 6] =
+    ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
 
 /// `runner features`.
 pub(crate) fn print() -> Result<u8> {

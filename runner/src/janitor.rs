@@ -3,6 +3,7 @@
 //! tested by the common one.
 
 use crate::container::{Draft, is_there, remove_folder};
+use crate::hooks::After;
 use chain::bytes::Bytes;
 use chain::meet::{self, Message};
 use chain::state::Receipt;
@@ -21,8 +22,9 @@ pub(crate) struct Janitor {
 }
 
 impl Janitor {
-    /// Starts it. `root` is the state folder, `id` names the draft, `cgroup` is where the container's group will be.
-    pub(crate) fn start(root: BorrowedFd<'_>, id: &str, cgroup: &Bytes) -> Result<Janitor> {
+    /// Starts it. `root` is the state folder, `id` names the draft, `cgroup` is where the container's group will be,
+    /// `poststop` what is to run when all is gone.
+    pub(crate) fn start(root: BorrowedFd<'_>, id: &str, cgroup: &Bytes, poststop: &After) -> Result<Janitor> {
         let doing = "start the janitor";
         let (ours, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
@@ -36,7 +38,7 @@ impl Janitor {
             }
             Forked::Child => {
                 drop(ours);
-                let status = match watch(root, &draft, cgroup, theirs.as_fd()) {
+                let status = match watch(root, &draft, cgroup, poststop, theirs.as_fd()) {
                     Ok(()) => 0,
                     Err(error) => chain::report::error("runner", &error),
                 };
@@ -99,7 +101,13 @@ fn reap(pid: i32) -> Result<()> {
 }
 
 /// The janitor's life: listens until it is dismissed, or until the runner's end of the socket is closed.
-fn watch(root: BorrowedFd<'_>, draft: &str, cgroup: &Bytes, socket: BorrowedFd<'_>) -> Result<()> {
+fn watch(
+    root: BorrowedFd<'_>,
+    draft: &str,
+    cgroup: &Bytes,
+    poststop: &After,
+    socket: BorrowedFd<'_>,
+) -> Result<()> {
     own_group(0)?;
     let (mut process, mut chain, mut cgroups) = (None, None, None);
     while let Some((message, fd)) = meet::receive(socket)? {
@@ -115,7 +123,9 @@ fn watch(root: BorrowedFd<'_>, draft: &str, cgroup: &Bytes, socket: BorrowedFd<'
     if !is_there(root, draft)? {
         return chain.map_or(Ok(()), |chain| let_go_on(chain.as_fd()));
     }
-    unmake(root, draft, process, cgroups, cgroup)
+    unmake(root, draft, process, cgroups, cgroup)?;
+    poststop.run();
+    Ok(())
 }
 
 /// If the runner's word came before it died, nobody reads this one.

@@ -10,6 +10,7 @@ mod delete;
 mod exec;
 mod features;
 mod globals;
+mod hooks;
 mod id;
 mod janitor;
 mod kill;

@@ -67,5 +67,6 @@ pub(crate) fn state(bundle: &Bundle, id: &str, options: &Create, args: &Args) ->
     let process = config.process.clone().unwrap_or_default();
     state.landing.command = Some(Command { args: process.args, env: process.env });
     state.landing.new_session = true;
+    state.hooks = crate::hooks::of_chain(bundle, id);
     Ok(state)
 }

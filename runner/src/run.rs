@@ -3,7 +3,7 @@
 use crate::cli::{Args, Run};
 use crate::container::StateRoot;
 use crate::create::{Gate, Launched, launch, of_tool};
-use crate::{delete, proxy};
+use crate::{delete, hooks, proxy};
 use chain::meet::{self, Message};
 use chain::supervise::Supervised;
 use chain::sys::process::prctl;
@@ -20,7 +20,7 @@ pub(crate) fn run(root: &StateRoot, args: &Args, options: &Run) -> Result<u8> {
     let Some(launched) = launch(root, args, &options.create, Gate::Open, options.detach)? else {
         return Ok(0);
     };
-    if let Err(error) = started(&launched) {
+    if let Err(error) = started(&launched).and_then(|()| hooks::poststart(&launched.record)) {
         delete::destroy(root, &launched.record.id)?;
         return Err(error);
     }

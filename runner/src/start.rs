@@ -3,6 +3,7 @@
 
 use crate::container::{Container, StateRoot, Status};
 use crate::create::{gate_address, of_tool};
+use crate::{delete, hooks};
 use chain::meet::{self, Message};
 use chain::{Cannot, Class, Error, Result};
 use rustix::fs::{AtFlags, unlinkat};
@@ -22,7 +23,7 @@ pub(crate) fn start(root: &StateRoot, id: &str) -> Result<u8> {
     // From here on it is started, whatever comes of the command.
     unlinkat(container.dir(), "gate", AtFlags::empty()).cannot(format_args!("start {id}"), "unlink(gate)")?;
     match meet::receive(knocked.as_fd())? {
-        None => Ok(0),
+        None => poststart(&container),
         Some((Message::Error { tool, error }, _)) => Err(of_tool(&tool, *error)),
         Some(_) => Err(Error::new(
             Class::Internal,
@@ -30,6 +31,13 @@ pub(crate) fn start(root: &StateRoot, id: &str) -> Result<u8> {
             "it said something else than it should",
         )),
     }
+}
+
+/// A container whose poststart hooks fail is stopped, and stays to be deleted.
+fn poststart(container: &Container) -> Result<u8> {
+    let Err(error) = hooks::poststart(&container.record) else { return Ok(0) };
+    delete::stop(container)?;
+    Err(error)
 }
 
 fn knock(container: &Container) -> Result<OwnedFd> {

@@ -49,7 +49,18 @@ fn a_field_that_is_wrong_is_named() {
         ("/linux/netDevices", json!({"eth0": {"name": "eth1"}}), "linux.netDevices: not carried out yet"),
         ("/linux/intelRdt", json!({"closID": "x"}), "linux.intelRdt: not carried out yet"),
         ("/process/scheduler", json!({"policy": "SCHED_BATCH"}), "process.scheduler: not carried out yet"),
-        ("/hooks", json!({"poststop": [{"path": "/bin/true"}]}), "hooks.poststop: not carried out yet"),
+        ("/hooks", json!({"poststop": [{"path": "true"}]}), "hooks.poststop[0].path: not an absolute path"),
+        (
+            "/hooks",
+            json!({"prestart": [{"path": "/x", "timeout": 0}]}),
+            "hooks.prestart[0].timeout: not greater",
+        ),
+        (
+            "/hooks",
+            json!({"poststart": [{"path": "/x", "args": ["\u{0}"]}]}),
+            "hooks.poststart[0].args: a NUL",
+        ),
+        ("/hooks", json!({"createRuntime": {"path": "/x"}}), "hooks.createRuntime"),
         ("/mounts/-", json!({"destination": "/x", "type": "nosuchfs", "source": "x"}), "nosuchfs"),
         (
             "/mounts/-",

@@ -196,6 +196,7 @@ fn the_code_knows_no_member_that_the_schema_does_not() {
     same("state", fields_of::<chain::state::State>());
     same("receipt", fields_of::<chain::state::Receipt>());
     same("fds", fields_of::<chain::state::Fds>());
+    same("hooks", fields_of::<chain::hook::ChainHooks>());
     same("landing", fields_of::<chain::landing::Landing>());
 }
 

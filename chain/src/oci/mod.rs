@@ -3,6 +3,7 @@
 //! Unknown members are ignored, as the specification demands; members it defines are all here, so that a field which
 //! is not carried out can be named in an error instead of being dropped.
 
+mod container;
 mod linux;
 mod mounts;
 pub mod names;
@@ -11,6 +12,7 @@ mod profile;
 mod read;
 mod seccomp;
 
+pub use container::*;
 pub use linux::*;
 pub use mounts::*;
 pub use process::*;
@@ -70,7 +72,7 @@ pub struct Config {
 }
 
 /// `hooks`: each kind a list of programs.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Hooks {
     /// Deprecated; after the namespaces are made, in the runtime's namespaces.
@@ -94,7 +96,7 @@ pub struct Hooks {
 }
 
 /// One hook.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Hook {
     /// Absolute path of the program.
@@ -102,9 +104,9 @@ pub struct Hook {
     /// Its argv, argv\[0\] included.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
-    /// Its environment.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub env: Vec<String>,
+    /// Its environment: this one, or where it is left out, that of whoever starts the hook.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub env: Option<Vec<String>>,
     /// Seconds before it is killed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<i64>,

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 pub mod exec;
+pub mod hooked;
 
 use catena_tests::{Output, TempDir, TempRootfs, Tool, rootfs, shell, tool};
 use serde_json::{Value, json};
