@@ -3,7 +3,7 @@
 use super::{Hierarchy, Version};
 use crate::bytes::Bytes;
 use crate::error::{Cannot, Class, Error, Result};
-use rustix::fs::{CWD, Mode, OFlags, fstatfs, openat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstat, fstatfs, openat, statat};
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
@@ -49,7 +49,8 @@ impl Dir {
         }
     }
 
-    /// The directory that is at `path` now, which must be a cgroup's.
+    /// The directory that is at `path` now, which must be a cgroup's, and not the root of a hierarchy: what is killed
+    /// or removed is found again this way.
     pub(super) fn at(path: &Bytes) -> Result<Option<Dir>> {
         let doing = format!("find the cgroup {path}");
         let fd = match openat(CWD, path.as_path(), PATH_FLAGS, Mode::empty()) {
@@ -58,6 +59,9 @@ impl Dir {
             Err(e) => return Err(Error::call(doing, format_args!("open({path})"), e)),
         };
         let version = version_of(fd.as_fd(), path)?;
+        if is_mount(fd.as_fd(), path)? {
+            return Err(Error::new(Class::Conflict, doing, "it is the root of its hierarchy"));
+        }
         let fd = Some(Rc::new(fd));
         let (controllers, mount, root, below) = (Vec::new(), Bytes::default(), Bytes::default(), Vec::new());
         Ok(Some(Dir { version, controllers, path: path.clone(), mount, root, below, made: 0, own: None, fd }))
@@ -142,6 +146,14 @@ impl Dir {
 
 pub(super) const PATH_FLAGS: OFlags =
     OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// Whether another file system begins above it.
+fn is_mount(fd: BorrowedFd<'_>, path: &Bytes) -> Result<bool> {
+    let doing = format!("find the cgroup {path}");
+    let own = fstat(fd).cannot(&doing, format_args!("fstat({path})"))?;
+    let above = statat(fd, "..", AtFlags::empty()).cannot(doing, format_args!("stat({path}/..)"))?;
+    Ok(own.st_dev != above.st_dev)
+}
 
 fn version_of(fd: BorrowedFd<'_>, path: &Bytes) -> Result<Version> {
     let doing = format!("use {path} as a cgroup");

@@ -6,6 +6,7 @@ use super::{Dir, Group, Version};
 use crate::error::{Cannot, Class, Error, Result};
 use crate::sys::process::{pidfd_open, pidfd_signal};
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::fs::{CWD, Dir as Listing, FileType, Mode, OFlags, openat};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -55,27 +56,19 @@ impl Group {
 
     /// Kills everything in it and below, and waits until it is empty, for a few seconds at most.
     pub fn kill(&self) -> Result<()> {
-        if let Some(dir) = self.v2() {
-            dir.kill_v2()?;
-        }
         let end = Instant::now() + PATIENCE;
-        let mut pause = Duration::from_micros(200);
-        let can_freeze = self.dirs.iter().any(Dir::is_freezer);
-        loop {
-            let pids = self.procs()?;
-            if pids.is_empty() {
-                return Ok(());
+        let mut doomed = self.listed()?;
+        // Once: what is in a v1 group and was led out of the v2 one is not reached this way.
+        let mut at_once = match self.v2() {
+            Some(dir) if !doomed.is_empty() => dir.kill_v2()?,
+            _ => false,
+        };
+        while !doomed.is_empty() {
+            if !std::mem::take(&mut at_once) {
+                self.kill_frozen()?;
             }
-            // Frozen, none of them forks away from under us; a frozen process dies when it is thawed.
-            if can_freeze {
-                self.freeze(true)?;
-            }
-            let killed = self.kill_listed();
-            if can_freeze {
-                self.freeze(false)?;
-            }
-            killed?;
-            if Instant::now() > end {
+            if !wait_for_end(&doomed, end)? || Instant::now() > end {
+                let pids: Vec<i32> = doomed.iter().map(|(pid, _)| *pid).collect();
                 return Err(Error::new(
                     Class::Conflict,
                     "kill what is in the cgroup",
@@ -83,38 +76,64 @@ impl Group {
                 )
                 .why("a process that hangs in the kernel cannot be killed before it comes back"));
             }
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(Duration::from_millis(20));
+            doomed = self.listed()?;
         }
+        Ok(())
     }
 
-    fn kill_listed(&self) -> Result<()> {
+    /// Frozen, none of them forks away from under us; a frozen process dies when it is thawed.
+    fn kill_frozen(&self) -> Result<()> {
+        let can_freeze = self.dirs.iter().any(Dir::is_freezer);
+        if can_freeze {
+            self.freeze(true)?;
+        }
+        let killed = self.signal(libc::SIGKILL);
+        if can_freeze {
+            self.freeze(false)?;
+        }
+        killed
+    }
+
+    /// Sends a signal to every process in it or below it.
+    pub fn signal(&self, signal: i32) -> Result<()> {
+        signal_all(&self.listed()?, signal)
+    }
+
+    /// Its processes by pidfd. A pid may have been another process's by the time it was opened; one that is listed
+    /// still is the one.
+    fn listed(&self) -> Result<Vec<(i32, OwnedFd)>> {
+        let doing = "reach what is in the cgroup";
         let mut handles = Vec::new();
         for pid in self.procs()? {
+            // 0 is a process that this pid namespace does not show.
+            if pid == 0 || pid == 1 || pid == std::process::id() as i32 {
+                let detail = format_args!("process {pid} is in it, which is no container's").to_string();
+                return Err(Error::new(Class::Conflict, doing, detail));
+            }
             match pidfd_open(pid) {
                 Ok(fd) => handles.push((pid, fd)),
                 Err(Errno::ESRCH) => {}
-                Err(e) => {
-                    return Err(Error::call(
-                        "kill what is in the cgroup",
-                        format_args!("pidfd_open({pid})"),
-                        e,
-                    ));
-                }
+                Err(e) => return Err(Error::call(doing, format_args!("pidfd_open({pid})"), e)),
             }
         }
-        // A pid may have been another process's by the time it was opened. One that is listed still is the one.
-        let listed = self.procs()?;
-        for (pid, fd) in handles.iter().filter(|(pid, _)| listed.contains(pid)) {
-            match pidfd_signal(fd.as_fd(), libc::SIGKILL) {
-                Ok(()) | Err(Errno::ESRCH) => {}
-                Err(e) => {
-                    return Err(Error::call(
-                        "kill what is in the cgroup",
-                        format_args!("pidfd_send_signal({pid})"),
-                        e,
-                    ));
-                }
+        if !handles.is_empty() {
+            let still = self.procs()?;
+            handles.retain(|(pid, _)| still.contains(pid));
+        }
+        Ok(handles)
+    }
+
+    /// Removes it if no group is below it. Waits while processes leave.
+    pub fn remove_leaf(&mut self) -> Result<()> {
+        let end = Instant::now() + PATIENCE;
+        for dir in &mut self.dirs {
+            let below = match dir.open()? {
+                Some(fd) => dir.children(fd.as_fd())?,
+                None => continue,
+            };
+            dir.fd = None;
+            if below.is_empty() {
+                dir.remove(end)?;
             }
         }
         Ok(())
@@ -130,6 +149,36 @@ impl Group {
         }
         Ok(())
     }
+}
+
+fn signal_all(processes: &[(i32, OwnedFd)], signal: i32) -> Result<()> {
+    for (pid, fd) in processes {
+        match pidfd_signal(fd.as_fd(), signal) {
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(e) => {
+                let call = format!("pidfd_send_signal({pid}, {signal})");
+                return Err(Error::call("reach what is in the cgroup", call, e));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether all of them ended in time: a pidfd can be read when its process has.
+fn wait_for_end(processes: &[(i32, OwnedFd)], end: Instant) -> Result<bool> {
+    let mut left = processes.iter();
+    let mut next = left.next();
+    while let Some((pid, fd)) = next {
+        let time = end.saturating_duration_since(Instant::now()).as_millis();
+        let timeout = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)], timeout) {
+            Ok(0) => return Ok(false),
+            Ok(_) => next = left.next(),
+            Err(Errno::EINTR) => {}
+            Err(e) => return Err(Error::call("wait for what is killed", format_args!("poll({pid})"), e)),
+        }
+    }
+    Ok(true)
 }
 
 impl Dir {
@@ -202,13 +251,14 @@ impl Dir {
         Ok(names)
     }
 
-    /// cgroup.kill, Linux 5.14: everything below too, and no fork escapes it. It is not in a threaded group.
-    fn kill_v2(&self) -> Result<()> {
-        let Some(fd) = self.open()? else { return Ok(()) };
+    /// cgroup.kill, Linux 5.14: everything below too, and no fork escapes it. It is not in a threaded group. False where
+    /// it is not to be had.
+    fn kill_v2(&self) -> Result<bool> {
+        let Some(fd) = self.open()? else { return Ok(false) };
         match write_at(fd.as_fd(), "cgroup.kill", "1") {
-            Ok(())
-            | Err(rustix::io::Errno::NOENT | rustix::io::Errno::NODEV | rustix::io::Errno::OPNOTSUPP) => {
-                Ok(())
+            Ok(()) => Ok(true),
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::NODEV | rustix::io::Errno::OPNOTSUPP) => {
+                Ok(false)
             }
             Err(e) => Err(Error::call(
                 "kill what is in the cgroup",
