@@ -20,12 +20,12 @@ release=$(built release)
 PATH=$release:$PATH
 work=$(mktemp -d)
 id=catena-bench-$$
+state=$work/state
+. "$here/lifecycle.sh"
 
 clean_up() {
     trap - EXIT INT TERM
-    for runtime in runner crun runc; do
-        "$runtime" --root "$work/$runtime" delete --force "$id" >/dev/null 2>&1 || :
-    done
+    lifecycle_ids
     # What a runtime that was killed in the middle left: processes first, then their groups, the deepest first.
     find /sys/fs/cgroup -depth -type d \( -name "$id*" -o -path "$mine*" \) 2>/dev/null | while read -r group; do
         echo 1 >"$group/cgroup.kill" 2>/dev/null || :
@@ -34,6 +34,7 @@ clean_up() {
             sleep 0.1
         done
     done
+    umount "$state" 2>/dev/null || :
     rm -rf "$work"
 }
 # Not the container's own name: a runtime removes that group.
@@ -41,7 +42,9 @@ mine=/sys/fs/cgroup/$id.floor
 trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
-mkdir -p "$mine"
+mkdir -p "$mine" "$state"
+# Engines keep state on /run, a tmpfs; so does everybody here, in this mount namespace.
+mount -t tmpfs -o mode=700 tmpfs "$state"
 
 cc -O2 -static -o "$work/floor" "$here/floor.c"
 cc -O2 -static -o "$work/peak" "$here/peak.c"
@@ -53,7 +56,7 @@ config=$work/bundle/config.json
 
 # crun raises RLIMIT_MEMLOCK before it loads a device program, and fails where it may not: then nobody loads one.
 rules='with the device rules of that bundle'
-if ! crun --root "$work/crun" --cgroup-manager cgroupfs run --bundle "$work/bundle" "$id" >"$work/out" 2>&1 </dev/null; then
+if ! crun --root "$state/crun" --cgroup-manager cgroupfs run --bundle "$work/bundle" "$id" >"$work/out" 2>&1 </dev/null; then
     rules="without device rules, for crun says here: \`$(head -n 1 "$work/out")\`"
     jq 'del(.linux.resources.devices)' "$config" >"$work/config" && mv "$work/config" "$config"
 fi
@@ -65,12 +68,12 @@ cg-apply -N --oci $config | ns-enter --oci $config | rootfs-prep --oci $config |
 E
 cat >"$work/commands" <<E
 floor	$work/floor $work/bundle/rootfs $mine /bin/true
-runner run	runner --root $work/runner run --bundle $work/bundle $id
+runner run	runner --root $state/runner run --bundle $work/bundle $id
 exec chain	$links -- /bin/true
 pipeline	sh $work/pipeline
-crun run	crun --root $work/crun --cgroup-manager cgroupfs run --bundle $work/bundle $id
+crun run	crun --root $state/crun --cgroup-manager cgroupfs run --bundle $work/bundle $id
 bwrap	bwrap --unshare-ipc --unshare-pid --unshare-net --unshare-uts --unshare-cgroup --hostname runc --ro-bind $work/bundle/rootfs / --proc /proc --dev /dev --mqueue /dev/mqueue --ro-bind /sys /sys --cap-drop ALL --die-with-parent /bin/true
-runc run	runc --root $work/runc run --bundle $work/bundle $id
+runc run	runc --root $state/runc run --bundle $work/bundle $id
 E
 
 # One that does not work would be measured as very fast.
@@ -88,10 +91,13 @@ while IFS='	' read -r name command; do
     set -- "$@" -n "$name" "$command"
 done <"$work/commands"
 
+echo 'run.sh: run' >&2
 hyperfine -N --warmup 20 --runs "$runs" --export-json "$work/times.json" --style basic "$@" >"$work/log" 2>&1 || {
     cat "$work/log" >&2
     exit 1
 }
+
+lifecycle
 
 size() { stat -Lc %s "$(command -v "$1")" | awk '{ printf "%.2f", $1 / 1048576 }'; }
 table() {
@@ -125,15 +131,24 @@ to end, with the cgroup made and removed, $rules.
 
 - $(runner --version | head -n 1), $(. /etc/os-release && echo "$PRETTY_NAME"), Linux $(uname -r), $(nproc) cpus, $(date -u +%Y-%m-%d)
 - $(crun --version | head -n 1), $(runc --version | head -n 1), $(bwrap --version), $(hyperfine --version)
-- \`/sys/fs/cgroup\` is cgroup v2 in a mount namespace of the benchmark's own
+- \`/sys/fs/cgroup\` is cgroup v2 in a mount namespace of the benchmark's own; all keep their state on a tmpfs
 
 $(table)
+
+What engines ask for one by one, in the same run; median ms, but where a percentile is named:
+
+| | runner | crun | runc | runner × crun |
+| --- | ---: | ---: | ---: | ---: |
+$(cat "$work/rows")
 
 - **floor** is \`bench/floor.c\`: the kernel's own work for this container, with nothing read, kept or checked.
 - **runner run** does what \`crun run\` and \`runc run\` do: state directory, pid and signal handling, cgroup, all of it.
 - **exec chain** is \`cg-apply -- ns-enter -- rootfs-prep -- cap-drop\`, each with \`--oci config.json\`; **pipeline** the
   same written with \`|\`, with the shell that starts it.
 - **bwrap** has the closest set of namespaces and mounts, and makes no cgroup, device rule or masks.
+- **create, start, delete** is three calls from one \`sh\`; **delete --force** is of a container that runs \`sleep\`;
+  **exec** runs \`/bin/true\` in such a one; **$copies started at once** are \`run --detach\`, each from its fork to its end,
+  by \`bench/parallel.c\`.
 - *peak KiB* is the greatest resident set of any process of the tree, from a run of its own under \`bench/peak.c\`.
 
 $(sizes)
