@@ -25,6 +25,8 @@ pub enum Message {
     Listener,
     /// A receipt, for the log.
     Receipt(Box<crate::state::Receipt>),
+    /// The container's folder in the state comes with this message, for the runner's janitor.
+    Folder,
     /// The chain ends here.
     Error {
         /// Which tool.

@@ -96,3 +96,8 @@ pub(crate) fn thaw(paths: &[Bytes]) -> Result<()> {
 pub(crate) fn remove(paths: &[Bytes]) -> Result<()> {
     Group::at(paths)?.remove()
 }
+
+/// Removes a group that a chain may have made that did not live to say so. One that holds others was not made by it.
+pub(crate) fn remove_leaf(paths: &[Bytes]) -> Result<()> {
+    Group::at(paths)?.remove_leaf()
+}

@@ -2,58 +2,18 @@
 //! whole container or none.
 //!
 //! `ROOT/ID/config.json` is the bundle's to the letter, `state.json` the [`Record`], `gate` the socket on which the
-//! container waits for start, there until it was started. Names with a `~` in front are drafts and what is being
+//! container waits for start, there until it was started. Names with a `~` in front are [`draft`]s and what is being
 //! removed; no id begins so.
 
 use crate::cli::Args;
-use crate::id;
-use chain::bytes::Bytes;
-use chain::oci::Hooks;
-use chain::state::write_all;
-use chain::{Cannot, Class, Error, Result, proc};
-use rustix::fs::{
-    AtFlags, CWD, FlockOperation, Mode, OFlags, RenameFlags, flock, mkdirat, openat, renameat_with, unlinkat,
-};
+pub(crate) use crate::record::{Record, start_time};
+use crate::{draft, id};
+use chain::{Cannot, Class, Error, Result};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, fstat, mkdirat, openat};
 use rustix::io::Errno;
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use serde::Serialize;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-
-/// What is known about a container, as `state.json`. The first part is the OCI state.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Record {
-    /// Version of the specification.
-    pub(crate) oci_version: String,
-    /// Id.
-    pub(crate) id: String,
-    /// Pid of the first process, in the runner's pid namespace.
-    pub(crate) pid: i32,
-    /// The bundle's folder.
-    pub(crate) bundle: Bytes,
-    /// The root file system.
-    pub(crate) rootfs: Bytes,
-    /// When, RFC 3339.
-    pub(crate) created: String,
-    /// The config's annotations.
-    pub(crate) annotations: BTreeMap<String, String>,
-    /// Uid that created it.
-    pub(crate) owner: u32,
-    /// Start time of the first process in clock ticks since boot, proc_pid_stat(5) field 22: a pid that was given
-    /// away again has another.
-    pub(crate) start_time: u64,
-    /// The cgroup's folders, one a hierarchy.
-    pub(crate) cgroups: Vec<Bytes>,
-    /// Whether it has a pid namespace of its own: then its first process takes all others with it.
-    pub(crate) own_pid_namespace: bool,
-    /// Its processes keep their callers' session keyrings.
-    #[serde(default)]
-    pub(crate) no_new_keyring: bool,
-    /// Hooks that are still to run: poststart and poststop.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) hooks: Option<Hooks>,
-}
 
 /// The five words of the specification and runc.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -110,44 +70,54 @@ impl StateRoot {
         if make {
             make_parents(&self.path).cannot(&doing, format_args!("mkdir({})", self.path.display()))?;
         }
-        open_dir(CWD, &self.path).cannot(doing, format_args!("open({})", self.path.display()))
+        follow_dir(&self.path).cannot(doing, format_args!("open({})", self.path.display()))
     }
 
     /// Opens a container.
     pub(crate) fn container(&self, id: &str) -> Result<Container> {
         id::check(id)?;
-        let missing =
-            || Error::new(Class::Missing, format!("find the container {id}"), "container does not exist");
-        let root = match openat(
-            CWD,
-            &self.path,
-            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-            Mode::empty(),
-        ) {
+        let doing = format!("find the container {id}");
+        let missing = || Error::new(Class::Missing, &doing, "container does not exist");
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = match openat(CWD, &self.path, flags, Mode::empty()) {
             Err(Errno::NOENT) => return Err(missing()),
-            other => other.cannot(
-                format_args!("find the container {id}"),
-                format_args!("open({})", self.path.display()),
-            )?,
+            other => other.cannot(&doing, format_args!("open({})", self.path.display()))?,
         };
-        let dir = match open_dir(root.as_fd(), Path::new(id)) {
+        let dir = match draft::open_dir(root.as_fd(), id) {
             Err(Errno::NOENT) => return Err(missing()),
-            other => other.cannot(format_args!("find the container {id}"), format_args!("open({id})"))?,
+            other => other.cannot(&doing, format_args!("open({id})"))?,
         };
+        nobody_elses(&dir, id)?;
         let doing = format!("read the state of {id}");
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let fd = openat(&dir, "state.json", flags, Mode::empty()).cannot(&doing, "open(state.json)")?;
-        let record: Record = chain::json::parse(&chain::oci::read_bounded(fd, &doing)?, &doing)?;
-        if record.id != id {
-            return Err(Error::new(Class::Conflict, doing, format_args!("state.json is of {}", record.id)));
+        let fd = match openat(&dir, "state.json", flags, Mode::empty()) {
+            // Deleted since the folder was opened.
+            Err(Errno::NOENT) if !draft::is_at(root.as_fd(), id, dir.as_fd())? => return Err(missing()),
+            other => other.cannot(&doing, "open(state.json)").map_err(|e| e.class(Class::Conflict))?,
+        };
+        let believed = chain::oci::read_bounded(fd, &doing).and_then(|text| Record::parse(&text, id, &doing));
+        let folder = self.path.join(id);
+        let cure = format!("end what it runs by hand, then remove {}", folder.display());
+        Ok(Container { root, dir, record: believed.map_err(|e| e.cure(cure))? })
+    }
+
+    /// Waits until nobody makes or unmakes `id`, and sweeps up what killed runners left, of any id.
+    pub(crate) fn settle(&self, id: &str) -> Result<()> {
+        match follow_dir(&self.path) {
+            Err(Errno::NOENT) => Ok(()),
+            other => {
+                let root =
+                    other.cannot("look into the state", format_args!("open({})", self.path.display()))?;
+                draft::settle(root.as_fd(), id)?;
+                draft::sweep_all(root.as_fd())
+            }
         }
-        Ok(Container { root, dir, record })
     }
 
     /// Ids of all containers.
     pub(crate) fn ids(&self) -> Result<Vec<String>> {
         let doing = format!("list {}", self.path.display());
-        let dir = match open_dir(CWD, &self.path) {
+        let dir = match follow_dir(&self.path) {
             Err(Errno::NOENT) => return Ok(Vec::new()),
             other => other.cannot(&doing, format_args!("open({})", self.path.display()))?,
         };
@@ -163,8 +133,24 @@ impl StateRoot {
     }
 }
 
-fn open_dir(at: std::os::fd::BorrowedFd<'_>, path: &Path) -> rustix::io::Result<OwnedFd> {
-    openat(at, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+/// The state folder itself may be reached by a symlink.
+fn follow_dir(path: &Path) -> rustix::io::Result<OwnedFd> {
+    openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// Whoever can write a container's folder says which process is to be killed: that must be root or this user.
+fn nobody_elses(dir: &OwnedFd, id: &str) -> Result<()> {
+    let doing = format!("trust the state of {id}");
+    let stat = fstat(dir).cannot(&doing, "fstat")?;
+    let (owner, own) = (stat.st_uid, rustix::process::geteuid().as_raw());
+    if owner != own && owner != 0 {
+        return Err(Error::new(Class::Denied, doing, format_args!("its folder belongs to uid {owner}")));
+    }
+    if stat.st_mode & 0o022 != 0 {
+        let detail = format!("its folder can be written by others: mode {:04o}", stat.st_mode & 0o7777);
+        return Err(Error::new(Class::Denied, doing, detail));
+    }
+    Ok(())
 }
 
 fn make_parents(path: &Path) -> rustix::io::Result<()> {
@@ -195,14 +181,21 @@ impl Container {
         &self.dir
     }
 
-    /// Holds everybody else off until this value is gone, and looks again: what waited before us may have removed it.
+    /// Holds everybody else off until this value is gone, and looks again: what waited before us may have removed it,
+    /// and another one may have its name.
     pub(crate) fn lock(&self) -> Result<()> {
-        let doing = format!("lock the container {}", self.record.id);
+        let (id, doing) = (&self.record.id, format!("lock the container {}", self.record.id));
         flock(&self.dir, FlockOperation::LockExclusive).cannot(&doing, "flock")?;
-        match openat(&self.dir, "state.json", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
-            Err(Errno::NOENT) => Err(Error::new(Class::Missing, doing, "container does not exist")),
-            other => other.cannot(doing, "open(state.json)").map(drop),
+        match draft::is_at(self.root.as_fd(), id, self.dir.as_fd())? {
+            true => Ok(()),
+            false => Err(Error::new(Class::Missing, doing, "container does not exist")),
         }
+    }
+
+    /// Lets others go on.
+    pub(crate) fn unlock(&self) -> Result<()> {
+        flock(&self.dir, FlockOperation::Unlock)
+            .cannot(format_args!("unlock the container {}", self.record.id), "flock")
     }
 
     /// A pidfd of the first process, if that very process is still there.
@@ -232,100 +225,6 @@ impl Container {
     /// Takes it away from the list, then removes its files.
     pub(crate) fn forget(self) -> Result<()> {
         let id = &self.record.id;
-        let doing = format!("remove the state of {id}");
-        let grave = format!("~{id}.{}", std::process::id());
-        renameat_with(&self.root, id, &self.root, &grave, RenameFlags::NOREPLACE)
-            .cannot(&doing, format_args!("rename({id})"))?;
-        remove_folder(self.root.as_fd(), &grave, &doing)
+        draft::bury(self.root.as_fd(), id, &format!("remove the state of {id}"))
     }
-}
-
-/// Is there anything of this name? Not by access(2): to look at a link itself it wants faccessat2, of Linux 5.8.
-pub(crate) fn is_there(root: std::os::fd::BorrowedFd<'_>, name: &str) -> Result<bool> {
-    match rustix::fs::statat(root, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Err(Errno::NOENT) => Ok(false),
-        other => other.map(|_| true).cannot("look into the state", format_args!("fstatat({name})")),
-    }
-}
-
-/// Removes a container's folder and the files in it; there are no folders in it.
-pub(crate) fn remove_folder(root: std::os::fd::BorrowedFd<'_>, name: &str, doing: &str) -> Result<()> {
-    let dir = match open_dir(root, Path::new(name)) {
-        Err(Errno::NOENT) => return Ok(()),
-        other => other.cannot(doing, format_args!("open({name})"))?,
-    };
-    for entry in rustix::fs::Dir::read_from(&dir).cannot(doing, "getdents")? {
-        let entry = entry.cannot(doing, "getdents")?;
-        let file = entry.file_name();
-        if file != c"." && file != c".." {
-            unlinkat(&dir, file, AtFlags::empty())
-                .cannot(doing, format_args!("unlink({})", file.to_string_lossy()))?;
-        }
-    }
-    unlinkat(root, name, AtFlags::REMOVEDIR).cannot(doing, format_args!("rmdir({name})"))
-}
-
-/// Start time of a process that has not ended; None for a zombie too.
-pub(crate) fn start_time(pid: i32) -> Option<u64> {
-    let stat = proc::read(&format!("/proc/{pid}/stat")).ok()?;
-    let stat = String::from_utf8_lossy(&stat);
-    // The name in parentheses may hold anything, a parenthesis too.
-    let fields: Vec<&str> = stat[stat.rfind(')')? + 1..].split_whitespace().collect();
-    let ended = matches!(*fields.first()?, "Z" | "X" | "x");
-    fields.get(19)?.parse().ok().filter(|_| !ended)
-}
-
-/// A container in the making: its folder has a draft's name until everything in it is there.
-pub(crate) struct Draft {
-    root: OwnedFd,
-    /// Its folder.
-    pub(crate) dir: OwnedFd,
-    name: String,
-}
-
-impl Draft {
-    /// The draft's name, which the janitor knows before the folder is made.
-    pub(crate) fn name(id: &str) -> String {
-        format!("~{id}.{}", std::process::id())
-    }
-
-    /// Makes the folder.
-    pub(crate) fn make(root: OwnedFd, id: &str) -> Result<Draft> {
-        let doing = format!("make the container {id}");
-        if is_there(root.as_fd(), id)? {
-            return Err(exists(id));
-        }
-        let name = Draft::name(id);
-        mkdirat(&root, &name, Mode::from_raw_mode(0o700)).cannot(&doing, format_args!("mkdir({name})"))?;
-        let dir = open_dir(root.as_fd(), Path::new(&name)).cannot(&doing, format_args!("open({name})"))?;
-        Ok(Draft { root, dir, name })
-    }
-
-    /// Writes a file into it.
-    pub(crate) fn write(&self, name: &str, content: &[u8]) -> Result<()> {
-        let doing = format!("write {name} into the state");
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let fd = openat(&self.dir, name, flags, Mode::from_raw_mode(0o600))
-            .cannot(&doing, format_args!("open({name})"))?;
-        write_all(fd.as_fd(), content).cannot(doing, format_args!("write({name})"))
-    }
-
-    /// From here on the container exists.
-    pub(crate) fn commit(&self, record: &Record) -> Result<()> {
-        let doing = format!("make the container {}", record.id);
-        let text = serde_json::to_vec(record).map_err(|e| Error::new(Class::Internal, &doing, e))?;
-        self.write("state.json", &text)?;
-        match renameat_with(&self.root, &self.name, &self.root, &record.id, RenameFlags::NOREPLACE) {
-            Err(Errno::EXIST) => Err(exists(&record.id)),
-            other => other.cannot(doing, format_args!("rename({} to {})", self.name, record.id)),
-        }
-    }
-}
-
-fn exists(id: &str) -> Error {
-    Error::new(
-        Class::Conflict,
-        format_args!("make the container {id}"),
-        "container with given ID already exists",
-    )
 }

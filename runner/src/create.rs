@@ -2,7 +2,8 @@
 
 use crate::bundle::Bundle;
 use crate::cli::{Args, Create};
-use crate::container::{Draft, Record, StateRoot, start_time};
+use crate::container::{Record, StateRoot, start_time};
+use crate::draft::Draft;
 use crate::janitor::Janitor;
 use crate::{hooks, id, log, pidfile, plan, terminal, time};
 use chain::bytes::Bytes;
@@ -99,16 +100,42 @@ fn make(
     janitor: &Janitor,
 ) -> Result<Launched> {
     let draft = Draft::make(root, &options.id)?;
+    janitor.knows_folder(draft.dir.as_fd())?;
     draft.write("config.json", &bundle.text)?;
     let gate = match gate {
         Gate::Closed => Some(make_gate(draft.dir.as_fd())?),
         Gate::Open => None,
     };
     let (meet, child) = start_chain(state, gate)?;
-    let met = meet_chain(meet.as_fd(), janitor, bundle, options);
+    let met = match meet_chain(meet.as_fd(), janitor, bundle, options) {
+        Ok(met) => met,
+        Err(error) => {
+            // A chain that still waits for our word ends when the socket does.
+            drop(meet);
+            reap_quietly(child);
+            return Err(error);
+        }
+    };
     reap_quietly(child);
-    let met = met?;
-    let record = record(bundle, options, &met)?;
+    match write_down(&draft, bundle, options, &met, meet.as_fd(), janitor) {
+        Ok(record) => Ok(Launched { record, pidfd: met.pidfd, terminal: met.terminal, meet }),
+        Err(error) => {
+            crate::janitor::end(met.pidfd.as_fd())?;
+            Err(error)
+        }
+    }
+}
+
+/// Makes the container exist for everybody, and lets it go on.
+fn write_down(
+    draft: &Draft,
+    bundle: &Bundle,
+    options: &Create,
+    met: &Met,
+    meet: BorrowedFd<'_>,
+    janitor: &Janitor,
+) -> Result<Record> {
+    let mut record = record(bundle, options, met)?;
     // Known to the janitor before the container may go on, written down before it does.
     janitor.knows_process(met.pid, met.pidfd.as_fd())?;
     if let Some(path) = &options.pidfd_socket {
@@ -117,10 +144,19 @@ fn make(
     if let Some(path) = &options.pid_file {
         pidfile::write(path, met.pid)?;
     }
-    janitor.holds(meet.as_fd())?;
-    draft.commit(&record)?;
-    meet::send(meet.as_fd(), &Message::Go, None)?;
-    Ok(Launched { record, pidfd: met.pidfd, terminal: met.terminal, meet })
+    let told = janitor.holds(meet).and_then(|()| let_go_on(draft, &mut record, meet));
+    if let (Err(_), Some(path)) = (&told, &options.pid_file) {
+        pidfile::remove(path)?;
+    }
+    told.map(|()| record)
+}
+
+fn let_go_on(draft: &Draft, record: &mut Record, meet: BorrowedFd<'_>) -> Result<()> {
+    draft.commit(record)?;
+    meet::send(meet, &Message::Go, None).or_else(|error| {
+        draft.take_back()?;
+        Err(gone_already().why(error))
+    })
 }
 
 /// `--preserve-fds N`, and socket activation's fds as well: 3 and up.
@@ -196,16 +232,36 @@ struct Met {
     cgroups: Vec<Bytes>,
 }
 
-/// Listens until the chain is ready for its command.
+/// Listens until the chain is ready for its command. If it is not to come to that, its process ends here: that nobody
+/// listens to it any more would be a second error, and no news.
 fn meet_chain(meet: BorrowedFd<'_>, janitor: &Janitor, bundle: &Bundle, options: &Create) -> Result<Met> {
-    let (mut process, mut terminal, mut cgroups) = (None, None, Vec::new());
+    let mut process = None;
+    let met = listen_to_chain(meet, janitor, bundle, options, &mut process);
+    if let (Err(_), Some((_, pidfd))) = (&met, &process) {
+        crate::janitor::end(pidfd.as_fd())?;
+    }
+    let (terminal, cgroups) = met?;
+    let (pid, pidfd) = process.ok_or_else(|| {
+        Error::new(Class::Internal, "meet the chain", "it is ready and never said which process it is")
+    })?;
+    Ok(Met { pid, pidfd, terminal, cgroups })
+}
+
+fn listen_to_chain(
+    meet: BorrowedFd<'_>,
+    janitor: &Janitor,
+    bundle: &Bundle,
+    options: &Create,
+    process: &mut Option<(i32, OwnedFd)>,
+) -> Result<(Option<OwnedFd>, Vec<Bytes>)> {
+    let (mut terminal, mut cgroups) = (None, Vec::new());
     let (mut mounted, mut ready) = (false, false);
     // The one that stays behind says which process it is, that one how far it is: in any order.
     while !ready || process.is_none() {
         let Some((message, fd)) = meet::receive(meet)? else { return Err(silent()) };
         log::debug(format_args!("the chain says {message:?}"));
         match (message, fd) {
-            (Message::Pid(pid), Some(fd)) => process = Some((pid, fd)),
+            (Message::Pid(pid), Some(fd)) => *process = Some((pid, fd)),
             (Message::Terminal, Some(fd)) => {
                 terminal = terminal::hand_over(fd, options.console_socket.as_deref())?
             }
@@ -214,7 +270,13 @@ fn meet_chain(meet: BorrowedFd<'_>, janitor: &Janitor, bundle: &Bundle, options:
                 cgroups = crate::cgroup::of_receipt(&receipt);
             }
             (Message::Mounted, _) => mounted = true,
-            (Message::Error { tool, error }, _) => return Err(of_tool(&tool, *error)),
+            (Message::Error { tool, error }, _) => {
+                // A link that fails takes back what it made itself.
+                if cgroups.is_empty() {
+                    janitor.knows_no_cgroup()?;
+                }
+                return Err(of_tool(&tool, *error));
+            }
             (Message::Ready, _) => ready = true,
             _ => {}
         }
@@ -225,12 +287,11 @@ fn meet_chain(meet: BorrowedFd<'_>, janitor: &Janitor, bundle: &Bundle, options:
             meet::send(meet, &Message::Go, None)?;
         }
     }
-    let (pid, pidfd) = process.ok_or_else(nameless)?;
-    Ok(Met { pid, pidfd, terminal, cgroups })
+    Ok((terminal, cgroups))
 }
 
-fn nameless() -> Error {
-    Error::new(Class::Internal, "meet the chain", "it is ready and never said which process it is")
+fn gone_already() -> Error {
+    Error::new(Class::Conflict, "make the container", "its first process is gone already")
 }
 
 fn silent() -> Error {
@@ -253,7 +314,6 @@ fn reap_quietly(pid: i32) {
 
 fn record(bundle: &Bundle, options: &Create, met: &Met) -> Result<Record> {
     let config = &bundle.config;
-    let gone = || Error::new(Class::Conflict, "make the container", "its first process is gone already");
     Ok(Record {
         oci_version: config.oci_version.clone(),
         id: options.id.clone(),
@@ -263,7 +323,8 @@ fn record(bundle: &Bundle, options: &Create, met: &Met) -> Result<Record> {
         created: time::stamp(),
         annotations: config.annotations.clone(),
         owner: rustix::process::getuid().as_raw(),
-        start_time: start_time(met.pid).ok_or_else(gone)?,
+        start_time: start_time(met.pid).ok_or_else(gone_already)?,
+        boot: None,
         cgroups: met.cgroups.clone(),
         own_pid_namespace: own_pid_namespace(config),
         no_new_keyring: options.no_new_keyring,

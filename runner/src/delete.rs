@@ -19,14 +19,14 @@ pub(crate) fn delete(root: &StateRoot, options: &Delete) -> Result<u8> {
     matching::each(root, &options.id, options.regex, |id| one(root, id, options.force))
 }
 
-fn one(root: &StateRoot, id: &str, force: bool) -> Result<()> {
-    let container = match root.container(id) {
-        Err(error) if force && error.class == Class::Missing => return Ok(()),
-        other => other?,
-    };
+fn one(root: &StateRoot, id: &str, by_force: bool) -> Result<()> {
+    if by_force {
+        return force(root, id);
+    }
+    let container = root.container(id)?;
     container.lock()?;
     let status = container.status()?;
-    if !force && matches!(status, Status::Running | Status::Paused) {
+    if matches!(status, Status::Running | Status::Paused) {
         return Err(Error::new(
             Class::Conflict,
             format_args!("delete {id}"),
@@ -37,9 +37,31 @@ fn one(root: &StateRoot, id: &str, force: bool) -> Result<()> {
     end(container)
 }
 
+/// When this comes back, there is no container of that id, and nobody is about to make one.
+fn force(root: &StateRoot, id: &str) -> Result<()> {
+    let found = match root.container(id) {
+        Err(error) if error.class == Class::Missing => {
+            root.settle(id)?;
+            root.container(id)
+        }
+        other => other,
+    };
+    match found.and_then(killed_and_locked) {
+        Err(error) if error.class == Class::Missing => root.settle(id),
+        other => end(other?),
+    }
+}
+
+/// Killed first: a start that waits for what does not come holds the lock until its container ends.
+fn killed_and_locked(container: Container) -> Result<Container> {
+    kill_first_process(&container)?;
+    container.lock()?;
+    Ok(container)
+}
+
 /// Deletes a container that this very process ran.
 pub(crate) fn destroy(root: &StateRoot, id: &str) -> Result<()> {
-    match root.container(id) {
+    match root.container(id).and_then(killed_and_locked) {
         // Somebody else deleted it while it ran: that is what we wanted.
         Err(error) if error.class == Class::Missing => Ok(()),
         other => end(other?),

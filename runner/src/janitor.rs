@@ -2,13 +2,13 @@
 //! its end, whether it failed or was killed at any moment. It cleans up the same way for both, so the rare case is
 //! tested by the common one.
 
-use crate::container::{Draft, is_there, remove_folder};
+use crate::draft;
 use crate::hooks::After;
 use chain::bytes::Bytes;
 use chain::meet::{self, Message};
 use chain::state::Receipt;
 use chain::sys::process::{Forked, fork, pidfd_signal};
-use chain::{Cannot, Result};
+use chain::{Cannot, Result, ToolName};
 use nix::errno::Errno;
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
@@ -29,8 +29,6 @@ impl Janitor {
         let (ours, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
                 .cannot(doing, "socketpair")?;
-        // Named after the runner, which may be gone when the janitor wants to know.
-        let draft = Draft::name(id);
         match fork(0).cannot(doing, "clone3")? {
             Forked::Parent(pid, _) => {
                 own_group(pid)?;
@@ -38,13 +36,23 @@ impl Janitor {
             }
             Forked::Child => {
                 drop(ours);
-                let status = match watch(root, &draft, cgroup, poststop, theirs.as_fd()) {
+                let status = match watch(root, id, cgroup, poststop, theirs.as_fd()) {
                     Ok(()) => 0,
                     Err(error) => chain::report::error("runner", &error),
                 };
                 chain::sys::process::exit_now(i32::from(status))
             }
         }
+    }
+
+    /// Tells it which folder was made, and so gives it a hold on its lock: nobody else takes the id before all is gone.
+    pub(crate) fn knows_folder(&self, folder: BorrowedFd<'_>) -> Result<()> {
+        meet::send(self.socket.as_fd(), &Message::Folder, Some(folder))
+    }
+
+    /// Tells it that no cgroup was made.
+    pub(crate) fn knows_no_cgroup(&self) -> Result<()> {
+        self.knows_cgroup(&Receipt::verified(ToolName::CgApply, serde_json::Value::Null))
     }
 
     /// Tells it where the cgroup is.
@@ -63,10 +71,10 @@ impl Janitor {
         meet::send(self.socket.as_fd(), &Message::Ready, Some(chain))
     }
 
-    /// The container exists: the janitor goes home.
+    /// The container exists: the janitor goes home. One that somebody killed is no harm any more.
     pub(crate) fn dismiss(self) -> Result<()> {
-        meet::send(self.socket.as_fd(), &Message::Go, None)?;
-        self.wait()
+        unless_gone(meet::send(self.socket.as_fd(), &Message::Go, None))?;
+        reap(self.pid)
     }
 
     /// The container does not come to be: waits until everything is gone.
@@ -74,10 +82,6 @@ impl Janitor {
         let Janitor { socket, pid } = self;
         drop(socket);
         reap(pid)
-    }
-
-    fn wait(self) -> Result<()> {
-        reap(self.pid)
     }
 }
 
@@ -103,58 +107,59 @@ fn reap(pid: i32) -> Result<()> {
 /// The janitor's life: listens until it is dismissed, or until the runner's end of the socket is closed.
 fn watch(
     root: BorrowedFd<'_>,
-    draft: &str,
+    id: &str,
     cgroup: &Bytes,
     poststop: &After,
     socket: BorrowedFd<'_>,
 ) -> Result<()> {
     own_group(0)?;
-    let (mut process, mut chain, mut cgroups) = (None, None, None);
+    let (mut folder, mut process, mut chain, mut cgroups) = (None, None, None, None);
     while let Some((message, fd)) = meet::receive(socket)? {
         match message {
             Message::Go => return Ok(()),
+            Message::Folder => folder = fd,
             Message::Pid(_) => process = fd,
             Message::Ready => chain = fd,
             Message::Receipt(receipt) => cgroups = Some(crate::cgroup::of_receipt(&receipt)),
             _ => {}
         }
     }
-    // No draft: nothing was made yet, or the container is whole and waits for the runner's word.
-    if !is_there(root, draft)? {
-        return chain.map_or(Ok(()), |chain| let_go_on(chain.as_fd()));
+    let Some(folder) = folder else {
+        // Nothing was made, but perhaps a folder that the runner did not live to tell of.
+        return draft::sweep(root, &draft::name(id)).map(drop);
+    };
+    // The container is whole, and waits for the runner's word.
+    if draft::is_at(root, id, folder.as_fd())? {
+        return chain.map_or(Ok(()), |chain| unless_gone(meet::send(chain.as_fd(), &Message::Go, None)));
     }
-    unmake(root, draft, process, cgroups, cgroup)?;
+    if let Some(process) = process {
+        end(process.as_fd())?;
+    }
+    match cgroups {
+        // Known, so it is ours, with all that a hook may have left in it.
+        Some(known) => {
+            crate::cgroup::empty(&known)?;
+            crate::cgroup::remove(&known)?;
+        }
+        None => crate::cgroup::remove_leaf(&crate::cgroup::expected(cgroup)?)?,
+    }
+    draft::remove(root, &draft::name(id), "remove the draft of the container")?;
     poststop.run();
     Ok(())
 }
 
-/// If the runner's word came before it died, nobody reads this one.
-fn let_go_on(chain: BorrowedFd<'_>) -> Result<()> {
-    match meet::send(chain, &Message::Go, None) {
+/// Nobody is there to hear it, and nobody needs to.
+fn unless_gone(sent: Result<()>) -> Result<()> {
+    match sent {
         Err(e) if matches!(e.errno(), Some(Errno::EPIPE | Errno::ECONNRESET)) => Ok(()),
         other => other,
     }
 }
 
-fn unmake(
-    root: BorrowedFd<'_>,
-    draft: &str,
-    process: Option<OwnedFd>,
-    cgroups: Option<Vec<Bytes>>,
-    cgroup: &Bytes,
-) -> Result<()> {
-    if let Some(process) = process {
-        match pidfd_signal(process.as_fd(), libc::SIGKILL) {
-            Ok(()) | Err(Errno::ESRCH) => {}
-            Err(e) => {
-                return Err(chain::Error::call("end the container's first process", "pidfd_send_signal", e));
-            }
-        }
+/// Kills the container's first process.
+pub(crate) fn end(process: BorrowedFd<'_>) -> Result<()> {
+    match pidfd_signal(process, libc::SIGKILL) {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(e) => Err(chain::Error::call("end the container's first process", "pidfd_send_signal", e)),
     }
-    let cgroups = match cgroups {
-        Some(known) => known,
-        None => crate::cgroup::expected(cgroup)?,
-    };
-    crate::cgroup::remove(&cgroups)?;
-    remove_folder(root, draft, "remove the draft of the container")
 }

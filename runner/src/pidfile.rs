@@ -26,3 +26,9 @@ pub(crate) fn write(path: &Path, pid: i32) -> Result<()> {
     }
     written
 }
+
+/// Removes one that was written for a container that is not to be.
+pub(crate) fn remove(path: &Path) -> Result<()> {
+    let doing = format!("remove the pid file {}", path.display());
+    unlinkat(CWD, path, AtFlags::empty()).cannot(doing, format_args!("unlink({})", path.display()))
+}

@@ -7,6 +7,7 @@ use crate::{delete, hooks};
 use chain::meet::{self, Message};
 use chain::{Cannot, Class, Error, Result};
 use rustix::fs::{AtFlags, unlinkat};
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -16,7 +17,7 @@ pub(crate) fn start(root: &StateRoot, id: &str) -> Result<u8> {
     container.lock()?;
     match container.status()? {
         Status::Created => {}
-        Status::Stopped => return Err(wrong(id, "its first process has ended")),
+        Status::Stopped => return Err(ended(id)),
         status => return Err(wrong(id, &format!("it is {}, not created", status.as_str()))),
     }
     let knocked = knock(&container)?;
@@ -33,10 +34,15 @@ pub(crate) fn start(root: &StateRoot, id: &str) -> Result<u8> {
     }
 }
 
-/// A container whose poststart hooks fail is stopped, and stays to be deleted.
+/// A container whose poststart hooks fail is stopped, and stays to be deleted. A hook may take long, or call us: nobody is
+/// held off meanwhile, and the container may be gone after it.
 fn poststart(container: &Container) -> Result<u8> {
+    container.unlock()?;
     let Err(error) = hooks::poststart(&container.record) else { return Ok(0) };
-    delete::stop(container)?;
+    match container.lock() {
+        Err(gone) if gone.class == Class::Missing => {}
+        other => other.and_then(|()| delete::stop(container))?,
+    }
     Err(error)
 }
 
@@ -44,9 +50,21 @@ fn knock(container: &Container) -> Result<OwnedFd> {
     let doing = format!("start {}", container.record.id);
     let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
         .cannot(&doing, "socket")?;
-    connect(&socket, &gate_address(container.dir().as_fd())?).cannot(&doing, "connect(gate)")?;
-    meet::send(socket.as_fd(), &Message::Go, None)?;
-    Ok(socket)
+    match connect(&socket, &gate_address(container.dir().as_fd())?) {
+        // It was killed since we looked.
+        Err(Errno::CONNREFUSED) => return Err(ended(&container.record.id)),
+        other => other.cannot(&doing, "connect(gate)")?,
+    }
+    match meet::send(socket.as_fd(), &Message::Go, None) {
+        Err(e) if matches!(e.errno(), Some(nix::errno::Errno::EPIPE | nix::errno::Errno::ECONNRESET)) => {
+            Err(ended(&container.record.id))
+        }
+        other => other.map(|()| socket),
+    }
+}
+
+fn ended(id: &str) -> Error {
+    wrong(id, "its first process has ended")
 }
 
 fn wrong(id: &str, why: &str) -> Error {

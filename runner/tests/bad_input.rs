@@ -161,3 +161,94 @@ fn a_state_folder_that_is_a_file_or_the_root_is_refused() {
     run(file.to_str().unwrap()).fails(1, "ENOTDIR");
     run("/").fails(1, "cannot use --root /");
 }
+
+#[test]
+fn a_bundle_that_is_gone_is_not_missed_after_create() {
+    if !requires::root() {
+        return;
+    }
+    let leftovers = Leftovers::watch();
+    let bundle = Bundle::sh("echo ran");
+    bundle.create().succeeds();
+    std::fs::remove_file(bundle.rootfs.parent().join("config.json")).unwrap();
+    std::fs::rename(bundle.rootfs.path(), bundle.rootfs.parent().join("moved")).unwrap();
+    assert_eq!(bundle.status(), "created");
+    bundle.start().succeeds();
+    bundle.becomes("stopped");
+    assert_eq!(bundle.output(), "ran\n");
+    bundle.runner(["delete", &bundle.id]).run().succeeds();
+    drop(bundle);
+    leftovers.check();
+}
+
+#[test]
+fn sockets_that_nobody_listens_on_are_refused_and_nothing_stays() {
+    if !requires::root() {
+        return;
+    }
+    let leftovers = Leftovers::watch();
+    let deaf = |name: &str, bundle: &Bundle| {
+        let path = bundle.rootfs.parent().join(name);
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        path.to_str().unwrap().to_string()
+    };
+    for (option, terminal) in [("--console-socket", true), ("--pidfd-socket", false)] {
+        let bundle = ran().set("/process/terminal", json!(terminal));
+        for (path, said) in [
+            (deaf("deaf", &bundle), "Connection refused (ECONNREFUSED)"),
+            (bundle.dir().to_string() + "/nowhere", "No such file or directory (ENOENT)"),
+            (format!("/{}", "x".repeat(200)), "cannot give the "),
+        ] {
+            let pid_file = bundle.rootfs.parent().join("pid");
+            let create = bundle.runner(["create", "--bundle", bundle.dir(), option, &path]);
+            create.args(["--pid-file"]).arg(&pid_file).arg(&bundle.id).run().refuses(1, said);
+            assert!(!pid_file.exists());
+            assert_eq!(std::fs::read_dir(bundle.state.path()).unwrap().count(), 0);
+        }
+    }
+    leftovers.check();
+}
+
+#[test]
+fn a_long_environment_and_many_words_arrive_or_are_refused_by_name() {
+    if !requires::root() {
+        return;
+    }
+    let leftovers = Leftovers::watch();
+    let words: Vec<String> = ["/bin/sh", "-c", "echo $#", "sh"].map(String::from).into();
+    let many = words.into_iter().chain((0..100_000).map(|n| n.to_string())).collect::<Vec<_>>();
+    let out = Bundle::new().set("/process/args", json!(many)).run();
+    assert_eq!((out.status, out.stdout.as_str(), out.stderr.as_str()), (0, "100000\n", ""), "{out:?}");
+    // The kernel takes 128 KiB in one word, and a quarter of the stack's limit in all.
+    let mebibyte: Vec<String> = (0..16).map(|n| format!("V{n}={}", "x".repeat(65_536))).collect();
+    let out = Bundle::sh("echo ${#V15}").set("/process/env", json!(mebibyte)).run();
+    assert_eq!((out.status, out.stdout.as_str()), (0, "65536\n"), "{out:?}");
+    for env in [vec![format!("V={}", "x".repeat(1 << 20))], [mebibyte.as_slice(); 8].concat()] {
+        let bundle = ran().set("/process/env", json!(env));
+        let out = bundle.run();
+        out.refuses(1, "execve(/bin/sh): Argument list too long (E2BIG)");
+        assert_eq!(std::fs::read_dir(bundle.state.path()).unwrap().count(), 0);
+    }
+    leftovers.check();
+}
+
+#[test]
+fn an_id_may_be_as_long_as_a_files_name() {
+    if !requires::root() {
+        return;
+    }
+    let leftovers = Leftovers::watch();
+    for length in [254, 255] {
+        let mut bundle = Bundle::sh("echo ran");
+        bundle.id = "i".repeat(length);
+        bundle.create().succeeds();
+        bundle.start().succeeds();
+        bundle.becomes("stopped");
+        bundle.runner(["delete", &bundle.id]).run().succeeds();
+        let out = bundle.run();
+        assert_eq!((out.status, out.stdout.as_str(), out.stderr.as_str()), (0, "ran\n", ""), "{out:?}");
+        assert_eq!(std::fs::read_dir(bundle.state.path()).unwrap().count(), 0);
+    }
+    Bundle::new().runner(["state", &"i".repeat(256)]).run().fails(1, "it is longer than 255 bytes");
+    leftovers.check();
+}
