@@ -60,7 +60,11 @@ impl Draft {
                 Err(Errno::EXIST) => return Err(exists(id).why("another create of it is at work")),
                 Err(e) => return Err(Error::call(doing, format_args!("mkdir({name})"), e)),
             }
-            let Some(dir) = lock(root.as_fd(), &name, FlockOperation::LockExclusive)? else { continue };
+            let locked = lock(root.as_fd(), &name, FlockOperation::LockExclusive).or_else(|error| {
+                remove(root.as_fd(), &name, &doing)?;
+                Err(error)
+            });
+            let Some(dir) = locked? else { continue };
             // Somebody else's may have come to its end between our looking and our making.
             if is_there(root.as_fd(), id)? {
                 remove(root.as_fd(), &name, &doing)?;
