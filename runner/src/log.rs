@@ -110,9 +110,13 @@ impl Log {
     }
 }
 
-/// Engines show the last line only, so cause and cure go into it.
+/// Engines show the last line only, so cause and cure go into it; and they look for the kernel's words as Go writes them,
+/// in small letters, to tell a command that is not there (127) and one that cannot be executed (126) from the rest.
 fn one_line(error: &Error) -> String {
     let mut text = error.to_string();
+    if let Some(errno) = error.errno.map(nix::errno::Errno::from_raw) {
+        text = text.replace(errno.desc(), &errno.desc().to_lowercase());
+    }
     for (word, value) in [("why", &error.why), ("try", &error.cure)] {
         if let Some(value) = value {
             text.push_str(&format!(" ({word}: {value})"));

@@ -168,6 +168,25 @@ fn a_command_that_is_not_there_fails_the_create_and_leaves_nothing() {
     leftovers.check();
 }
 
+/// Docker's client goes by these very words: small letters, in the log's last line.
+#[test]
+fn the_log_has_the_words_that_engines_look_for() {
+    if !requires::root() {
+        return;
+    }
+    for (command, words) in [("no-such-program", "no such file or directory"), ("/etc", "permission denied")]
+    {
+        let bundle = Bundle::of([command]);
+        let log = bundle.state.join("log.json");
+        let flags = ["--log", log.to_str().unwrap(), "--log-format", "json"];
+        bundle.runner(["create", "--bundle", bundle.dir(), &bundle.id]).args(flags).run().fails(1, command);
+        let text = std::fs::read_to_string(&log).unwrap();
+        let last: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+        let message = last["msg"].as_str().unwrap();
+        assert!(message.contains(command) && message.contains(words), "{message}");
+    }
+}
+
 /// Engines give their users 126 for it, but only where it was the create that failed.
 #[test]
 fn a_command_that_nobody_may_execute_fails_the_create() {
