@@ -49,12 +49,7 @@ pub(crate) struct StateRoot {
 impl StateRoot {
     /// `--root`, or the default for this user.
     pub(crate) fn new(args: &Args) -> Result<StateRoot> {
-        let path =
-            match (&args.root, rustix::process::geteuid().is_root(), std::env::var_os("XDG_RUNTIME_DIR")) {
-                (Some(root), _, _) => root.clone(),
-                (None, false, Some(runtime)) => PathBuf::from(runtime).join("catena"),
-                (None, _, _) => PathBuf::from("/run/catena"),
-            };
+        let path = args.root.clone().unwrap_or_else(crate::home::default_root);
         if path == Path::new("/") {
             return Err(Error::usage(
                 "use --root /",

@@ -11,6 +11,7 @@ mod draft;
 mod exec;
 mod features;
 mod globals;
+mod home;
 mod hooks;
 mod id;
 mod janitor;

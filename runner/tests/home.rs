@@ -1,0 +1,26 @@
+//! Where states are when `--root` does not say.
+
+use catena_tests::{TempDir, requires, shell};
+
+/// A file in the place of the folder under $XDG_RUNTIME_DIR: whoever looks there says so.
+#[test]
+fn roots_states_are_the_hosts_but_not_those_of_an_engine_without_root() {
+    if !requires::root() {
+        return;
+    }
+    let dir = TempDir::new();
+    dir.file("catena", "");
+    let state = |line: &str| {
+        shell(&format!("{line} runner state no-such-container")).env("XDG_RUNTIME_DIR", dir.path()).run()
+    };
+    let below = format!("open the state folder {}/catena", dir.path().display());
+    for line in ["unshare -U --map-root-user env -u USER", "unshare -U --map-root-user env USER=someone"] {
+        state(line).fails(1, &below);
+    }
+    for line in ["env -u USER", "env USER=someone", "unshare -U --map-root-user env USER=root"] {
+        let out = state(line);
+        assert!(!out.stderr.contains(&below), "{line}: {out:?}");
+    }
+    let given = format!("unshare -U --map-root-user runner --root {}/other state x", dir.path().display());
+    shell(&given).env("XDG_RUNTIME_DIR", dir.path()).run().fails(1, "container does not exist");
+}
