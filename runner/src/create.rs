@@ -304,7 +304,14 @@ pub(crate) fn of_tool(tool: &str, error: Error) -> Error {
     if tool == "runner" {
         return error;
     }
-    Error { doing: format!("{} ({tool})", error.doing), ..error }
+    let cure = error.cure.filter(|cure| !is_of_the_tool(cure));
+    Error { doing: format!("{} ({tool})", error.doing), cure, ..error }
+}
+
+/// What the user of a tool would type, which nobody can who has a bundle; `--no-pivot` is `runner`'s own too.
+fn is_of_the_tool(cure: &str) -> bool {
+    let first = cure.split(' ').next().unwrap_or_default();
+    first.starts_with('-') && first != "--no-pivot" || ToolName::of_program(first.as_ref()).is_some()
 }
 
 /// The chain's first process ends when the container's first process is there.

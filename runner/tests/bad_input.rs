@@ -24,6 +24,19 @@ fn ran() -> Bundle {
     Bundle::sh("echo RAN")
 }
 
+/// `--unshare uts` is nothing that an engine's user could type.
+#[test]
+fn what_only_a_tools_own_user_could_type_is_not_proposed() {
+    if !requires::root() {
+        return;
+    }
+    let mut bundle = ran().set("/hostname", json!("inside"));
+    bundle.config["linux"]["namespaces"].as_array_mut().unwrap().retain(|ns| ns["type"] != "uts");
+    bundle.write();
+    refused(&bundle, "no uts namespace is made or joined");
+    assert!(!bundle.run().stderr.contains("try:"), "{:?}", bundle.run());
+}
+
 #[test]
 fn a_field_that_is_wrong_is_named() {
     if !requires::root() {
