@@ -13,7 +13,7 @@ set -u
 cd "$top" || exit 125
 bin=$(built debug)
 logs=${CARGO_TARGET_DIR:-$top/target}/lanes
-all='native v2 uml user old trixie budget'
+all='native v2 uml user old trixie engines budget'
 LANES=${LANES:-$all}
 mkdir -p "$logs" && rm -f "$logs"/*
 
@@ -25,8 +25,10 @@ jq -r --arg only "${ONLY:-}" 'select(.reason == "compiler-artifact" and .profile
     | (.manifest_path | rtrimstr("/Cargo.toml")) as $folder
     | [($folder | split("/") | last) + "/" + .target.name, .executable, $folder, .target.kind[0]]
     | select(.[0] | contains($only)) | @tsv' "$logs/build.json" | sort >"$logs/found"
-cut -f1-3 "$logs/found" >"$logs/everything"
-awk -F'\t' '$4 == "test"' "$logs/found" | cut -f1-3 >"$logs/integration"
+# The engines have a lane of their own: they need a kernel and root, as native has them, and take their time.
+grep '^tests/engines	' "$logs/found" | cut -f1-3 >"$logs/engines" || :
+grep -v '^tests/engines	' "$logs/found" | cut -f1-3 >"$logs/everything" || :
+awk -F'\t' '$4 == "test" && $1 != "tests/engines"' "$logs/found" | cut -f1-3 >"$logs/integration"
 grep -E '^(criu-ctl|runner|tests)/' "$logs/integration" | grep -iE '^criu-ctl/|criu|checkpoint' >"$logs/criu" || :
 
 # User-mode Linux is another kernel with pure cgroup v2: what has to do with cgroups, mounts and namespaces. It is slow,
@@ -52,6 +54,9 @@ lane_uml() { tests/lanes/uml.sh --timeout 1200 scripts/run-tests.sh "$logs/uml-t
 
 can_trixie() { as_root; }
 lane_trixie() { tests/lanes/trixie.sh && tests/lanes/in-trixie scripts/run-tests.sh "$logs/criu"; }
+
+can_engines() { as_root; }
+lane_engines() { scripts/run-tests.sh "$logs/engines"; }
 
 can_user() { as_root && { [ -n "$(ordinary_user)" ] || { echo "no ordinary user with a range in /etc/subuid"; return 1; }; }; }
 ordinary_user() {

@@ -8,6 +8,7 @@
 #![deny(missing_docs)]
 
 mod caps;
+pub mod engines;
 mod expect;
 mod leftovers;
 pub mod look;

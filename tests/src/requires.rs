@@ -77,6 +77,12 @@ pub fn command(name: &str) -> bool {
     need(there, format_args!("needs the program {name}"))
 }
 
+/// A program at this path, of this package.
+pub fn package(path: &str, name: &str) -> bool {
+    let there = std::path::Path::new(path).is_file();
+    need(there, format_args!("needs {path}: apt-get install {name}"))
+}
+
 /// A kernel that shows in which call a process waits.
 pub fn proc_syscall() -> bool {
     need(std::path::Path::new("/proc/self/syscall").exists(), "needs /proc/PID/syscall")

@@ -88,7 +88,7 @@ pub fn v2_view(line: &str) -> Tool {
 }
 
 impl Tool {
-    fn at(program: PathBuf) -> Tool {
+    pub(crate) fn at(program: PathBuf) -> Tool {
         Tool {
             program,
             args: Vec::new(),
