@@ -6,6 +6,7 @@
 
 mod command;
 mod credentials;
+mod gate;
 mod hooks;
 mod keyring;
 mod label;
@@ -132,15 +133,21 @@ fn try_land(tool: &str, state: &State, argv: &[OsString]) -> Result<Infallible> 
     if landing.command.is_some() {
         command::exists(&program, &env, landing)?;
     }
-    // The gate: nothing below happens before somebody says start.
-    stand_by(state)?;
-
+    // What the creator's own output went to must not stay open for as long as a container waits: whoever reads it to
+    // its end would wait as well.
     if let Some(terminal) = state.fds.terminal {
         take_terminal(terminal, landing)?;
     } else if landing.new_session {
         new_session()?;
     }
     stdio::give_to_user(landing)?;
+    if let Some(gate) = state.fds.gate {
+        let last: Vec<RawFd> = state.fds.meet.into_iter().chain([gate]).collect();
+        close_others(state, &last)?;
+    }
+    // The gate: nothing below happens before somebody says start.
+    stand_by(state)?;
+
     if let Some(name) = &landing.session_keyring {
         keyring::make(name)?;
     }
@@ -201,14 +208,15 @@ fn assume(state: &State, filter: Option<&[Instruction]>, last: impl FnOnce()) ->
 /// (a container that nobody knows of must not run), then at the start gate if there is one.
 fn stand_by(state: &State) -> Result<()> {
     let doing = "wait for the runner";
+    let gate = state.fds.gate.map(|gate| Ok((gate, gate::Ends::hold()?))).transpose()?;
     if let Some(socket) = state.fds.meet {
         let socket = sys::fd::borrow(socket).cannot(doing, "fcntl")?;
         meet::send(socket, &Message::Ready, None)?;
         meet::wait_for_go(socket)?;
     }
-    if let Some(gate) = state.fds.gate {
+    if let Some((gate, ends)) = gate {
         let gate = sys::fd::borrow(gate).cannot("wait for start", "fcntl(gate)")?;
-        report::errors_to(meet::wait_at_gate(gate)?.into_raw_fd());
+        report::errors_to(gate::wait(gate, ends)?.into_raw_fd());
     }
     Ok(())
 }
@@ -303,10 +311,11 @@ fn take_terminal(fd: RawFd, landing: &Landing) -> Result<()> {
     rustix::stdio::dup2_stderr(tty).cannot(doing, "dup2(2)")
 }
 
-/// Closes every fd from 3 up except the kept ones and those the landing still writes to, which exec closes.
-fn close_others(state: &State, labels: &[RawFd]) -> Result<()> {
+/// Closes every fd from 3 up except the kept ones and those the landing still writes to, `ours` among them, which exec
+/// closes.
+fn close_others(state: &State, ours: &[RawFd]) -> Result<()> {
     let mut stay: Vec<RawFd> = state.fds.keep.iter().copied().chain(report::fds()).collect();
-    stay.extend(labels);
+    stay.extend(ours);
     stay.extend(state.fds.parent);
     stay.retain(|fd| *fd > 2);
     stay.sort_unstable();

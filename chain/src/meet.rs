@@ -118,23 +118,6 @@ fn clipped(error: &Error) -> Error {
     }
 }
 
-/// The container's side of the start gate: waits until `runner start` connects to `gate` and asks. The connection
-/// stays open until exec closes it, and carries the error if there is one.
-pub fn wait_at_gate(gate: BorrowedFd<'_>) -> Result<OwnedFd> {
-    let doing = "wait for start";
-    loop {
-        let connection = match rustix::net::accept_with(gate, rustix::net::SocketFlags::CLOEXEC) {
-            Ok(fd) => fd,
-            Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNABORTED) => continue,
-            Err(e) => return Err(Error::call(doing, "accept(gate)", e)),
-        };
-        // Whoever connects and says nothing, or goes away again, did not start us.
-        if matches!(receive(std::os::fd::AsFd::as_fd(&connection)), Ok(Some((Message::Go, _)))) {
-            return Ok(connection);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

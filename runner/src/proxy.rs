@@ -29,6 +29,8 @@ impl Raw {
         let before = tcgetattr(stdin()).cannot(doing, "tcgetattr(0)")?;
         let mut raw = before.clone();
         raw.make_raw();
+        // Its lines still want their carriage returns: the container's own terminal adds none.
+        raw.output_modes = before.output_modes;
         tcsetattr(stdin(), OptionalActions::Now, &raw).cannot(doing, "tcsetattr(0)")?;
         Ok(Raw { before: Some(before) })
     }

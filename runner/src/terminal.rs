@@ -5,6 +5,7 @@ use chain::oci::Config;
 use chain::{Cannot, Error, Result};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use rustix::termios::{OptionalActions, OutputModes, tcgetattr, tcsetattr};
 use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -25,8 +26,20 @@ pub(crate) fn check(config: &Config, options: &Create, detach: bool) -> Result<(
 
 /// What becomes of the master: the console socket's, or ours.
 pub(crate) fn hand_over(master: OwnedFd, console_socket: Option<&Path>) -> Result<Option<OwnedFd>> {
-    let Some(path) = console_socket else { return Ok(Some(master)) };
+    let Some(path) = console_socket else {
+        plain_lines(master.as_fd())?;
+        return Ok(Some(master));
+    };
     send_fd(path, master.as_fd(), "give the terminal to the console socket").map(|()| None)
+}
+
+/// Ends lines as the command does: a carriage return before each newline is for our own terminal to add, if our output
+/// goes to one, and nothing that a file or a pipe should get.
+fn plain_lines(master: BorrowedFd<'_>) -> Result<()> {
+    let doing = "pass the command's lines on as they are";
+    let mut modes = tcgetattr(master).cannot(doing, "tcgetattr(terminal)")?;
+    modes.output_modes.remove(OutputModes::ONLCR);
+    tcsetattr(master, OptionalActions::Now, &modes).cannot(doing, "tcsetattr(terminal)")
 }
 
 /// Sends one fd to a listening stream socket, with a name, as runc does for terminals.

@@ -31,7 +31,7 @@ fn the_default_bundle_runs_under_a_terminal() {
     );
     let out = shell(&format!("script -qefc '{run}' /dev/null </dev/null")).run();
     assert_eq!(out.status, 4, "{out:?}");
-    assert!(out.stdout.contains("/dev/pts/0"), "{out:?}");
+    assert!(out.stdout.contains("/dev/pts/0\r\n"), "one carriage return, of the terminal outside: {out:?}");
     assert!(out.stdout.contains("136,   0"), "console is the pty: {out:?}");
     drop(bundle);
     leftovers.check();
@@ -48,7 +48,7 @@ fn a_short_command_under_a_terminal_ends_every_time() {
     for _ in 0..40 {
         let run = ["run", "--bundle", bundle.dir(), &bundle.id];
         let out = bundle.runner(run).run();
-        assert_eq!((out.status, out.stdout.as_str()), (3, "said\r\n"), "{out:?}");
+        assert_eq!((out.status, out.stdout.as_str()), (3, "said\n"), "{out:?}");
     }
     drop(bundle);
     leftovers.check();
@@ -62,7 +62,7 @@ fn as_much_as_there_is_goes_through_a_terminal() {
         return;
     }
     let leftovers = Leftovers::watch();
-    let bundle = with_terminal("stty -echo -onlcr; echo ready; exec cat");
+    let bundle = with_terminal("stty -echo; echo ready; exec cat");
     let line = format!(
         "(sleep 1; seq 60000; printf end) | runner --root {} run --bundle {} {} | (sleep 2; cat)",
         bundle.state.path().display(),
@@ -71,7 +71,7 @@ fn as_much_as_there_is_goes_through_a_terminal() {
     );
     let out = shell(&line).run();
     let expected: String = (1..=60_000).map(|n| format!("{n}\n")).collect();
-    let said = out.succeeds().stdout.trim_start_matches("ready\r\n").trim_start_matches("ready\n");
+    let said = out.succeeds().stdout.trim_start_matches("ready\n");
     assert_eq!(said.len(), expected.len() + 3, "all of it, once");
     assert_eq!(said.strip_suffix("end"), Some(expected.as_str()));
     drop(bundle);
@@ -131,6 +131,41 @@ fn the_console_socket_gets_the_master() {
     assert!(probe.tty.controlling && probe.tty.std == [true; 3], "{:?}", probe.tty);
     probe.expect_only_std_fds();
     assert_eq!(probe.session, probe.pid, "it leads its session");
+}
+
+/// Whoever reads the output of create to its end must not wait for the container's, and a container that waits for its
+/// start has nothing open that leads outside (CVE-2024-21626).
+#[test]
+fn a_created_container_has_its_terminal_and_nothing_of_its_creator() {
+    if !requires::root() {
+        return;
+    }
+    let bundle = with_terminal("true");
+    let path = bundle.rootfs.parent().join("console");
+    let listener = UnixListener::bind(&path).unwrap();
+    let line = format!(
+        "exec 9<{0} 8<>{0}/fd8; runner --root {1} create --console-socket {2} --bundle {0} {3} >{0}/out 2>&1 </dev/null",
+        bundle.dir(),
+        bundle.state.path().display(),
+        path.display(),
+        bundle.id
+    );
+    shell(&line).run().succeeds();
+    let (stream, _) = listener.accept().unwrap();
+    let _master = receive(&stream);
+    let pid = bundle.state()["pid"].as_i64().unwrap();
+    let mut others = Vec::new();
+    for entry in std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap() {
+        let entry = entry.unwrap();
+        let target = std::fs::read_link(entry.path()).unwrap().to_string_lossy().into_owned();
+        match entry.file_name().to_str().unwrap().parse::<u32>().unwrap() {
+            0..=2 => assert_eq!(target, "/dev/pts/0"),
+            _ => others.push(target),
+        }
+    }
+    others.retain(|target| target != "anon_inode:[signalfd]");
+    assert!(others.iter().all(|target| target.starts_with("socket:")), "{others:?}");
+    assert!(others.len() <= 2, "the gate and the runner's meeting socket: {others:?}");
 }
 
 #[test]
