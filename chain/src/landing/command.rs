@@ -7,6 +7,7 @@ use crate::next::cstring;
 use crate::sys::process::exec_path;
 use nix::errno::Errno;
 use rustix::fs::FileType;
+use std::collections::HashSet;
 use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -19,7 +20,7 @@ pub(super) fn words(landing: &Landing, argv: &[OsString]) -> Result<(Vec<CString
     let (argv, env) = match &landing.command {
         Some(command) => (
             command.args.iter().map(Bytes::to_cstring).collect::<Vec<_>>(),
-            with_home(command.env.iter().map(Bytes::to_cstring).collect(), landing),
+            with_home(last_of_each(command.env.iter().map(Bytes::to_cstring)), landing),
         ),
         None => (argv.iter().map(cstring).collect(), crate::next::environment()),
     };
@@ -27,6 +28,16 @@ pub(super) fn words(landing: &Landing, argv: &[OsString]) -> Result<(Vec<CString
         return Err(Error::usage("start the command", "there is none: nothing stands behind the last --"));
     }
     Ok((argv, env))
+}
+
+/// Of two values of one name the last counts, and it stands where it stood: which one a command takes of both is its own
+/// affair, and a secret that was overwritten should not be in its environment.
+fn last_of_each(env: impl DoubleEndedIterator<Item = CString>) -> Vec<CString> {
+    let mut seen = HashSet::new();
+    let name = |entry: &CString| entry.to_bytes().split(|b| *b == b'=').next().map(<[u8]>::to_vec);
+    let mut kept: Vec<CString> = env.rev().filter(|entry| seen.insert(name(entry))).collect();
+    kept.reverse();
+    kept
 }
 
 fn with_home(mut env: Vec<CString>, landing: &Landing) -> Vec<CString> {
