@@ -44,6 +44,8 @@ impl Status {
 /// The folder of all containers.
 pub(crate) struct StateRoot {
     path: PathBuf,
+    /// Whether somebody named it.
+    named: bool,
 }
 
 impl StateRoot {
@@ -56,7 +58,7 @@ impl StateRoot {
                 "the containers' state would be the file system's root",
             ));
         }
-        Ok(StateRoot { path })
+        Ok(StateRoot { path, named: args.root.is_some() })
     }
 
     /// Opens it; with `make` it and its parents are made first, for the owner alone.
@@ -113,7 +115,8 @@ impl StateRoot {
     pub(crate) fn ids(&self) -> Result<Vec<String>> {
         let doing = format!("list {}", self.path.display());
         let dir = match follow_dir(&self.path) {
-            Err(Errno::NOENT) => return Ok(Vec::new()),
+            // Nobody has made a container yet. A folder that was named should be there.
+            Err(Errno::NOENT) if !self.named => return Ok(Vec::new()),
             other => other.cannot(&doing, format_args!("open({})", self.path.display()))?,
         };
         let mut ids = Vec::new();

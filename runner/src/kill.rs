@@ -1,7 +1,7 @@
 //! kill: a signal to the container's first process by pidfd, so that a pid given away again is never hit.
 
 use crate::cli::Kill;
-use crate::container::{Container, StateRoot, Status};
+use crate::container::{Container, StateRoot};
 use crate::matching;
 use chain::sys::process::{pidfd_open, pidfd_signal};
 use chain::{Cannot, Class, Error, Result};
@@ -27,13 +27,14 @@ fn one(container: &Container, signal: i32, all: bool) -> Result<()> {
     if all && has_group {
         return everybody(container, signal);
     }
+    // Without a pid namespace nothing takes the others along, and they may outlive the first.
+    let shared = signal == libc::SIGKILL && !container.record.own_pid_namespace && has_group;
+    if shared && !crate::cgroup::processes(&container.record.cgroups)?.is_empty() {
+        return everybody(container, signal);
+    }
     let Some(pidfd) = container.pidfd()? else {
         return Err(Error::new(Class::Conflict, doing, "container not running"));
     };
-    if signal == libc::SIGKILL && !container.record.own_pid_namespace && has_group {
-        // Without a pid namespace nothing takes the others along.
-        return everybody(container, signal);
-    }
     match pidfd_signal(pidfd.as_fd(), signal) {
         Err(Errno::ESRCH) => Err(Error::new(Class::Conflict, doing, "container not running")),
         other => other.cannot(doing, format_args!("pidfd_send_signal({signal})")),
@@ -42,11 +43,7 @@ fn one(container: &Container, signal: i32, all: bool) -> Result<()> {
 
 fn everybody(container: &Container, signal: i32) -> Result<()> {
     let doing = format!("send signal {signal} to all of {}", container.record.id);
-    if container.status()? == Status::Stopped
-        && crate::cgroup::processes(&container.record.cgroups)?.is_empty()
-    {
-        return Err(Error::new(Class::Conflict, doing, "container not running"));
-    }
+    // Nobody left is nobody to tell: --all of a stopped container is no error, as with runc.
     for pid in crate::cgroup::processes(&container.record.cgroups)? {
         let Ok(pidfd) = pidfd_open(pid) else { continue };
         match pidfd_signal(pidfd.as_fd(), signal) {

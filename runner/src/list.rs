@@ -2,41 +2,60 @@
 
 use crate::cli::{List, ListFormat};
 use crate::container::{Container, StateRoot, Status};
+use chain::bytes::Bytes;
 use chain::report;
 use chain::{Class, Error, Result};
-use serde_json::{Value, json};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// The OCI state with runc's own members, in runc's order: a line of `list --format json` is read by patterns, too.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Document {
+    oci_version: String,
+    id: String,
+    pid: i32,
+    status: Status,
+    bundle: Bytes,
+    rootfs: Bytes,
+    created: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: BTreeMap<String, String>,
+    owner: String,
+}
 
 /// `runner state`.
 pub(crate) fn state(root: &StateRoot, id: &str) -> Result<u8> {
-    let document = document(&root.container(id)?)?;
-    let text = serde_json::to_string_pretty(&document)
-        .map_err(|e| Error::new(Class::Internal, "print the state", e))?;
+    let document = document(root.container(id)?)?;
+    let text = serde_json::to_string_pretty(&document).map_err(unprintable)?;
     report::stdout(format!("{text}\n").as_bytes()).map(|()| 0)
 }
 
-/// The OCI state, with runc's own members.
-fn document(container: &Container) -> Result<Value> {
-    let record = &container.record;
+fn unprintable(error: serde_json::Error) -> Error {
+    Error::new(Class::Internal, "print the state", error)
+}
+
+fn document(container: Container) -> Result<Document> {
     let status = container.status()?;
-    let pid = if status == Status::Stopped { 0 } else { record.pid };
-    Ok(json!({
-        "ociVersion": record.oci_version,
-        "id": record.id,
-        "pid": pid,
-        "status": status,
-        "bundle": record.bundle,
-        "rootfs": record.rootfs,
-        "created": record.created,
-        "annotations": record.annotations,
-        "owner": user_name(record.owner),
-    }))
+    let record = container.record;
+    Ok(Document {
+        pid: if status == Status::Stopped { 0 } else { record.pid },
+        status,
+        oci_version: record.oci_version,
+        id: record.id,
+        bundle: record.bundle,
+        rootfs: record.rootfs,
+        created: record.created,
+        annotations: record.annotations,
+        owner: user_name(record.owner),
+    })
 }
 
 /// `runner list`.
 pub(crate) fn list(root: &StateRoot, options: &List) -> Result<u8> {
     let mut states = Vec::new();
     for id in root.ids()? {
-        match root.container(&id).and_then(|c| document(&c)) {
+        match root.container(&id).and_then(document) {
             Ok(state) => states.push(state),
             // Deleted while we looked.
             Err(error) if error.class == Class::Missing => {}
@@ -44,24 +63,26 @@ pub(crate) fn list(root: &StateRoot, options: &List) -> Result<u8> {
         }
     }
     let text = match options.format {
-        _ if options.quiet => states.iter().map(|s| format!("{}\n", word(s, "id"))).collect(),
-        ListFormat::Json => format!("{}\n", Value::Array(states)),
+        _ if options.quiet => states.iter().map(|s| format!("{}\n", s.id)).collect(),
+        ListFormat::Json => serde_json::to_string(&states).map_err(unprintable)? + "\n",
         ListFormat::Table => table(&states),
     };
     report::stdout(text.as_bytes()).map(|()| 0)
 }
 
-fn word(state: &Value, key: &str) -> String {
-    match &state[key] {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
-fn table(states: &[Value]) -> String {
-    const COLUMNS: [&str; 6] = ["id", "pid", "status", "bundle", "created", "owner"];
-    let mut rows = vec![COLUMNS.map(str::to_uppercase)];
-    rows.extend(states.iter().map(|state| COLUMNS.map(|column| word(state, column))));
+fn table(states: &[Document]) -> String {
+    const COLUMNS: [&str; 6] = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"];
+    let mut rows = vec![COLUMNS.map(str::to_string)];
+    rows.extend(states.iter().map(|state| {
+        [
+            state.id.clone(),
+            state.pid.to_string(),
+            state.status.as_str().to_string(),
+            state.bundle.to_string(),
+            state.created.clone(),
+            state.owner.clone(),
+        ]
+    }));
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0).max(11);
     let widths: Vec<usize> = (0..COLUMNS.len()).map(width).collect();
     let line = |row: &[String; 6]| {

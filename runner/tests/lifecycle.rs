@@ -233,6 +233,35 @@ fn list_shows_all_and_quiet_ids_only() {
     assert_eq!(bundle.runner(["list", "-f", "json"]).run().json()[0]["status"], "created");
 }
 
+/// Scripts cut a line of `list --format json` with patterns.
+#[test]
+fn members_of_a_state_come_in_runcs_order() {
+    if !requires::root() {
+        return;
+    }
+    let bundle = Bundle::of(["/bin/sleep", "60"]).set("/annotations", json!({"key": "value"}));
+    bundle.create().succeeds();
+    let state = bundle.state();
+    let line = format!(
+        r#"[{{"ociVersion":{},"id":"{}","pid":{},"status":"created","bundle":"{}","rootfs":{},"created":{},"annotations":{{"key":"value"}},"owner":"root"}}]"#,
+        state["ociVersion"],
+        bundle.id,
+        state["pid"],
+        bundle.dir(),
+        state["rootfs"],
+        state["created"],
+    );
+    assert_eq!(bundle.runner(["list", "--format", "json"]).run().stdout, line + "\n");
+}
+
+#[test]
+fn a_named_state_folder_that_is_not_there_is_no_empty_list() {
+    let bundle = Bundle::new();
+    let nowhere = bundle.rootfs.parent().join("nowhere");
+    let list = tool("runner").args(["--root", nowhere.to_str().unwrap(), "list"]);
+    list.run().fails(1, "No such file or directory (ENOENT)");
+}
+
 #[test]
 fn the_pid_file_holds_the_first_process() {
     if !requires::root() {
@@ -310,17 +339,13 @@ fn a_detached_run_returns_while_the_command_runs() {
 }
 
 #[test]
-fn all_processes_get_the_signal_of_kill_all() {
+fn of_two_values_of_a_variable_the_last_one_counts() {
     if !requires::root() {
         return;
     }
-    let bundle = Bundle::sh("sleep 60 & wait $!; echo ended $?");
-    bundle.create().succeeds();
-    bundle.start().succeeds();
-    bundle.becomes("running");
-    std::thread::sleep(std::time::Duration::from_millis(200));
-    bundle.runner(["kill", "--all", &bundle.id, "USR1"]).run().succeeds();
-    bundle.becomes("stopped");
+    let env = json!(["A=first", "PATH=/bin", "A=", "HOME=/override", "B=x=y", "HOME="]);
+    let bundle = Bundle::of(["/bin/env"]).set("/process/env", env);
+    assert_eq!(bundle.run().succeeds().stdout, "PATH=/bin\nA=\nB=x=y\nHOME=/root\n");
 }
 
 #[test]
