@@ -2,7 +2,8 @@
 //! whole container or none.
 //!
 //! `ROOT/ID/config.json` is the bundle's to the letter, `state.json` the [`Record`], `gate` the socket on which the
-//! container waits for start, there until it was started. Names with a `~` in front are [`draft`]s and what is being
+//! container waits for start, there until it was started, `notify` a folder with the socket at which its command says
+//! that it is ready, where that was asked for. Names with a `~` in front are [`draft`]s and what is being
 //! removed; no id begins so.
 
 use crate::cli::Args;
@@ -68,6 +69,12 @@ impl StateRoot {
             make_parents(&self.path).cannot(&doing, format_args!("mkdir({})", self.path.display()))?;
         }
         follow_dir(&self.path).cannot(doing, format_args!("open({})", self.path.display()))
+    }
+
+    /// The path at which a container in the making will be, for a mount of it.
+    pub(crate) fn draft(&self, id: &str) -> Result<PathBuf> {
+        let path = std::path::absolute(&self.path).cannot("find the state folder", "getcwd")?;
+        Ok(path.join(draft::name(id)))
     }
 
     /// Opens a container.

@@ -5,7 +5,8 @@ use crate::cli::{Args, Create};
 use crate::container::{Record, StateRoot, start_time};
 use crate::draft::Draft;
 use crate::janitor::Janitor;
-use crate::{hooks, id, log, pidfile, plan, terminal, time};
+use crate::notify::{self, Notify};
+use crate::{activation, hooks, id, log, pidfile, plan, terminal, time};
 use chain::bytes::Bytes;
 use chain::link::go_to_layer;
 use chain::meet::{self, Message};
@@ -27,6 +28,8 @@ pub(crate) struct Launched {
     pub(crate) terminal: Option<OwnedFd>,
     /// The meeting socket: closed by the exec of the command.
     pub(crate) meet: OwnedFd,
+    /// Where the command says that it is ready, if somebody wants to hear it.
+    pub(crate) notify: Option<Notify>,
 }
 
 /// `runner create`.
@@ -55,7 +58,9 @@ pub(crate) fn launch(
     id::check(&options.id)?;
     let bundle = Bundle::read(args, options)?;
     terminal::check(&bundle.config, options, detach)?;
-    let mut state = plan::state(&bundle, &options.id, options, args)?;
+    let notify = notify::manager().filter(|_| !args.common.print);
+    let notify = notify.map(|_| root.draft(&options.id).map(|draft| notify::mount(&draft))).transpose()?;
+    let mut state = plan::state(&bundle, &options.id, options, args, notify)?;
     if args.common.print {
         return plan::print(&state).map(|()| None);
     }
@@ -102,9 +107,12 @@ fn make(
     let draft = Draft::make(root, &options.id)?;
     janitor.knows_folder(draft.dir.as_fd())?;
     draft.write("config.json", &bundle.text)?;
-    let gate = match gate {
-        Gate::Closed => Some(make_gate(draft.dir.as_fd())?),
-        Gate::Open => None,
+    if notify::manager().is_some() {
+        notify::make_folder(draft.dir.as_fd())?;
+    }
+    let (gate, notify) = match gate {
+        Gate::Closed => (Some(make_gate(draft.dir.as_fd())?), None),
+        Gate::Open => (None, Notify::listen(draft.dir.as_fd())?),
     };
     let (meet, child) = start_chain(state, gate)?;
     let met = match meet_chain(meet.as_fd(), janitor, bundle, options) {
@@ -118,7 +126,7 @@ fn make(
     };
     reap_quietly(child);
     match write_down(&draft, bundle, options, &met, meet.as_fd(), janitor) {
-        Ok(record) => Ok(Launched { record, pidfd: met.pidfd, terminal: met.terminal, meet }),
+        Ok(record) => Ok(Launched { record, pidfd: met.pidfd, terminal: met.terminal, meet, notify }),
         Err(error) => {
             crate::janitor::end(met.pidfd.as_fd())?;
             Err(error)
@@ -161,8 +169,7 @@ fn let_go_on(draft: &Draft, record: &mut Record, meet: BorrowedFd<'_>) -> Result
 
 /// `--preserve-fds N`, and socket activation's fds as well: 3 and up.
 fn preserved(count: u32) -> Result<Vec<RawFd>> {
-    let activated: u32 = std::env::var("LISTEN_FDS").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
-    inherited(count.saturating_add(activated))
+    inherited(count.saturating_add(activation::count()))
 }
 
 /// So many fds from 3 up that the caller left us. What is close-on-exec came by no exec, so it is a file of our own.

@@ -225,7 +225,7 @@ pub(crate) fn is_at(root: BorrowedFd<'_>, name: &str, dir: BorrowedFd<'_>) -> Re
     Ok((found.st_dev, found.st_ino) == (own.st_dev, own.st_ino))
 }
 
-/// Removes a container's folder and the files in it; there are no folders in it.
+/// Removes a container's folder and all in it.
 pub(crate) fn remove(root: BorrowedFd<'_>, name: &str, doing: &str) -> Result<()> {
     let dir = match open_dir(root, name) {
         Err(Errno::NOENT) => return Ok(()),
@@ -235,8 +235,10 @@ pub(crate) fn remove(root: BorrowedFd<'_>, name: &str, doing: &str) -> Result<()
         let entry = entry.cannot(doing, "getdents")?;
         let file = entry.file_name();
         if file != c"." && file != c".." {
-            unlinkat(&dir, file, AtFlags::empty())
-                .cannot(doing, format_args!("unlink({})", file.to_string_lossy()))?;
+            match unlinkat(&dir, file, AtFlags::empty()) {
+                Err(Errno::ISDIR) => remove(dir.as_fd(), &file.to_string_lossy(), doing)?,
+                other => other.cannot(doing, format_args!("unlink({})", file.to_string_lossy()))?,
+            }
         }
     }
     unlinkat(root, name, AtFlags::REMOVEDIR).cannot(doing, format_args!("rmdir({name})"))

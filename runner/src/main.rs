@@ -1,6 +1,7 @@
 //! runner: strings the catena tools together from an OCI bundle; from the outside, an OCI runtime like runc.
 #![forbid(unsafe_code)]
 
+mod activation;
 mod bundle;
 mod cgroup;
 mod cli;
@@ -19,6 +20,7 @@ mod kill;
 mod list;
 mod log;
 mod matching;
+mod notify;
 mod pause;
 mod pidfile;
 mod plan;

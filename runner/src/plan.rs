@@ -1,11 +1,11 @@
 //! Config in, layers out: the only compiling there is, since each layer is a share of the config as it stands.
 
 use crate::bundle::Bundle;
-use crate::cgroup;
 use crate::cli::{Args, Create};
+use crate::{activation, cgroup, notify as service};
 use chain::landing::Command;
 use chain::link;
-use chain::oci::NamespaceKind;
+use chain::oci::{Mount, NamespaceKind};
 use chain::plan::{Layer, Plan};
 use chain::state::State;
 use chain::{Error, Result, share};
@@ -25,7 +25,13 @@ pub(crate) fn print(state: &State) -> Result<()> {
 }
 
 /// The state that a chain for `bundle` starts with; fds are added at the launch.
-pub(crate) fn state(bundle: &Bundle, id: &str, options: &Create, args: &Args) -> Result<State> {
+pub(crate) fn state(
+    bundle: &Bundle,
+    id: &str,
+    options: &Create,
+    args: &Args,
+    notify: Option<Mount>,
+) -> Result<State> {
     let (config, folder) = (&bundle.config, bundle.path.as_path());
     let mut state = State::default();
     let mut cg_apply = share::cg_apply(config, folder)?;
@@ -52,6 +58,8 @@ pub(crate) fn state(bundle: &Bundle, id: &str, options: &Create, args: &Args) ->
     let mut rootfs_prep = share::rootfs_prep(config, folder)?;
     rootfs_prep.no_pivot = options.no_pivot;
     rootfs_prep.terminal &= met;
+    let notified = notify.is_some();
+    rootfs_prep.mounts.extend(notify);
     state.layers.push(Layer::of(&rootfs_prep)?);
 
     let mut cap_drop = share::cap_drop(config, folder)?;
@@ -64,7 +72,11 @@ pub(crate) fn state(bundle: &Bundle, id: &str, options: &Create, args: &Args) ->
     if seccomp_load.seccomp.is_some() {
         state.layers.push(Layer::of(&seccomp_load)?);
     }
-    let process = config.process.clone().unwrap_or_default();
+    let mut process = config.process.clone().unwrap_or_default();
+    activation::tell(&mut process.env);
+    if notified {
+        service::tell(&mut process.env);
+    }
     state.landing.command = Some(Command { args: process.args, env: process.env });
     state.landing.new_session = true;
     state.hooks = crate::hooks::of_chain(bundle, id);

@@ -1,6 +1,7 @@
 //! Between our own terminal, or whatever standard input and output are, and the container's: bytes, the window's size,
 //! and the end of either.
 
+use crate::notify::Notify;
 use chain::state::write_all;
 use chain::supervise::Supervised;
 use chain::sys::process::{set_window_size, window_size};
@@ -46,13 +47,20 @@ impl Drop for Raw {
 }
 
 /// Carries bytes until the command ends; its status.
-pub(crate) fn run(master: &OwnedFd, child: &mut Supervised) -> Result<u8> {
+pub(crate) fn run(master: &OwnedFd, child: &mut Supervised, notify: Option<&Notify>) -> Result<u8> {
     let flags = rustix::fs::fcntl_getfl(master).cannot("use the terminal", "fcntl(F_GETFL)")?;
     rustix::fs::fcntl_setfl(master, flags | OFlags::NONBLOCK).cannot("use the terminal", "fcntl(F_SETFL)")?;
     let raw = Raw::enter()?;
     follow_size(master);
-    let mut proxy =
-        Proxy { master, typed: Vec::new(), last: b'\n', input_open: true, output_open: true, full: false };
+    let mut proxy = Proxy {
+        master,
+        notify,
+        typed: Vec::new(),
+        last: b'\n',
+        input_open: true,
+        output_open: true,
+        full: false,
+    };
     let status = proxy.carry(child);
     drop(raw);
     status
@@ -70,6 +78,8 @@ fn follow_size(master: &OwnedFd) {
 /// `cat` of something long does, would else stand still with us for ever.
 struct Proxy<'a> {
     master: &'a OwnedFd,
+    /// Where the command says that it is ready, if somebody wants to hear it.
+    notify: Option<&'a Notify>,
     /// Read from our input, not yet taken by the terminal.
     typed: Vec<u8>,
     /// The last byte of it.
@@ -102,6 +112,9 @@ impl Proxy<'_> {
             let ready = self.wait(child.signal_fd())?;
             if ready.output {
                 self.full = false;
+            }
+            if let Some(notify) = self.notify {
+                notify.pass_on(std::process::id() as i32)?;
             }
             if ready.terminal_in {
                 self.give_output()?;
@@ -136,6 +149,7 @@ impl Proxy<'_> {
         ];
         let mut fds: Vec<PollFd<'_>> =
             asked.iter().filter(|(ask, ..)| *ask).map(|(_, fd, flags)| PollFd::new(*fd, *flags)).collect();
+        fds.extend(self.notify.map(|notify| PollFd::new(notify.fd(), PollFlags::POLLIN)));
         match poll(&mut fds, PollTimeout::NONE) {
             Ok(_) => {}
             Err(nix::errno::Errno::EINTR) => return Ok(Ready::default()),

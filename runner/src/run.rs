@@ -3,11 +3,13 @@
 use crate::cli::{Args, Run};
 use crate::container::StateRoot;
 use crate::create::{Gate, Launched, launch, of_tool};
+use crate::notify::Notify;
 use crate::{delete, hooks, proxy};
 use chain::meet::{self, Message};
 use chain::supervise::Supervised;
 use chain::sys::process::prctl;
 use chain::{Cannot, Class, Error, Result};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::AsFd;
 
 /// `runner run`: the command's status, 128+n for signal n.
@@ -25,7 +27,8 @@ pub(crate) fn run(root: &StateRoot, args: &Args, options: &Run) -> Result<u8> {
         return Err(error);
     }
     if options.detach {
-        return Ok(0);
+        let waited = launched.notify.map(|notify| notify.wait(launched.record.pid, launched.pidfd.as_fd()));
+        return waited.unwrap_or(Ok(())).map(|()| 0);
     }
     let id = launched.record.id.clone();
     let status = look_after(launched);
@@ -50,8 +53,24 @@ fn started(launched: &Launched) -> Result<()> {
 
 fn look_after(launched: Launched) -> Result<u8> {
     let mut child = Supervised::adopt(launched.record.pid, launched.pidfd)?;
-    match launched.terminal {
-        Some(master) => proxy::run(&master, &mut child),
-        None => child.wait(),
+    match (launched.terminal, launched.notify) {
+        (Some(master), notify) => proxy::run(&master, &mut child, notify.as_ref()),
+        (None, Some(notify)) => wait_with(&mut child, &notify),
+        (None, None) => child.wait(),
     }
+}
+
+/// As without a service manager; and once the command is ready, the manager is told, which goes on to look at us.
+fn wait_with(child: &mut Supervised, notify: &Notify) -> Result<u8> {
+    let mut ended = child.has_ended()?;
+    while ended.is_none() {
+        let mut fds = [child.signal_fd(), notify.fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(e) => return Err(Error::call("wait for the command", "poll", e)),
+        }
+        notify.pass_on(std::process::id() as i32)?;
+        ended = child.handle_signals(|_| {})?;
+    }
+    Ok(ended.unwrap_or(0))
 }

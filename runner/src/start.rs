@@ -3,6 +3,7 @@
 
 use crate::container::{Container, StateRoot, Status};
 use crate::create::{gate_address, of_tool};
+use crate::notify::Notify;
 use crate::{delete, hooks};
 use chain::meet::{self, Message};
 use chain::{Cannot, Class, Error, Result};
@@ -20,11 +21,19 @@ pub(crate) fn start(root: &StateRoot, id: &str) -> Result<u8> {
         Status::Stopped => return Err(ended(id)),
         status => return Err(wrong(id, &format!("it is {}, not created", status.as_str()))),
     }
+    let notify = Notify::listen(container.dir().as_fd())?;
+    let pidfd = container.pidfd()?;
     let knocked = knock(&container)?;
     // From here on it is started, whatever comes of the command.
     unlinkat(container.dir(), "gate", AtFlags::empty()).cannot(format_args!("start {id}"), "unlink(gate)")?;
     match meet::receive(knocked.as_fd())? {
-        None => poststart(&container),
+        None => {
+            poststart(&container)?;
+            if let (Some(notify), Some(pidfd)) = (notify, pidfd) {
+                notify.wait(container.record.pid, pidfd.as_fd())?;
+            }
+            Ok(0)
+        }
         Some((Message::Error { tool, error }, _)) => Err(of_tool(&tool, *error)),
         Some(_) => Err(Error::new(
             Class::Internal,
@@ -36,9 +45,9 @@ pub(crate) fn start(root: &StateRoot, id: &str) -> Result<u8> {
 
 /// A container whose poststart hooks fail is stopped, and stays to be deleted. A hook may take long, or call us: nobody is
 /// held off meanwhile, and the container may be gone after it.
-fn poststart(container: &Container) -> Result<u8> {
+fn poststart(container: &Container) -> Result<()> {
     container.unlock()?;
-    let Err(error) = hooks::poststart(&container.record) else { return Ok(0) };
+    let Err(error) = hooks::poststart(&container.record) else { return Ok(()) };
     match container.lock() {
         Err(gone) if gone.class == Class::Missing => {}
         other => other.and_then(|()| delete::stop(container))?,

@@ -20,6 +20,10 @@ pub(crate) fn check(config: &Config, options: &Create, detach: bool) -> Result<(
         (false, Some(_)) => {
             Err(Error::usage(doing, "--console-socket is given, and process.terminal is false"))
         }
+        (true, Some(_)) if !detach => {
+            Err(Error::usage(doing, "--console-socket is given, and it is our own that it would have")
+                .cure("--detach, or no --console-socket"))
+        }
         _ => Ok(()),
     }
 }

@@ -86,6 +86,8 @@ fn a_terminal_is_refused_where_nobody_holds_it() {
     let socket = plain.rootfs.parent().join("s");
     let run = ["run", "--console-socket", socket.to_str().unwrap(), "--bundle", plain.dir(), &plain.id];
     plain.runner(run).run().fails(1, "process.terminal is false");
+    let run = ["run", "--console-socket", socket.to_str().unwrap(), "--bundle", bundle.dir(), &bundle.id];
+    bundle.runner(run).run().refuses(1, "it is our own that it would have");
 }
 
 /// The fd that comes over the console socket.

@@ -61,6 +61,10 @@ pub fn run(verb: &str, args: &[String]) -> ExitCode {
         }
         "attack" => attack(Duration::from_secs(number(0, 5) as u64)),
         "watch-fds" => crate::watch::fds(),
+        "notify" => match notify(word(0)) {
+            Ok(()) if word(1) == "hold" => sleep(None),
+            other => say(other),
+        },
         "cat" => say(std::io::copy(&mut std::io::stdin(), &mut std::io::stdout()).map(drop)),
         "spin" => loop {
             std::hint::spin_loop();
@@ -112,6 +116,12 @@ fn sleep(seconds: Option<u64>) -> ExitCode {
     ready("ready");
     std::thread::sleep(seconds.map_or(Duration::MAX, Duration::from_secs));
     ExitCode::SUCCESS
+}
+
+/// As sd_notify(3).
+fn notify(text: &str) -> std::io::Result<()> {
+    let path = std::env::var_os("NOTIFY_SOCKET").unwrap_or_default();
+    std::os::unix::net::UnixDatagram::unbound()?.send_to(text.as_bytes(), path).map(drop)
 }
 
 fn read(path: &str) -> ExitCode {

@@ -147,7 +147,7 @@ fn let_go(meet: OwnedFd, options: &Exec, met: &mut Met) -> Result<u8> {
     drop(meet);
     match (&mut child, &met.terminal) {
         (None, _) => Ok(0),
-        (Some(child), Some(master)) => proxy::run(master, child),
+        (Some(child), Some(master)) => proxy::run(master, child, None),
         (Some(child), None) => child.wait(),
     }
 }
