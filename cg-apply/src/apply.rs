@@ -31,6 +31,15 @@ pub(crate) fn make(plan: &mut Plan) -> Result<()> {
     Ok(())
 }
 
+/// Sets the limits of a group that is there, and reads them back. What was set before one is refused is put back.
+pub(crate) fn change(plan: &mut Plan) -> Result<Map<String, Value>> {
+    let Some(mut group) = plan.group.take() else { return Ok(Map::new()) };
+    let needed: Vec<&str> = plan.needed.iter().map(String::as_str).collect();
+    group.create(false, &needed)?;
+    limit(&group, plan)?;
+    read_back(&group, &plan.writes, &plan.degraded)
+}
+
 /// Where `--try cgroupsPath` says so, a group that is refused is left out with all that it was to hold, unless it was to
 /// hold a limit that may not be left out.
 fn go_without(plan: &mut Plan, error: Error) -> Result<()> {

@@ -4,6 +4,7 @@ use crate::sizes::{Count, CpuTime, LimitSpec, Size};
 use chain::cli::{Common, Flags, Parsed};
 use chain::{Error, Result};
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -11,6 +12,7 @@ Examples:
   cg-apply -m 512M -- ns-enter -mpniuC -- rootfs-prep --root ./rootfs -- cap-drop --all -- sh
   cg-apply --rlimit nofile=1024:4096 --oom-score-adj 500 -- sh
   cg-apply --cgroup /batch/7 --keep -m 2G -- ./job      and later: cg-apply --rm /batch/7 --kill
+  cg-apply --update --cgroup /batch/7 -m 3G                      while it runs
 
 Without --keep a supervisor stays outside the group, and removes it with all that is left in it when the command ends.
 If the supervisor is killed (SIGKILL), the command is killed with it; the group stays, for --rm PATH --kill.
@@ -37,6 +39,16 @@ pub(crate) struct Args {
         "memory_swap", "memory_reservation", "pids", "cpus", "cpu_shares", "cpu_weight", "cpu_quota", "cpu_period",
         "cpuset_cpus", "cpuset_mems", "rlimit", "oom_score_adj", "plan", "oci", "check", "show", "stdin", "keep_fd"])]
     pub(crate) rm: Option<OsString>,
+    /// Change the limits of the group --cgroup, which exists, and do nothing else
+    #[arg(long, conflicts_with_all = ["keep", "exclusive", "rlimit", "oom_score_adj", "plan", "oci", "check", "show", "stdin",
+        "keep_fd", "rm"])]
+    pub(crate) update: bool,
+    /// With --update: the group by its directories, one in each hierarchy, instead of --cgroup (repeatable)
+    #[arg(long, value_name = "DIR", requires = "update", conflicts_with = "cgroup")]
+    pub(crate) dir: Vec<OsString>,
+    /// With --update: limits as OCI's linux.resources; flags come on top
+    #[arg(long, value_name = "FILE|-", requires = "update")]
+    pub(crate) resources: Option<PathBuf>,
     /// With --rm: kill what is in it first
     #[arg(long, requires = "rm")]
     pub(crate) kill: bool,
@@ -104,24 +116,29 @@ impl Flags for Args {
     }
 }
 
-/// The flags, if `--rm` is among them: that form has no next program and no plan.
-pub(crate) fn removal() -> Result<Option<Args>> {
+/// The flags, if `--rm` or `--update` is among them: those forms have no next program and no plan.
+pub(crate) fn alone() -> Result<Option<Args>> {
     let argv: Vec<OsString> = std::env::args_os().skip(1).collect();
     let (own, next) = chain::next::split(&argv);
-    if !own.iter().any(|w| w == "--rm" || w.as_encoded_bytes().starts_with(b"--rm=")) {
+    let is = |w: &OsString| w == "--rm" || w == "--update" || w.as_encoded_bytes().starts_with(b"--rm=");
+    if !own.iter().any(is) {
         return Ok(None);
     }
     if let Some(fd) = chain::cli::status_fd(own).filter(|fd| chain::sys::fd::borrow(*fd).is_ok()) {
         chain::report::status_to(fd);
     }
     let Parsed::Flags(args) = chain::cli::parse::<Args>("cg-apply", own)? else { return Ok(None) };
-    // `--rm` may have been the value of another option.
-    if args.rm.is_none() {
+    // The word may have been the value of another option.
+    if args.rm.is_none() && !args.update {
         return Ok(None);
     }
     if next.is_some() {
-        return Err(Error::usage("read the command line", "--rm removes a group and runs nothing")
+        let what = if args.update { "--update changes" } else { "--rm removes" };
+        return Err(Error::usage("read the command line", format_args!("{what} a group and runs nothing"))
             .cure("leave out -- and what stands behind it"));
+    }
+    if args.update && args.cgroup.is_none() && args.dir.is_empty() {
+        return Err(Error::usage("read the command line", "--update: which group?").cure("--cgroup PATH"));
     }
     Ok(Some(args))
 }

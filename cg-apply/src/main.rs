@@ -17,6 +17,7 @@ mod rlimits;
 mod show;
 mod sizes;
 mod steward;
+mod update;
 
 use chain::link::Begun;
 use std::process::ExitCode;
@@ -35,12 +36,13 @@ const FEATURES: &[&str] = &[
     "rlimits",
     "oom-score-adj",
     "rm",
+    "update",
 ];
 
 fn main() -> ExitCode {
     chain::link::run("cg-apply", || {
-        if let Some(args) = cli::removal()? {
-            return remove::group(&args);
+        if let Some(args) = cli::alone()? {
+            return if args.update { update::group(&args) } else { remove::group(&args) };
         }
         let (mut link, spec) = match chain::link::begin(chain::share::cg_apply, plan::from_flags, FEATURES)? {
             Begun::Act(link, spec) => (link, spec),

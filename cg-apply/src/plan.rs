@@ -127,6 +127,16 @@ impl Facts {
         self
     }
 
+    /// What there is.
+    pub(crate) fn hierarchies(&self) -> &Hierarchies {
+        &self.hierarchies
+    }
+
+    /// Who controls what.
+    pub(crate) fn controllers(&self) -> &Controllers {
+        &self.controllers
+    }
+
     /// The name for a group that the layer does not name.
     pub(crate) fn fresh(&self) -> &str {
         &self.fresh

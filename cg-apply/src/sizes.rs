@@ -1,6 +1,7 @@
 //! Words of the command line that are numbers: strict, with every word that means "no limit".
 
 use chain::oci::Rlimit;
+use chain::size::{self, scaled};
 use std::str::FromStr;
 
 type Parsed<T> = std::result::Result<T, String>;
@@ -24,35 +25,12 @@ impl FromStr for Size {
             return Ok(Size(NO_LIMIT));
         }
         let wrong = || format!("'{}' is not a size: 512M, 1.5G, 65536, max", word.escape_debug());
-        let lower = word.to_ascii_lowercase();
-        let (number, unit) =
-            lower.split_at(lower.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(lower.len()));
-        let shift = match unit {
-            "" | "b" => 0,
-            "k" | "kb" | "ki" | "kib" => 10,
-            "m" | "mb" | "mi" | "mib" => 20,
-            "g" | "gb" | "gi" | "gib" => 30,
-            "t" | "tb" | "ti" | "tib" => 40,
-            _ => return Err(wrong()),
-        };
-        let bytes = scaled(number, 1 << shift).ok_or_else(wrong)?;
-        match i64::try_from(bytes) {
+        match i64::try_from(size::bytes(word).ok_or_else(wrong)?) {
             Ok(0) => Err("0 bytes would let nothing run".into()),
             Ok(n) => Ok(Size(n)),
             Err(_) => Err(format!("'{word}' is more than 2^63 bytes")),
         }
     }
-}
-
-/// `number` × `unit`, exactly, rounded down to a whole.
-fn scaled(number: &str, unit: u128) -> Option<u128> {
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
-    let digits = |s: &str| !s.is_empty() && s.len() <= 18 && s.bytes().all(|b| b.is_ascii_digit());
-    if !digits(whole) || !digits(fraction) {
-        return None;
-    }
-    let (whole, part) = (whole.parse::<u128>().ok()?, fraction.parse::<u128>().ok()?);
-    Some(whole * unit + part * unit / 10_u128.pow(fraction.len() as u32))
 }
 
 /// A number of tasks or microseconds.

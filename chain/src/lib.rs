@@ -27,6 +27,7 @@ pub mod plan;
 pub mod proc;
 pub mod report;
 pub mod share;
+pub mod size;
 pub mod source;
 pub mod spec;
 pub mod state;

@@ -92,8 +92,8 @@ fn open_below(clone: &OwnedFd, name: &OsStr, path: &Path) -> Option<OwnedFd> {
     (same && FileType::from_raw_mode(found.st_mode) == FileType::RegularFile).then_some(fd)
 }
 
-/// Beside this program first: the neighbours are of our build.
-fn find_tool(tool: ToolName) -> Option<PathBuf> {
+/// Where a tool is: beside this program first, for the neighbours are of our build.
+pub fn find_tool(tool: ToolName) -> Option<PathBuf> {
     let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(tool.as_str())));
     let path = std::env::var_os("PATH").unwrap_or_default();
     let listed = std::env::split_paths(&path).filter(|d| d.is_absolute()).map(|dir| dir.join(tool.as_str()));

@@ -1,7 +1,7 @@
 //! The command line: runc's, for the commands that are here.
 
 use crate::globals::Globals;
-use crate::ps;
+use crate::{checkpoint, events, ps, update};
 use chain::plan::BUILD;
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -76,6 +76,14 @@ pub(crate) enum Verb {
         /// The container
         id: String,
     },
+    /// Change a container's limits
+    Update(Box<update::Update>),
+    /// Print what a container uses, and when its memory is out
+    Events(events::Events),
+    /// Write a container's processes to files
+    Checkpoint(Box<checkpoint::Checkpoint>),
+    /// Make a container from such files
+    Restore(Box<checkpoint::Restore>),
     /// Print what this build can do, as JSON
     Features,
 }
@@ -212,7 +220,23 @@ pub(crate) fn version(json: bool) -> String {
     format!("runner version {version}\ncommit: {commit}\nspec: {SPEC}\n")
 }
 
-const FEATURES: [&str; 14] = [
-    "spec", "create", "run", "start", "exec", "state", "kill", "delete", "list", "ps", "pause", "resume",
-    "features", "regex",
+const FEATURES: [&str; 18] = [
+    "spec",
+    "create",
+    "run",
+    "start",
+    "exec",
+    "state",
+    "kill",
+    "delete",
+    "list",
+    "ps",
+    "pause",
+    "resume",
+    "update",
+    "events",
+    "checkpoint",
+    "restore",
+    "features",
+    "regex",
 ];

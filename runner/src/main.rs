@@ -4,11 +4,13 @@
 mod activation;
 mod bundle;
 mod cgroup;
+mod checkpoint;
 mod cli;
 mod container;
 mod create;
 mod delete;
 mod draft;
+mod events;
 mod exec;
 mod features;
 mod globals;
@@ -30,8 +32,10 @@ mod record;
 mod run;
 mod spec;
 mod start;
+mod stats;
 mod terminal;
 mod time;
+mod update;
 mod usage;
 
 use chain::Result;
@@ -73,6 +77,10 @@ fn act(args: &Args) -> Result<u8> {
         Some(Verb::Delete(options)) => delete::delete(&root, options),
         Some(Verb::Pause { id }) => pause::pause(&root, id),
         Some(Verb::Resume { id }) => pause::resume(&root, id),
+        Some(Verb::Update(options)) => update::update(&root, options),
+        Some(Verb::Events(options)) => events::events(&root, options),
+        Some(Verb::Checkpoint(options)) => checkpoint::checkpoint(&root, options),
+        Some(Verb::Restore(options)) => checkpoint::restore(&root, options),
         Some(Verb::Features) => features::print(),
     }
 }

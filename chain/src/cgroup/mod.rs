@@ -119,6 +119,17 @@ impl Hierarchies {
         self.all.iter().find(|h| h.version == Version::V2)
     }
 
+    /// The group that was recorded as these absolute directories, with what each hierarchy controls; those that no
+    /// hierarchy here holds are left out.
+    pub fn group_at(&self, paths: &[Bytes]) -> Group {
+        let dirs = paths.iter().filter_map(|path| {
+            let inside = |h: &&Hierarchy| below(&path.0, &h.mount.0).is_some_and(|rest| !rest.is_empty());
+            let hierarchy = self.all.iter().filter(inside).max_by_key(|h| h.mount.0.len())?;
+            Some(Dir::new(hierarchy, &below(&path.0, &hierarchy.mount.0)?))
+        });
+        Group { dirs: dirs.collect() }
+    }
+
     /// One group in all hierarchies that have a controller, in `name=systemd` and in v2. Other named hierarchies belong
     /// to whoever made them.
     ///
@@ -299,6 +310,19 @@ mod tests {
         let expected = ["systemd/s/r", "memory/m/x/r", "cpu,cpuacct/r", "unified/u/r"];
         assert_eq!(relative, expected.map(|p| format!("/sys/fs/cgroup/{p}")));
         assert_eq!(paths(&found.group(None, "r").unwrap()), relative);
+    }
+
+    #[test]
+    fn a_recorded_group_is_found_in_its_hierarchies() {
+        let found = Hierarchies::of(HYBRID, OWN, |_| true);
+        let group = found.group(Some(&"/a/b".into()), "").unwrap();
+        let recorded: Vec<Bytes> = group.paths().cloned().collect();
+        let again = found.group_at(&recorded);
+        assert_eq!(paths(&again), paths(&group));
+        assert_eq!(again.v1("memory").unwrap().path, "/sys/fs/cgroup/memory/a/b".into());
+        assert_eq!(again.v2().unwrap().path, "/sys/fs/cgroup/unified/a/b".into());
+        // Neither a mount itself nor what is elsewhere.
+        assert!(found.group_at(&["/sys/fs/cgroup/memory".into(), "/tmp/x".into()]).dirs.is_empty());
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub use linux::*;
 pub use mounts::*;
 pub use process::*;
 pub use profile::*;
-pub use read::{CONFIG_MAX, parse_config, read_bounded, read_config};
+pub use read::{CONFIG_MAX, parse_config, read_bounded, read_config, read_resources};
 pub use seccomp::*;
 
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,8 @@
 //! Reading a config.json: bounded, a regular file, errors with the JSON path.
 
-use super::Config;
+use super::{Config, Resources};
 use crate::error::{Cannot, Class, Error, Result};
+use crate::files::Files;
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 use std::fmt::Display;
 use std::io::Read;
@@ -35,6 +36,28 @@ pub fn read_bounded(fd: OwnedFd, doing: &dyn Display) -> Result<Vec<u8>> {
     }
     let mut text = Vec::with_capacity(size as usize + 1);
     std::fs::File::from(fd).take(CONFIG_MAX + 1).read_to_end(&mut text).cannot(doing, "read")?;
+    Ok(text)
+}
+
+/// Limits alone, `linux.resources`, from a file or (`-`) from standard input.
+pub fn read_resources(path: &Path, doing: &dyn Display) -> Result<Resources> {
+    let text = match path == Path::new("-") {
+        true => read_stdin(doing)?,
+        false => read_bounded(Files::default().open(path)?, doing)?,
+    };
+    if text.trim_ascii_start().first().is_none_or(|first| *first != b'{') {
+        return Err(Error::usage(doing, "not a JSON object"));
+    }
+    crate::json::parse(&text, doing)
+}
+
+fn read_stdin(doing: &dyn Display) -> Result<Vec<u8>> {
+    let stdin = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3).cannot(doing, "fcntl(0)")?;
+    let mut text = Vec::new();
+    std::fs::File::from(stdin).take(CONFIG_MAX + 1).read_to_end(&mut text).cannot(doing, "read(0)")?;
+    if text.len() as u64 > CONFIG_MAX {
+        return Err(Error::usage(doing, format_args!("more than the {CONFIG_MAX} bytes that are read")));
+    }
     Ok(text)
 }
 

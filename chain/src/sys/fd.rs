@@ -62,3 +62,11 @@ pub fn close_range(first: u32, last: u32) -> Result<(), Errno> {
         other => other.map(drop),
     }
 }
+
+/// A counter that the kernel adds to, eventfd(2): nonblocking, close-on-exec.
+pub fn eventfd() -> Result<OwnedFd, Errno> {
+    // SAFETY: eventfd takes two numbers and gives a new fd.
+    let fd = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) }.into())?;
+    // SAFETY: the fd is new, so nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}

@@ -1,0 +1,27 @@
+//! Numbers of bytes as people write them: `512M`, `1.5G`, `65536`; units are powers of 1024.
+
+/// The bytes of `word`; None when it is no size.
+pub fn bytes(word: &str) -> Option<u128> {
+    let lower = word.to_ascii_lowercase();
+    let (number, unit) = lower.split_at(lower.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(lower.len()));
+    let shift = match unit {
+        "" | "b" => 0,
+        "k" | "kb" | "ki" | "kib" => 10,
+        "m" | "mb" | "mi" | "mib" => 20,
+        "g" | "gb" | "gi" | "gib" => 30,
+        "t" | "tb" | "ti" | "tib" => 40,
+        _ => return None,
+    };
+    scaled(number, 1 << shift)
+}
+
+/// `number` × `unit`, exactly, rounded down to a whole.
+pub fn scaled(number: &str, unit: u128) -> Option<u128> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    let digits = |s: &str| !s.is_empty() && s.len() <= 18 && s.bytes().all(|b| b.is_ascii_digit());
+    if !digits(whole) || !digits(fraction) {
+        return None;
+    }
+    let (whole, part) = (whole.parse::<u128>().ok()?, fraction.parse::<u128>().ok()?);
+    Some(whole * unit + part * unit / 10_u128.pow(fraction.len() as u32))
+}

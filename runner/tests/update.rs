@@ -1,0 +1,133 @@
+//! update changes the limits that are named, of a container that is there, and no others.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use catena_tests::{Leftovers, Output, requires};
+use common::Bundle;
+use serde_json::json;
+
+fn created() -> Bundle {
+    let bundle = Bundle::sh("exec sleep 60");
+    bundle.create().succeeds();
+    bundle
+}
+
+fn update(bundle: &Bundle, options: &[&str]) -> Output {
+    bundle.runner(["update"]).args(options).arg(&bundle.id).run()
+}
+
+/// A file of the container's cgroup.
+fn value(bundle: &Bundle, controller: &str, v1: &str, v2: &str) -> String {
+    let text = std::fs::read_to_string(bundle.state.path().join(&bundle.id).join("state.json")).unwrap();
+    let state: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let dirs: Vec<&str> = state["cgroups"].as_array().unwrap().iter().map(|d| d.as_str().unwrap()).collect();
+    let file = if requires::cgroup_mount(controller).is_some() { v1 } else { v2 };
+    let found = dirs.iter().find_map(|dir| std::fs::read_to_string(format!("{dir}/{file}")).ok());
+    found.unwrap_or_else(|| panic!("no {file} in {dirs:?}")).trim().to_string()
+}
+
+#[test]
+fn what_cannot_be_is_refused_and_changes_nothing() {
+    if !requires::controller("pids") {
+        return;
+    }
+    let leftovers = Leftovers::watch();
+    let bundle = Bundle::sh("exit 0");
+    update(&bundle, &["--pids-limit", "5"]).refuses(1, "container does not exist");
+    bundle.create().succeeds();
+    update(&bundle, &["--pids-limit", "50"]).succeeds();
+    for (options, said) in [
+        (&["--blkio-weight", "100"][..], "resources.blockIO"),
+        (&["--l3-cache-schema", "L3:0=f"], "--l3-cache-schema: linux.intelRdt: not carried out yet"),
+        (&["--mem-bw-schema", "MB:0=20"], "--mem-bw-schema: linux.intelRdt: not carried out yet"),
+        (&["--pids-limit", "60", "--cpuset-cpus", "x-y"], "resources.cpu.cpus"),
+        (&["--memory", "lots"], "not a size"),
+        (&["--pids-limit", "many"], "'many'"),
+        (&["-r", "/no/such/file"], "/no/such/file"),
+        (&["-r", "-", "--pids-limit", "60"], "exclude each other"),
+    ] {
+        update(&bundle, options).refuses(1, said);
+    }
+    bundle.runner(["update", "-r", "-", &bundle.id]).input("{\"pids\":").run().refuses(1, "cannot update");
+    assert_eq!(value(&bundle, "pids", "pids.max", "pids.max"), "50");
+    bundle.start().succeeds();
+    bundle.becomes("stopped");
+    update(&bundle, &["--pids-limit", "60"]).refuses(1, "container not running");
+    drop(bundle);
+    leftovers.check();
+}
+
+#[test]
+fn by_flags_and_by_a_document_whose_devices_stay_out() {
+    if !requires::controller("pids") {
+        return;
+    }
+    let leftovers = Leftovers::watch();
+    let bundle = created();
+    update(&bundle, &["--pids-limit", "40"]).succeeds();
+    assert_eq!(value(&bundle, "pids", "pids.max", "pids.max"), "40");
+    // Zero is not set.
+    update(&bundle, &["--pids-limit", "0", "--memory", "0", "--cpu-share", "0"]).succeeds();
+    assert_eq!(value(&bundle, "pids", "pids.max", "pids.max"), "40");
+    let document = json!({"pids": {"limit": 30}, "devices": [{"allow": false, "access": "rwm"}], "memory": {}, "frob": 1});
+    bundle.runner(["update", "-r", "-", &bundle.id]).input(document.to_string()).run().succeeds();
+    assert_eq!(value(&bundle, "pids", "pids.max", "pids.max"), "30");
+    let file = bundle.rootfs.parent().join("r.json");
+    std::fs::write(&file, json!({"pids": {"limit": -1}}).to_string()).unwrap();
+    update(&bundle, &["--resources", file.to_str().unwrap()]).succeeds();
+    assert_eq!(value(&bundle, "pids", "pids.max", "pids.max"), "max");
+    update(&bundle, &["--kernel-memory", "1G"]).fails(0, "--kernel-memory sets nothing");
+    // A paused container takes new limits too.
+    bundle.runner(["pause", &bundle.id]).run().succeeds();
+    update(&bundle, &["--pids-limit", "20"]).succeeds();
+    assert_eq!(
+        (value(&bundle, "pids", "pids.max", "pids.max").as_str(), bundle.status().as_str()),
+        ("20", "paused")
+    );
+    drop(bundle);
+    leftovers.check();
+}
+
+#[test]
+fn memory_with_units_and_without_a_limit() {
+    if !requires::controller("memory") {
+        return;
+    }
+    let bundle = created();
+    let limit = || value(&bundle, "memory", "memory.limit_in_bytes", "memory.max");
+    update(&bundle, &["--memory", "64M", "--memory-reservation", "48M"]).succeeds();
+    assert_eq!(limit(), (64 << 20).to_string());
+    assert_eq!(value(&bundle, "memory", "memory.soft_limit_in_bytes", "memory.low"), (48 << 20).to_string());
+    update(&bundle, &["--memory", "33554432"]).succeeds();
+    assert_eq!(limit(), (32 << 20).to_string());
+    update(&bundle, &["--memory", "-1"]).succeeds();
+    assert!(limit() == "max" || limit().parse::<u64>().unwrap() > 1 << 60, "{}", limit());
+}
+
+#[test]
+fn cpu_time_whose_quota_and_period_keep_each_other() {
+    if !requires::controller("cpu") {
+        return;
+    }
+    let bundle = created();
+    let both = || match requires::cgroup_mount("cpu") {
+        Some(_) => {
+            format!(
+                "{} {}",
+                value(&bundle, "cpu", "cpu.cfs_quota_us", ""),
+                value(&bundle, "cpu", "cpu.cfs_period_us", "")
+            )
+        }
+        None => value(&bundle, "cpu", "", "cpu.max"),
+    };
+    update(&bundle, &["--cpu-quota", "50000", "--cpu-period", "200000", "--cpu-share", "512"]).succeeds();
+    assert_eq!(both(), "50000 200000");
+    update(&bundle, &["--cpu-quota", "60000"]).succeeds();
+    assert_eq!(both(), "60000 200000");
+    update(&bundle, &["--cpu-period", "100000"]).succeeds();
+    assert_eq!(both(), "60000 100000");
+    update(&bundle, &["--cpu-burst", "10000"]).succeeds();
+    update(&bundle, &["--cpu-burst", "0", "--cpu-quota", "-1"]).succeeds();
+    assert!(["-1 100000", "max 100000"].contains(&both().as_str()), "{}", both());
+}
