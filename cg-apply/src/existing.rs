@@ -56,6 +56,8 @@ pub(crate) fn hold(plan: &mut Plan) -> Result<()> {
     let doing = doing(plan).unwrap_or_default();
     let Some(group) = &mut plan.group else { return Ok(()) };
     for dir in &mut group.dirs {
+        // Whoever started the chain can have forked into it.
+        plan.in_v2 |= dir.version == Version::V2 && dir.is_own();
         if !dir.hold()? {
             let error = Error::call(&doing, format_args!("openat({})", dir.path), Errno::ENOENT);
             return match dir.version {

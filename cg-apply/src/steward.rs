@@ -44,7 +44,7 @@ pub(crate) fn stay(plan: &mut Plan, state: &mut State) -> Result<Option<u8>> {
         (false, v2, _) => supervise(plan, state, v2.as_ref()),
         // Whoever meets the chain on a socket learns the first process from there, and does not mind which pid cg-apply
         // has. Anybody else who says --keep wants the command to be the very process he started.
-        (true, Some(v2), Some(_)) => change_over(plan, &v2),
+        (true, Some(v2), Some(_)) if !plan.in_v2 => change_over(plan, &v2),
         (true, _, _) => Ok(None),
     };
     if let (Err(_), Some(group)) = (&stayed, &mut plan.group) {

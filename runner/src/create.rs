@@ -13,7 +13,7 @@ use chain::meet::{self, Message};
 use chain::name::ToolName;
 use chain::oci::{Config, NamespaceKind};
 use chain::state::State;
-use chain::sys::process::{Forked, exit_now, fork};
+use chain::sys::process::{Forked, exit_now, fork, fork_into};
 use chain::{Cannot, Class, Error, Result, next, report, sys};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, socketpair};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -114,7 +114,7 @@ fn make(
         Gate::Closed => (Some(make_gate(draft.dir.as_fd())?), None),
         Gate::Open => (None, Notify::listen(draft.dir.as_fd())?),
     };
-    let (meet, child) = start_chain(state, gate)?;
+    let (meet, child) = start_chain(state, gate, None)?;
     let met = match meet_chain(meet.as_fd(), janitor, bundle, options) {
         Ok(met) => met,
         Err(error) => {
@@ -203,14 +203,24 @@ pub(crate) fn gate_address(dir: BorrowedFd<'_>) -> Result<rustix::net::SocketAdd
     rustix::net::SocketAddrUnix::new(path).cannot("find the start gate", "sockaddr_un")
 }
 
-/// Forks the process that becomes the chain; gives our end of the meeting socket and the pid.
-pub(crate) fn start_chain(mut state: State, gate: Option<OwnedFd>) -> Result<(OwnedFd, i32)> {
+/// Forks the process that becomes the chain, into this v2 cgroup if the kernel does it; gives our end of the meeting
+/// socket and the pid.
+pub(crate) fn start_chain(
+    mut state: State,
+    gate: Option<OwnedFd>,
+    cgroup: Option<BorrowedFd<'_>>,
+) -> Result<(OwnedFd, i32)> {
     let doing = "start the chain";
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
         .cannot(doing, "socketpair")?;
     state.fds.meet = Some(theirs.as_raw_fd());
     state.fds.gate = gate.as_ref().map(AsRawFd::as_raw_fd);
-    match fork(0).cannot(doing, "clone3")? {
+    let forked = match cgroup {
+        // Where that is refused, cg-apply tries again and says why.
+        Some(cgroup) => fork_into(0, Some(cgroup)).or_else(|_| fork(0)),
+        None => fork(0),
+    };
+    match forked.cannot(doing, "clone3")? {
         Forked::Child => {
             drop(ours);
             report::errors_to(theirs.as_raw_fd());

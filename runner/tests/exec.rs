@@ -144,6 +144,22 @@ fn a_process_file_says_everything() {
 }
 
 #[test]
+fn what_a_process_file_leaves_out_is_the_containers() {
+    if !requires::root() {
+        return;
+    }
+    let bundle = Bundle::asleep()
+        .set("/process/user", json!({"uid": 5, "gid": 6, "umask": 0o017}))
+        .set("/process/oomScoreAdj", json!(600))
+        .set("/process/rlimits", json!([{"type": "RLIMIT_CORE", "soft": 1, "hard": 2}]))
+        .up();
+    let probe = bundle.exec_process(&json!({"args": ["/probe"], "cwd": "/"})).run().probe();
+    probe.expect_user(0, 0, &[]).expect_rlimit("core", 1, 2).expect_no_new_privs(false);
+    probe.expect_bounding(&["AUDIT_WRITE", "KILL", "NET_BIND_SERVICE"]);
+    assert_eq!((probe.umask, probe.oom_score_adj), (0o017, Some(600)));
+}
+
+#[test]
 fn home_is_the_users_own_unless_it_is_set() {
     if !requires::root() {
         return;

@@ -10,8 +10,8 @@ use std::process::ExitCode;
 /// directory of which it is not the case that the same path leads there from here.
 pub(crate) fn fds() -> ExitCode {
     let mut told = BTreeSet::new();
-    tell("ready");
-    loop {
+    let mut heard = tell("ready");
+    while heard {
         for pid in std::fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok) {
             let dir = pid.path();
             if pid.file_name() == "self" || dir == Path::new(&format!("/proc/{}", std::process::id())) {
@@ -20,17 +20,14 @@ pub(crate) fn fds() -> ExitCode {
             let program = std::fs::read_link(dir.join("exe")).unwrap_or_default();
             for fd in std::fs::read_dir(dir.join("fd")).into_iter().flatten().filter_map(Result::ok) {
                 let name = program.file_name().unwrap_or_default().display().to_string();
-                if told.insert(format!("saw {name}")) {
-                    tell(format_args!("saw {name}"));
-                }
-                if let Some(target) = foreign(&fd.path())
-                    && told.insert(format!("{}", target.display()))
-                {
-                    tell(format_args!("DIRECTORY {} of {name}", target.display()));
+                let directory = foreign(&fd.path()).map(|d| format!("DIRECTORY {} of {name}", d.display()));
+                for line in [Some(format!("saw {name}")), directory].into_iter().flatten() {
+                    heard &= !told.insert(line.clone()) || tell(line);
                 }
             }
         }
     }
+    ExitCode::SUCCESS
 }
 
 fn foreign(link: &Path) -> Option<PathBuf> {
@@ -41,9 +38,8 @@ fn foreign(link: &Path) -> Option<PathBuf> {
     (!same).then_some(target)
 }
 
-fn tell(text: impl std::fmt::Display) {
+/// Does anybody read?
+fn tell(text: impl std::fmt::Display) -> bool {
     println!("{text}");
-    if std::io::stdout().flush().is_err() {
-        std::process::exit(0);
-    }
+    std::io::stdout().flush().is_ok()
 }

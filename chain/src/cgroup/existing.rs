@@ -68,6 +68,11 @@ impl Dir {
         self.fd = self.open()?;
         Ok(self.fd.is_some())
     }
+
+    /// Whether the caller is in it, in its very directory.
+    pub fn is_own(&self) -> bool {
+        self.own.as_ref() == Some(&self.below)
+    }
 }
 
 impl Group {

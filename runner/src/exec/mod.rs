@@ -14,7 +14,8 @@ pub(crate) use cli::Exec;
 use crate::cli::Args;
 use crate::container::{Container, StateRoot};
 use crate::create::{inherited, of_tool, start_chain};
-use crate::{pidfile, proxy, terminal};
+use crate::{log, pidfile, proxy, terminal};
+use chain::cgroup::Group;
 use chain::meet::{self, Message};
 use chain::oci::Config;
 use chain::state::State;
@@ -33,7 +34,8 @@ pub(crate) fn exec(root: &StateRoot, args: &Args, options: &Exec) -> Result<u8> 
     // Looked at before anything of ours has such a number.
     let keep = inherited(options.preserve_fds)?;
     let container = root.container(&options.id())?;
-    let first = first_process(&container, options)?;
+    let group = Group::at(&container.record.cgroups)?;
+    let first = first_process(&container, &group, options)?;
     let mut config = config(&container)?;
     process::put_into(&mut config, options)?;
     check_terminal(&config, options)?;
@@ -48,16 +50,18 @@ pub(crate) fn exec(root: &StateRoot, args: &Args, options: &Exec) -> Result<u8> 
     state.fds.tools = next::open_tools(&tools)?;
     // A caller may have left it ignored, and then no child's end is told.
     default_action(Signal::SIGCHLD)?;
-    launch(state, options)
+    // The quick way in: cg-apply finds itself there, and need not fork.
+    let v2 = group.v2().filter(|_| options.cgroup.is_empty());
+    launch(state, v2.map(|dir| dir.fd()).transpose()?.as_deref(), options)
 }
 
 /// A pidfd of the container's first process. One that waits for start has its namespaces and mounts already.
-fn first_process(container: &Container, options: &Exec) -> Result<OwnedFd> {
+fn first_process(container: &Container, group: &Group, options: &Exec) -> Result<OwnedFd> {
     let id = &container.record.id;
     let Some(first) = container.pidfd()? else {
         return Err(Error::new(Class::Conflict, "exec in a stopped container", id));
     };
-    if !options.ignore_paused && crate::cgroup::is_frozen(&container.record.cgroups) {
+    if !options.ignore_paused && group.is_frozen().unwrap_or(false) {
         return Err(Error::new(Class::Conflict, "exec in a paused container", id)
             .cure("--ignore-paused: the command goes on when the container does"));
     }
@@ -92,8 +96,8 @@ struct Met {
     terminal: Option<OwnedFd>,
 }
 
-fn launch(state: State, options: &Exec) -> Result<u8> {
-    let (meet, _) = start_chain(state, None)?;
+fn launch(state: State, cgroup: Option<&OwnedFd>, options: &Exec) -> Result<u8> {
+    let (meet, _) = start_chain(state, None, cgroup.map(AsFd::as_fd))?;
     let mut met = Met::default();
     let result = listen(meet.as_fd(), options, &mut met).and_then(|()| let_go(meet, options, &mut met));
     if let (Err(_), Some((_, process))) = (&result, &met.process) {
@@ -107,7 +111,9 @@ fn launch(state: State, options: &Exec) -> Result<u8> {
 fn listen(meet: BorrowedFd<'_>, options: &Exec, met: &mut Met) -> Result<()> {
     let mut ready = false;
     while !ready || met.process.is_none() {
-        match meet::receive(meet)? {
+        let told = meet::receive(meet)?;
+        log::debug(format_args!("the chain says {told:?}"));
+        match told {
             None => return Err(silent()),
             Some((Message::Pid(pid), Some(fd))) => met.process = Some((pid, fd)),
             Some((Message::Terminal, Some(fd))) => {

@@ -14,13 +14,10 @@ use std::path::Path;
 /// Puts the process to run in the place of the config's own.
 pub(super) fn put_into(config: &mut Config, options: &Exec) -> Result<()> {
     let own = config.process.take().unwrap_or_default();
-    let umask = own.user.umask;
     let mut process = match &options.process {
-        Some(file) => from_file(file, options)?,
+        Some(file) => completed(from_file(file, options)?, own),
         None => of_command(own, options)?,
     };
-    // The umask is the container's, unless the file has another.
-    process.user.umask = process.user.umask.or(umask);
     change(&mut process, options)?;
     process.env = last_of_each(std::mem::take(&mut process.env))?;
     check(&process)?;
@@ -37,6 +34,26 @@ fn from_file(file: &Path, options: &Exec) -> Result<Process> {
     let fd = openat(CWD, file, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY, Mode::empty())
         .cannot(&doing, format_args!("open({})", file.display()))?;
     chain::json::parse(&chain::oci::read_bounded(fd, &doing)?, &doing)
+}
+
+/// What a file says nothing of is the container's, so that a command is never less confined by a word that was forgotten.
+/// That no_new_privs is not there says that it is off.
+fn completed(process: Process, own: Process) -> Process {
+    let mut user = process.user;
+    user.umask = user.umask.or(own.user.umask);
+    let said = |label: Option<String>, own| label.filter(|label| !label.is_empty()).or(own);
+    Process {
+        user,
+        capabilities: process.capabilities.or(own.capabilities),
+        apparmor_profile: said(process.apparmor_profile, own.apparmor_profile),
+        selinux_label: said(process.selinux_label, own.selinux_label),
+        rlimits: if process.rlimits.is_empty() { own.rlimits } else { process.rlimits },
+        oom_score_adj: process.oom_score_adj.or(own.oom_score_adj),
+        scheduler: process.scheduler.or(own.scheduler),
+        io_priority: process.io_priority.or(own.io_priority),
+        exec_cpu_affinity: process.exec_cpu_affinity.or(own.exec_cpu_affinity),
+        ..process
+    }
 }
 
 fn of_command(own: Process, options: &Exec) -> Result<Process> {

@@ -4,6 +4,7 @@
 
 pub mod exec;
 pub mod hooked;
+pub mod world;
 
 use catena_tests::{Output, TempDir, TempRootfs, Tool, rootfs, shell, tool};
 use serde_json::{Value, json};
