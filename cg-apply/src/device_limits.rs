@@ -1,9 +1,9 @@
 //! Device rules on a group: v1's list, v2's program. Each is read back.
 
-use crate::devices::{Exceptions, Rule, program};
+use crate::devices::Exceptions;
 use crate::plan::Devices;
 use chain::cgroup::Dir;
-use chain::sys::bpf;
+use chain::sys::bpf::{self, Instruction};
 use chain::{Cannot, Error, Result};
 use nix::errno::Errno;
 use std::os::fd::AsFd;
@@ -15,7 +15,7 @@ const PROGRAM_NAME: &str = "catena_devices";
 pub(crate) fn limit(dir: &Dir, devices: &Devices) -> Result<()> {
     match devices {
         Devices::V1(exceptions) => limit_v1(dir, exceptions),
-        Devices::V2(rules) => limit_v2(dir, rules),
+        Devices::V2(_, program) => limit_v2(dir, program),
     }
 }
 
@@ -64,9 +64,9 @@ fn put_back_v1(dir: &Dir, list: &str) -> Result<()> {
 
 /// A program of ours on the group. One that an earlier run of ours left there is taken off when the new one is in
 /// force; those of others stay, for all of them must agree.
-fn limit_v2(dir: &Dir, rules: &[Rule]) -> Result<()> {
+fn limit_v2(dir: &Dir, program: &[Instruction]) -> Result<()> {
     let doing = format!("limit devices in the cgroup {}", dir.path);
-    let loaded = bpf::load_device_program(&program(rules), PROGRAM_NAME).cannot(&doing, "bpf(PROG_LOAD)");
+    let loaded = bpf::load_device_program(program, PROGRAM_NAME).cannot(&doing, "bpf(PROG_LOAD)");
     let loaded = loaded.map_err(|e| match e.errno() {
         Some(Errno::EPERM) => {
             e.why("loading such a program needs CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN")

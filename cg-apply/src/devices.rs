@@ -174,12 +174,16 @@ fn write_numbers(
 /// Operations of linux/bpf.h and linux/bpf_common.h, named as the kernel's own macros do.
 mod op {
     pub(super) const LDX_W: u8 = 0x61;
+    pub(super) const LD_IMM64: u8 = 0x18;
     pub(super) const MOV64_X: u8 = 0xbf;
     pub(super) const MOV64_K: u8 = 0xb7;
     pub(super) const AND64_K: u8 = 0x57;
+    pub(super) const OR64_X: u8 = 0x4f;
+    pub(super) const LSH64_K: u8 = 0x67;
     pub(super) const RSH64_K: u8 = 0x77;
     pub(super) const JEQ_K: u8 = 0x15;
     pub(super) const JNE_K: u8 = 0x55;
+    pub(super) const JNE_X: u8 = 0x5d;
     pub(super) const EXIT: u8 = 0x95;
 }
 
@@ -187,17 +191,21 @@ const fn insn(code: u8, dst: u8, src: u8, offset: i16, immediate: i32) -> Instru
     Instruction { code, registers: dst | src << 4, offset, immediate }
 }
 
-/// Registers: the verdict, the context (later scratch), type, access, major, minor.
+/// Registers: the verdict, the context (later scratch), type, access, major, minor, and both numbers in one.
 const VERDICT: u8 = 0;
 const SCRATCH: u8 = 1;
 const TYPE: u8 = 2;
 const ACCESS: u8 = 3;
 const MAJOR: u8 = 4;
 const MINOR: u8 = 5;
+const NODE: u8 = 6;
 
 /// The rules as a program: from the last to the first, the first that matches decides; none, and it is denied. A rule
 /// that allows matches when it grants all that is asked, one that denies when it forbids any of it.
-pub(crate) fn program(rules: &[Rule]) -> Vec<Instruction> {
+///
+/// The kernel's verifier follows both ways of each jump, and most of what a container's device rules cost is that. So
+/// the type is looked at once, and both numbers of a node at a time.
+pub(crate) fn program(rules: &[Rule]) -> Result<Vec<Instruction>> {
     // struct bpf_cgroup_dev_ctx: access_type (access << 16 | type), major, minor.
     let mut program = vec![
         insn(op::LDX_W, ACCESS, SCRATCH, 0, 0),
@@ -206,26 +214,49 @@ pub(crate) fn program(rules: &[Rule]) -> Vec<Instruction> {
         insn(op::RSH64_K, ACCESS, 0, 0, 16),
         insn(op::LDX_W, MAJOR, SCRATCH, 4, 0),
         insn(op::LDX_W, MINOR, SCRATCH, 8, 0),
+        insn(op::MOV64_X, NODE, MAJOR, 0, 0),
+        insn(op::LSH64_K, NODE, 0, 0, 32),
+        insn(op::OR64_X, NODE, MINOR, 0, 0),
     ];
-    let everything = |r: &Rule| r.kind.is_none() && r.major.is_none() && r.minor.is_none() && r.access == ALL;
+    let (char, block) = (section(rules, Kind::Char), section(rules, Kind::Block));
+    if char != block {
+        let over = i16::try_from(char.len()).map_err(|_| {
+            Error::usage("limit devices", "resources.devices: more rules than a program holds")
+        })?;
+        program.push(insn(op::JNE_K, TYPE, 0, over, Kind::Char as i32));
+        program.extend(char);
+    }
+    program.extend(block);
+    Ok(program)
+}
+
+/// What decides about one type of devices.
+fn section(rules: &[Rule], kind: Kind) -> Vec<Instruction> {
+    let rules: Vec<&Rule> = rules.iter().filter(|r| r.kind.is_none_or(|k| k == kind)).collect();
+    let everything = |r: &&Rule| r.major.is_none() && r.minor.is_none() && r.access == ALL;
     // Rules before one that matches everything never come to their turn, and the verifier refuses unreachable code.
     let first = rules.iter().rposition(everything);
+    let mut section = Vec::new();
     for rule in rules[first.map_or(0, |at| at + 1)..].iter().rev() {
-        rule.compile(&mut program);
+        rule.compile(&mut section);
     }
     let verdict = first.is_some_and(|at| rules[at].allow);
-    program.extend([insn(op::MOV64_K, VERDICT, 0, 0, verdict.into()), insn(op::EXIT, 0, 0, 0, 0)]);
-    program
+    section.extend([insn(op::MOV64_K, VERDICT, 0, 0, verdict.into()), insn(op::EXIT, 0, 0, 0, 0)]);
+    section
 }
 
 impl Rule {
     fn compile(&self, program: &mut Vec<Instruction>) {
         let mut block = Vec::with_capacity(8);
-        let numbers = [(TYPE, self.kind.map(|k| k as u32)), (MAJOR, self.major), (MINOR, self.minor)];
-        for (register, number) in numbers {
-            if let Some(number) = number {
-                block.push(insn(op::JNE_K, register, 0, 0, number as i32));
+        match (self.major, self.minor) {
+            (Some(major), Some(minor)) => {
+                block.push(insn(op::LD_IMM64, SCRATCH, 0, 0, minor as i32));
+                block.push(insn(0, 0, 0, 0, major as i32));
+                block.push(insn(op::JNE_X, NODE, SCRATCH, 0, 0));
             }
+            (Some(major), None) => block.push(insn(op::JNE_K, MAJOR, 0, 0, major as i32)),
+            (None, Some(minor)) => block.push(insn(op::JNE_K, MINOR, 0, 0, minor as i32)),
+            (None, None) => {}
         }
         if self.access != ALL {
             let (mask, leave) =
@@ -239,7 +270,7 @@ impl Rule {
         // Each jump leads behind this rule; distances count from the instruction after the jump.
         let end = block.len();
         for (at, instruction) in block.iter_mut().enumerate() {
-            if matches!(instruction.code, op::JNE_K | op::JEQ_K) {
+            if matches!(instruction.code, op::JNE_K | op::JNE_X | op::JEQ_K) {
                 instruction.offset = (end - at - 1) as i16;
             }
         }

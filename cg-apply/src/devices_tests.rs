@@ -24,7 +24,7 @@ fn exceptions(lines: &[&str]) -> Vec<String> {
 /// A BPF machine for the operations that are used here.
 fn run(program: &[Instruction], kind: u64, major: u64, minor: u64, access: u64) -> u64 {
     let context = [access << 16 | kind, major, minor];
-    let (mut registers, mut at) = ([0_u64; 6], 0_usize);
+    let (mut registers, mut at) = ([0_u64; 7], 0_usize);
     loop {
         let i = program[at];
         at += 1;
@@ -32,13 +32,21 @@ fn run(program: &[Instruction], kind: u64, major: u64, minor: u64, access: u64) 
         let k = i.immediate as i64 as u64;
         match i.code {
             op::LDX_W => registers[dst] = context[i.offset as usize / 4],
+            op::LD_IMM64 => {
+                registers[dst] =
+                    u64::from(program[at].immediate as u32) << 32 | u64::from(i.immediate as u32);
+                at += 1;
+            }
             op::MOV64_X => registers[dst] = registers[src],
+            op::OR64_X => registers[dst] |= registers[src],
+            op::LSH64_K => registers[dst] <<= k,
             op::MOV64_K => registers[dst] = k,
             op::AND64_K => registers[dst] &= k,
             op::RSH64_K => registers[dst] >>= k,
             op::JEQ_K if registers[dst] == k => at += i.offset as usize,
             op::JNE_K if registers[dst] != k => at += i.offset as usize,
-            op::JEQ_K | op::JNE_K => {}
+            op::JNE_X if registers[dst] != registers[src] => at += i.offset as usize,
+            op::JEQ_K | op::JNE_K | op::JNE_X => {}
             op::EXIT => return registers[0],
             other => panic!("operation {other:#x}"),
         }
@@ -67,13 +75,21 @@ const SETS: &[&[&str]] = &[
     &["allow c 1:3 rwm", "deny a *:* rwm", "allow c 1:5 rw"],
     &["deny a *:* rwm", "allow a 1:3 rw", "deny c 1:3 r"],
     &["allow c *:5 rw", "deny c 1:* w", "allow c 1:5 w"],
+    &["allow c 5:1 rwm", "allow b 3:1 rwm", "deny c *:3 m"],
+    &["allow b *:* rwm", "deny b 8:5 r", "allow c *:* m"],
 ];
+
+#[test]
+fn more_rules_than_a_jump_reaches_over_are_refused() {
+    let many = vec!["allow c 1:3 r"; 6000];
+    assert!(program(&rules(&many)).is_err());
+}
 
 #[test]
 fn the_program_decides_as_the_rules_mean() {
     for set in SETS {
         let rules = rules(set);
-        let program = program(&rules);
+        let program = program(&rules).unwrap();
         for kind in [Kind::Block, Kind::Char] {
             for (major, minor) in [(1, 3), (1, 5), (8, 0), (8, 5), (200, 5)] {
                 for access in 1..=ALL {

@@ -11,6 +11,7 @@ use chain::cgroup::{Group, Hierarchies, Layout, Version, cpu_shares_of_weight};
 use chain::files::Files;
 use chain::oci::{Cpu, Memory, Pids, Resources};
 use chain::spec::CgApply;
+use chain::sys::bpf::Instruction;
 use chain::{Class, Error, Result, near};
 use nix::sys::signal::SigSet;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -209,8 +210,8 @@ pub(crate) struct Plan {
 pub(crate) enum Devices {
     /// Exceptions for devices.allow and devices.deny.
     V1(Exceptions),
-    /// A program.
-    V2(Vec<Rule>),
+    /// The rules, and the program that they are.
+    V2(Vec<Rule>, Vec<Instruction>),
 }
 
 /// Works out what will be done.
@@ -265,7 +266,7 @@ fn resolve_devices(resources: &Resources, controllers: &Controllers) -> Result<O
         return Exceptions::of(&rules).map(|e| Some(Devices::V1(e)));
     }
     match controllers.v2 {
-        Some(_) => Ok(Some(Devices::V2(rules))),
+        Some(_) => devices::program(&rules).map(|program| Some(Devices::V2(rules, program))),
         None => Err(unsupported("resources.devices", "no v1 devices hierarchy and no cgroup v2 is mounted")),
     }
 }

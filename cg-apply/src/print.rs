@@ -37,8 +37,8 @@ pub(crate) fn text(plan: &Plan, spec: &CgApply) -> Result<String> {
             line("write", format!("{all} = a, for resources.devices (v2: a program)"));
             exceptions.lines().for_each(|l| line("write", format!("{except} = {l}")));
         }
-        Some(Devices::V2(rules)) => {
-            let count = devices::program(rules).len();
+        Some(Devices::V2(rules, program)) => {
+            let count = program.len();
             line(
                 "attach",
                 format!("a device program of {count} instructions (v1: devices.allow, devices.deny)"),
@@ -89,9 +89,9 @@ pub(crate) fn document(plan: &Plan, spec: &CgApply) -> Result<Value> {
             let lines: Vec<String> = exceptions.lines().collect();
             json!({"version": "v1", all: ["a"], except: lines})
         }
-        Some(Devices::V2(rules)) => {
+        Some(Devices::V2(rules, program)) => {
             let shown: Vec<String> = rules.iter().map(ToString::to_string).collect();
-            json!({"version": "v2", "instructions": devices::program(rules).len(), "rules": shown})
+            json!({"version": "v2", "instructions": program.len(), "rules": shown})
         }
         None => Value::Null,
     };

@@ -227,7 +227,7 @@ fn opened(plan: &Plan, later: &[Segment<'_>]) -> Result<State> {
     let mut state = State::default();
     let driven = plan.layers.iter().map(|l| (l.tool, None));
     let named = later.iter().map(|s| (s.tool, Some(s.words[0].as_os_str())));
-    state.fds.tools = next::open_tools(&driven.chain(named).collect::<Vec<_>>())?;
+    state.fds.tools = next::open_tools(&driven.chain(named).collect::<Vec<_>>())?.tools;
     state.fds.files = open_files(later)?;
     Ok(state)
 }

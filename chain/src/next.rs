@@ -43,17 +43,25 @@ pub fn segments(next: &[OsString]) -> (Vec<Segment<'_>>, &[OsString]) {
     (links, rest)
 }
 
+/// What [`open_tools`] opened.
+pub struct Opened {
+    /// The tools.
+    pub tools: BTreeMap<ToolName, RawFd>,
+    /// The mounts they are on. Whoever closes the last copy of one waits until no CPU looks at it any more.
+    pub mounts: Vec<OwnedFd>,
+}
+
 /// Opens each tool of `wanted` (a tool, and the word that named it if a command line did), on mounts of our own as
-/// [`open_read_only`] says. One mount serves a whole folder: to let go of one, the kernel waits until no CPU looks at it
-/// any more.
-pub fn open_tools(wanted: &[(ToolName, Option<&OsStr>)]) -> Result<BTreeMap<ToolName, RawFd>> {
+/// [`open_read_only`] says. One mount serves a whole folder.
+pub fn open_tools(wanted: &[(ToolName, Option<&OsStr>)]) -> Result<Opened> {
     let mut tools = BTreeMap::new();
+    let own = std::env::current_exe().ok();
     let mut folders: BTreeMap<PathBuf, Option<OwnedFd>> = BTreeMap::new();
     for (tool, word) in wanted {
         if tools.contains_key(tool) {
             continue;
         }
-        let path = tool_path(*tool, *word)?;
+        let path = tool_path(*tool, *word, own.as_deref())?;
         let below = match (path.parent(), path.file_name()) {
             (Some(folder), Some(name)) if folder != Path::new("") => {
                 let clone = || read_only_clone(folder).ok();
@@ -65,13 +73,13 @@ pub fn open_tools(wanted: &[(ToolName, Option<&OsStr>)]) -> Result<BTreeMap<Tool
         let fd = below.map_or_else(|| open_read_only(&path), Ok)?;
         tools.insert(*tool, fd.into_raw_fd());
     }
-    Ok(tools)
+    Ok(Opened { tools, mounts: folders.into_values().flatten().collect() })
 }
 
-fn tool_path(tool: ToolName, word: Option<&OsStr>) -> Result<PathBuf> {
+fn tool_path(tool: ToolName, word: Option<&OsStr>, own: Option<&Path>) -> Result<PathBuf> {
     match word {
         Some(word) if word.as_bytes().contains(&b'/') => Ok(PathBuf::from(word)),
-        _ => find_tool(tool).ok_or_else(|| {
+        _ => find_beside(tool, own).ok_or_else(|| {
             Error::new(
                 Class::Missing,
                 format_args!("open the link {tool}"),
@@ -92,9 +100,14 @@ fn open_below(clone: &OwnedFd, name: &OsStr, path: &Path) -> Option<OwnedFd> {
     (same && FileType::from_raw_mode(found.st_mode) == FileType::RegularFile).then_some(fd)
 }
 
-/// Where a tool is: beside this program first, for the neighbours are of our build.
+/// Where a tool is.
 pub fn find_tool(tool: ToolName) -> Option<PathBuf> {
-    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(tool.as_str())));
+    find_beside(tool, std::env::current_exe().ok().as_deref())
+}
+
+/// Beside this program, `own`, first: the neighbours are of our build.
+fn find_beside(tool: ToolName, own: Option<&Path>) -> Option<PathBuf> {
+    let beside = own.and_then(|exe| Some(exe.parent()?.join(tool.as_str())));
     let path = std::env::var_os("PATH").unwrap_or_default();
     let listed = std::env::split_paths(&path).filter(|d| d.is_absolute()).map(|dir| dir.join(tool.as_str()));
     beside.into_iter().chain(listed).find(|p| p.is_file())

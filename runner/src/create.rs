@@ -13,7 +13,7 @@ use chain::meet::{self, Message};
 use chain::name::ToolName;
 use chain::oci::{Config, NamespaceKind};
 use chain::state::State;
-use chain::sys::process::{Forked, exit_now, fork, fork_into};
+use chain::sys::process::{Forked, exit_now, fork_into};
 use chain::{Cannot, Class, Error, Result, next, report, sys};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, socketpair};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -67,12 +67,15 @@ pub(crate) fn launch(
     state.fds.keep = preserved(options.preserve_fds)?;
     state.fds.status = args.common.status_fd;
     let tools: Vec<_> = state.layers.iter().map(|l| (l.tool, None)).collect();
-    state.fds.tools = next::open_tools(&tools)?;
+    let next::Opened { tools, mounts } = next::open_tools(&tools)?;
+    state.fds.tools = tools;
 
     let root_fd = root.open(true)?;
     let cgroup = cgroup_path(&bundle.config, &options.id, args)?;
     let poststop = hooks::After::of_bundle(&bundle, &options.id);
     let janitor = Janitor::start(root_fd.as_fd(), &options.id, &cgroup, &poststop)?;
+    // The janitor has them too, and the time to close them last.
+    drop(mounts);
     match make(root_fd, &bundle, options, state, gate, &janitor) {
         Ok(launched) => {
             janitor.dismiss()?;
@@ -106,7 +109,6 @@ fn make(
 ) -> Result<Launched> {
     let draft = Draft::make(root, &options.id)?;
     janitor.knows_folder(draft.dir.as_fd())?;
-    draft.write("config.json", &bundle.text)?;
     if notify::manager().is_some() {
         notify::make_folder(draft.dir.as_fd())?;
     }
@@ -115,6 +117,8 @@ fn make(
         Gate::Open => (None, Notify::listen(draft.dir.as_fd())?),
     };
     let (meet, child) = start_chain(state, gate, None)?;
+    // While the chain is at work.
+    draft.write("config.json", &bundle.text)?;
     let met = match meet_chain(meet.as_fd(), janitor, bundle, options) {
         Ok(met) => met,
         Err(error) => {
@@ -203,7 +207,7 @@ pub(crate) fn gate_address(dir: BorrowedFd<'_>) -> Result<rustix::net::SocketAdd
     rustix::net::SocketAddrUnix::new(path).cannot("find the start gate", "sockaddr_un")
 }
 
-/// Forks the process that becomes the chain, into this v2 cgroup if the kernel does it; gives our end of the meeting
+/// Starts the process that becomes the chain, in this v2 cgroup if the kernel can; gives our end of the meeting
 /// socket and the pid.
 pub(crate) fn start_chain(
     mut state: State,
@@ -215,30 +219,35 @@ pub(crate) fn start_chain(
         .cannot(doing, "socketpair")?;
     state.fds.meet = Some(theirs.as_raw_fd());
     state.fds.gate = gate.as_ref().map(AsRawFd::as_raw_fd);
-    let forked = match cgroup {
-        // Where that is refused, cg-apply tries again and says why.
-        Some(cgroup) => fork_into(0, Some(cgroup)).or_else(|_| fork(0)),
-        None => fork(0),
+    let mut failed = None;
+    let mut become_chain = || {
+        // What is meant for the runner's group, ^C or a kill, is not meant for the container.
+        failed = Some(match rustix::process::setsid().cannot(doing, "setsid") {
+            Ok(_) => go_to_layer(&state, &[]),
+            Err(error) => error,
+        });
     };
-    match forked.cannot(doing, "clone3")? {
-        Forked::Child => {
-            drop(ours);
+    let pid = match cgroup.map(|cgroup| fork_into(0, Some(cgroup))) {
+        Some(Ok(Forked::Parent(pid, _))) => pid,
+        Some(Ok(Forked::Child)) => {
+            become_chain();
             report::errors_to(theirs.as_raw_fd());
-            // What is meant for the runner's group, ^C or a kill, is not meant for the container.
-            let error = match rustix::process::setsid().cannot(doing, "setsid") {
-                Ok(_) => go_to_layer(&state, &[]),
-                Err(error) => error,
-            };
-            exit_now(i32::from(report::error("runner", &error)))
+            exit_now(failed.map_or(1, |error| report::error("runner", &error)).into())
         }
-        Forked::Parent(pid, _) => {
-            // Our copies go, so that the end of the chain is the end of the socket.
-            for fd in state.fds.tools.into_values() {
-                drop(sys::fd::adopt(fd).cannot(doing, format_args!("fcntl({fd})"))?);
-            }
-            Ok((ours, pid))
+        // Where the cgroup is refused, cg-apply tries again and says why.
+        None | Some(Err(_)) => {
+            sys::spawn::vfork(&mut become_chain).cannot(doing, "clone(CLONE_VM|CLONE_VFORK)")?
         }
+    };
+    if let Some(error) = failed {
+        reap_quietly(pid);
+        return Err(error);
     }
+    // Our copies go, so that the end of the chain is the end of the socket.
+    for fd in state.fds.tools.into_values() {
+        drop(sys::fd::adopt(fd).cannot(doing, format_args!("fcntl({fd})"))?);
+    }
+    Ok((ours, pid))
 }
 
 /// What the chain told.

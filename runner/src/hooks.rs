@@ -7,8 +7,13 @@ use crate::log;
 use chain::bytes::Bytes;
 use chain::hook::{ChainHooks, Stage};
 use chain::oci::{Config, ContainerState, Hook, Hooks};
-use chain::{Cannot, Error, Result, next};
+use chain::state::sealed;
+use chain::{Cannot, Class, Error, Result, next};
 use rustix::process::chdir;
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 /// What can be known to be wrong before anything is made.
@@ -110,6 +115,7 @@ pub(crate) fn poststart(record: &Record) -> Result<()> {
 }
 
 /// The poststop hooks of a container, for when nothing else is left of it.
+#[derive(Default, Serialize, Deserialize)]
 pub(crate) struct After {
     hooks: Vec<Hook>,
     state: ContainerState,
@@ -128,6 +134,26 @@ impl After {
         let hooks = record.hooks.as_ref().map(|hooks| hooks.poststop.clone()).unwrap_or_default();
         let state = if hooks.is_empty() { ContainerState::default() } else { state_of(record) };
         After { hooks, state }
+    }
+
+    /// For a program that is to run them in our place; None if there are none.
+    pub(crate) fn travelling(&self) -> Result<Option<OwnedFd>> {
+        if self.hooks.is_empty() {
+            return Ok(None);
+        }
+        let doing = "hand the poststop hooks on";
+        let text = serde_json::to_vec(self).map_err(|e| Error::new(Class::Internal, doing, e))?;
+        sealed(c"catena-poststop", &text).cannot(doing, "memfd_create(catena-poststop)").map(Some)
+    }
+
+    /// What [`After::travelling`] gave.
+    pub(crate) fn arrived(fd: OwnedFd) -> Result<After> {
+        let doing = "take over the poststop hooks";
+        let mut file = File::from(fd);
+        file.rewind().cannot(doing, "lseek")?;
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).cannot(doing, "read")?;
+        chain::json::parse(&text, doing)
     }
 
     /// Runs them all: what is gone cannot be kept from going, so a failure is a warning.

@@ -1,24 +1,34 @@
 //! The janitor: a small process that knows what a create has made so far, and unmakes it if the create does not come to
 //! its end, whether it failed or was killed at any moment. It cleans up the same way for both, so the rare case is
 //! tested by the common one.
+//!
+//! It costs a create that succeeds next to nothing: it sleeps on the runner's own memory, what it is told waits unread
+//! in its socket, and only when the runner's end of that is closed does it become a runner of its own and read. (Of two
+//! processes with one memory the kernel kills both if it runs out of that; `delete --force` still finds what is left.)
 
 use crate::draft;
 use crate::hooks::After;
 use chain::bytes::Bytes;
 use chain::meet::{self, Message};
+use chain::next::cstring;
 use chain::state::Receipt;
-use chain::sys::process::{Forked, fork, pidfd_signal};
-use chain::{Cannot, Result, ToolName};
+use chain::sys::process::pidfd_signal;
+use chain::{Cannot, Error, Result, ToolName, sys};
 use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
-use nix::unistd::Pid;
+use nix::unistd::{Pid, setpgid};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+/// Its first argument. No container is called so.
+const WORD: &str = "~janitor";
 
 /// The runner's end.
 pub(crate) struct Janitor {
     socket: OwnedFd,
-    pid: i32,
+    pid: Pid,
 }
 
 impl Janitor {
@@ -29,20 +39,27 @@ impl Janitor {
         let (ours, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
                 .cannot(doing, "socketpair")?;
-        match fork(0).cannot(doing, "clone3")? {
-            Forked::Parent(pid, _) => {
-                own_group(pid)?;
-                Ok(Janitor { socket: ours, pid })
-            }
-            Forked::Child => {
-                drop(ours);
-                let status = match watch(root, id, cgroup, poststop, theirs.as_fd()) {
-                    Ok(()) => 0,
-                    Err(error) => chain::report::error("runner", &error),
-                };
-                chain::sys::process::exit_now(i32::from(status))
-            }
-        }
+        let (socket, folder) = (theirs.as_raw_fd(), root.as_raw_fd());
+        let poststop = poststop.travelling()?;
+        let after = poststop.as_ref().map(|fd| fd.as_raw_fd());
+        let words = [
+            OsString::from("runner"),
+            WORD.into(),
+            socket.to_string().into(),
+            folder.to_string().into(),
+            after.map_or_else(OsString::new, |fd| fd.to_string().into()),
+            id.into(),
+            cgroup.as_path().into(),
+        ];
+        let kept = [Some(socket), Some(folder), after].into_iter().flatten().map(sys::fd::borrow);
+        let kept: Vec<_> = kept.collect::<std::result::Result<_, _>>().cannot(doing, "fcntl")?;
+        let argv = words.iter().map(cstring).collect();
+        let pid =
+            sys::spawn::sentinel(ours.as_raw_fd(), kept[0], &kept, argv).cannot(doing, "clone(CLONE_VM)")?;
+        let pid = Pid::from_raw(pid);
+        // Out of the runner's group: a kill of that is what the janitor is there for. Nothing was made before it is so.
+        setpgid(pid, pid).cannot(doing, "setpgid")?;
+        Ok(Janitor { socket: ours, pid })
     }
 
     /// Tells it which folder was made, and so gives it a hold on its lock: nobody else takes the id before all is gone.
@@ -71,9 +88,9 @@ impl Janitor {
         meet::send(self.socket.as_fd(), &Message::Ready, Some(chain))
     }
 
-    /// The container exists: the janitor goes home. One that somebody killed is no harm any more.
+    /// The container exists: the janitor has nothing to do any more, not even to wake up for its end.
     pub(crate) fn dismiss(self) -> Result<()> {
-        unless_gone(meet::send(self.socket.as_fd(), &Message::Go, None))?;
+        kill(self.pid, Signal::SIGKILL).cannot("dismiss the janitor", "kill")?;
         reap(self.pid)
     }
 
@@ -85,26 +102,43 @@ impl Janitor {
     }
 }
 
-/// Takes the janitor out of the runner's group: a kill of that is what the janitor is there for. Said by the runner and
-/// by the janitor itself, for neither may go on before it is so.
-fn own_group(pid: i32) -> Result<()> {
-    match nix::unistd::setpgid(Pid::from_raw(pid), Pid::from_raw(pid)) {
-        Ok(()) | Err(Errno::ESRCH) => Ok(()),
-        Err(e) => Err(chain::Error::call("start the janitor", "setpgid", e)),
-    }
-}
-
-fn reap(pid: i32) -> Result<()> {
+fn reap(pid: Pid) -> Result<()> {
     loop {
-        match waitpid(Pid::from_raw(pid), None) {
+        match waitpid(pid, None) {
             Ok(_) | Err(Errno::ECHILD) => return Ok(()),
             Err(Errno::EINTR) => {}
-            Err(e) => return Err(chain::Error::call("wait for the janitor", "wait4", e)),
+            Err(e) => return Err(Error::call("wait for the janitor", "wait4", e)),
         }
     }
 }
 
-/// The janitor's life: listens until it is dismissed, or until the runner's end of the socket is closed.
+/// The janitor's life, if this process is one: its exit status.
+pub(crate) fn main() -> Option<u8> {
+    let mut words = std::env::args_os().skip(1);
+    if words.next().as_deref() != Some(OsStr::new(WORD)) {
+        return None;
+    }
+    match unmake_all(&words.collect::<Vec<_>>()) {
+        Ok(()) => Some(0),
+        Err(error) => Some(chain::report::error("runner", &error)),
+    }
+}
+
+fn unmake_all(words: &[OsString]) -> Result<()> {
+    let doing = "clean up";
+    let usage = || Error::usage(doing, format_args!("{WORD} is the runner's own word"));
+    let [socket, root, after, id, cgroup] = words else { return Err(usage()) };
+    let fd = |word: &OsString| {
+        let number = word.to_str().and_then(|w| w.parse::<RawFd>().ok()).ok_or_else(usage)?;
+        sys::fd::adopt(number).cannot(doing, format_args!("fcntl({number})"))
+    };
+    let (socket, root) = (fd(socket)?, fd(root)?);
+    let poststop = if after.is_empty() { After::default() } else { After::arrived(fd(after)?)? };
+    let id = id.to_str().ok_or_else(usage)?;
+    watch(root.as_fd(), id, &Bytes::from(std::path::Path::new(cgroup)), &poststop, socket.as_fd())
+}
+
+/// Reads what the runner said to the end, and unmakes what it left half made.
 fn watch(
     root: BorrowedFd<'_>,
     id: &str,
@@ -112,11 +146,9 @@ fn watch(
     poststop: &After,
     socket: BorrowedFd<'_>,
 ) -> Result<()> {
-    own_group(0)?;
     let (mut folder, mut process, mut chain, mut cgroups) = (None, None, None, None);
     while let Some((message, fd)) = meet::receive(socket)? {
         match message {
-            Message::Go => return Ok(()),
             Message::Folder => folder = fd,
             Message::Pid(_) => process = fd,
             Message::Ready => chain = fd,
@@ -160,6 +192,6 @@ fn unless_gone(sent: Result<()>) -> Result<()> {
 pub(crate) fn end(process: BorrowedFd<'_>) -> Result<()> {
     match pidfd_signal(process, libc::SIGKILL) {
         Ok(()) | Err(Errno::ESRCH) => Ok(()),
-        Err(e) => Err(chain::Error::call("end the container's first process", "pidfd_send_signal", e)),
+        Err(e) => Err(Error::call("end the container's first process", "pidfd_send_signal", e)),
     }
 }

@@ -44,6 +44,9 @@ use cli::{Args, Verb};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if let Some(status) = janitor::main() {
+        return ExitCode::from(status);
+    }
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => return usage::answer(&error),

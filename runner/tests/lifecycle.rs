@@ -378,3 +378,20 @@ fn version_and_help_are_there() {
     tool("runner").args(["frob"]).run().fails(3, "unknown command frob");
     tool("runner").run().fails(1, "no command");
 }
+
+/// The link that tells the first process's pid and the one that is ready for the command are two processes: on a machine
+/// that is busy, either may come first.
+#[test]
+fn many_at_once_all_come_to_be() {
+    if !requires::root() {
+        return;
+    }
+    let bundle = Bundle::of(["/bin/true"]);
+    let (root, dir, id) = (bundle.state.path().display(), bundle.dir(), &bundle.id);
+    let line = format!(
+        "for i in $(seq 24); do (runner --root {root} run --bundle {dir} {id}-$i 2>&1 || echo $i: $?) & done; wait"
+    );
+    let out = shell(&line).run();
+    let odd: Vec<&str> = out.stdout.lines().filter(|l| !l.contains("warning")).collect();
+    assert!(odd.is_empty(), "{odd:#?}");
+}

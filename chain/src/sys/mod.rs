@@ -11,6 +11,7 @@ pub mod namespaces;
 pub mod process;
 pub mod regex;
 pub mod seccomp;
+pub mod spawn;
 mod startup;
 
 use nix::errno::Errno;

@@ -47,7 +47,7 @@ pub(crate) fn exec(root: &StateRoot, args: &Args, options: &Exec) -> Result<u8> 
     state.fds.status = args.common.status_fd;
     state.fds.process = Some(first.as_raw_fd());
     let tools: Vec<_> = state.layers.iter().map(|l| (l.tool, None)).collect();
-    state.fds.tools = next::open_tools(&tools)?;
+    state.fds.tools = next::open_tools(&tools)?.tools;
     // A caller may have left it ignored, and then no child's end is told.
     default_action(Signal::SIGCHLD)?;
     // The quick way in: cg-apply finds itself there, and need not fork.

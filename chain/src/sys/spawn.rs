@@ -1,0 +1,87 @@
+//! Children on this process's own memory. A fork copies the page tables, and afterwards each page that either side
+//! writes; for a small program that is most of what a child costs.
+
+use super::check;
+use super::process::exit_now;
+use nix::errno::Errno;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::{FdFlags, fcntl_setfd};
+use std::ffi::{CString, c_char, c_int, c_void};
+use std::os::fd::{BorrowedFd, RawFd};
+
+/// Room for a link to be started in: words, the state as JSON, a few paths.
+const STACK: usize = 1 << 18;
+
+/// Runs `run` in a child, on a stack of its own, while this process stands still (CLONE_VFORK) until the child has
+/// become another program or has ended; its pid. Fds are the child's own; memory is ours, so what `run` changes there
+/// stays changed.
+pub fn vfork(mut run: &mut dyn FnMut()) -> Result<i32, Errno> {
+    extern "C" fn enter(run: *mut c_void) -> c_int {
+        // SAFETY: it points to the caller's reference, and the caller stands still until this child is done with it.
+        let run = unsafe { &mut *run.cast::<&mut dyn FnMut()>() };
+        run();
+        exit_now(crate::error::EXIT_OURS.into())
+    }
+    let mut stack: Vec<u128> = Vec::with_capacity(STACK / size_of::<u128>());
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    // SAFETY: one past the end of an allocation that lives until the child is done; stacks grow down from it.
+    let top = unsafe { stack.as_mut_ptr().add(stack.capacity()) };
+    // SAFETY: we stand still while the child runs on our memory, so nothing is used by both at once.
+    check(unsafe { libc::clone(enter, top.cast(), flags, std::ptr::from_mut(&mut run).cast()) }.into())
+        .map(|pid| pid as i32)
+}
+
+/// What [`sentinel`]'s child needs; never freed, for it is used until the end of both.
+struct Sentinel {
+    closed: RawFd,
+    watched: BorrowedFd<'static>,
+    kept: Vec<BorrowedFd<'static>>,
+    argv: Vec<*const c_char>,
+    stack: [u128; 256],
+}
+
+/// A child that sleeps until the other end of the socket `watched` is closed everywhere else, for which it closes its
+/// own copy, `closed`; then it becomes this program once more with the arguments `argv`, `watched` and `kept` still
+/// open. Until then it runs on our memory, beside us: it allocates nothing, and its system calls leave errno alone.
+pub fn sentinel(
+    closed: RawFd,
+    watched: BorrowedFd<'static>,
+    kept: &[BorrowedFd<'static>],
+    argv: Vec<CString>,
+) -> Result<i32, Errno> {
+    extern "C" fn enter(sentinel: *mut c_void) -> c_int {
+        // SAFETY: leaked below, and nobody but this child looks at it again.
+        stand_guard(unsafe { &*sentinel.cast::<Sentinel>() })
+    }
+    let argv = argv.into_iter().map(|word| word.into_raw().cast_const()).chain([std::ptr::null()]).collect();
+    let stack = [0; 256];
+    let sentinel = Box::leak(Box::new(Sentinel { closed, watched, kept: kept.to_vec(), argv, stack }));
+    let top = sentinel.stack.as_mut_ptr_range().end;
+    // SAFETY: the stack is the child's alone and never freed; the child is as a thread that shares nothing it writes.
+    let pid = unsafe {
+        let flags = libc::CLONE_VM | libc::SIGCHLD;
+        libc::clone(enter, top.cast(), flags, std::ptr::from_mut(sentinel).cast())
+    };
+    check(pid.into()).map(|pid| pid as i32)
+}
+
+fn stand_guard(sentinel: &Sentinel) -> c_int {
+    // SAFETY: this process's copy of the fd, which nothing in it uses.
+    unsafe { rustix::io::close(sentinel.closed) };
+    // Asked for nothing, poll(2) still tells of a hang-up, and messages that arrive meanwhile wake nobody.
+    let mut fds = [PollFd::from_borrowed_fd(sentinel.watched, PollFlags::empty())];
+    while !fds[0].revents().contains(PollFlags::HUP) {
+        if !matches!(poll(&mut fds, None), Ok(_) | Err(rustix::io::Errno::INTR)) {
+            return 1;
+        }
+    }
+    if sentinel.kept.iter().any(|fd| fcntl_setfd(fd, FdFlags::empty()).is_err()) {
+        return 1;
+    }
+    unsafe extern "C" {
+        static environ: *const *const c_char;
+    }
+    // SAFETY: `argv` ends in NULL and its words are never freed; whoever could change the environment is gone or waits.
+    unsafe { libc::execve(c"/proc/self/exe".as_ptr(), sentinel.argv.as_ptr(), environ) };
+    1
+}
