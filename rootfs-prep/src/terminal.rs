@@ -15,14 +15,15 @@ use chain::{Cannot, Class, Error, Result};
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, makedev, openat};
 use rustix::io::Errno;
 use serde_json::json;
-use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
 
 /// Makes it.
 pub(crate) fn make(place: &mut Place, size: Option<(u16, u16)>, fds: &mut Fds) -> Result<()> {
     let doing = "give the container a terminal";
+    let holder = holder(fds, doing)?;
     let (master, peer) = pair(&place.root, size, doing)?;
     console(place, &peer, doing)?;
-    hand_out(&master, peer, fds, doing)
+    hand_out(holder, &master, peer, fds)
 }
 
 /// Is a terminal all that is asked for? Then nothing is mounted, so it may be in a mount namespace that others live in:
@@ -35,20 +36,25 @@ pub(crate) fn is_all_of(spec: &RootfsPrep) -> bool {
 /// Makes one in the root that is there. /dev/console stays the first process's.
 pub(crate) fn alone(size: Option<(u16, u16)>, fds: &mut Fds) -> Result<Receipt> {
     let doing = "give the command a terminal";
+    let holder = holder(fds, doing)?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = openat(CWD, "/", flags, Mode::empty()).cannot(doing, "open(/)")?;
     let (master, peer) = pair(&Root::present(root), size, doing)?;
-    hand_out(&master, peer, fds, doing)?;
+    hand_out(holder, &master, peer, fds)?;
     Ok(Receipt::verified(ToolName::RootfsPrep, json!({"terminal": true})))
 }
 
-/// One end for the runner, the other for the command.
-fn hand_out(master: &OwnedFd, peer: OwnedFd, fds: &mut Fds, doing: &str) -> Result<()> {
+/// Who is to have the other end.
+fn holder(fds: &Fds, doing: &str) -> Result<BorrowedFd<'static>> {
     let Some(meet) = fds.meet else {
         return Err(Error::usage(doing, "nobody is there to hold its other end: only `runner` is"));
     };
-    let meet = sys::fd::borrow(meet).cannot(doing, "fcntl(meet)")?;
-    meet::send(meet, &Message::Terminal, Some(master.as_fd()))?;
+    sys::fd::borrow(meet).cannot(doing, "fcntl(meet)")
+}
+
+/// One end for the runner, the other for the command.
+fn hand_out(holder: BorrowedFd<'_>, master: &OwnedFd, peer: OwnedFd, fds: &mut Fds) -> Result<()> {
+    meet::send(holder, &Message::Terminal, Some(master.as_fd()))?;
     fds.terminal = Some(peer.into_raw_fd());
     Ok(())
 }

@@ -106,7 +106,7 @@ fn on_v1_each_controller_has_its_own() {
         groups(&bundle).into_iter().find(|dir| dir.starts_with(&mount)).unwrap().join("deep/er")
     };
     let dirs = [of("memory"), of("pids")];
-    for dir in dirs.iter().flat_map(|dir| [dir.parent().unwrap(), dir]) {
+    for dir in dirs.iter().flat_map(|dir| [dir.parent().unwrap(), dir.as_path()]) {
         std::fs::create_dir(dir).unwrap();
     }
     let found = place_of(&bundle, "--cgroup memory:deep/er --cgroup pids:/deep");

@@ -23,14 +23,14 @@ fn with_a_terminal_the_command_has_one_of_the_containers_own() {
     let bundle = Bundle::asleep().up();
     let out = bundle.exec(["-t", "-u", "7:8"], ["/bin/sh", "-c", "tty; exec /probe"]).run();
     assert_eq!(out.status, 0, "{out:?}");
-    assert!(out.stdout.contains("/dev/pts/0\r\n"), "{out:?}");
+    assert!(out.stdout.contains("/dev/pts/0\n"), "{out:?}");
     let probe = probe(&out.stdout);
     assert!(probe.tty.controlling && probe.tty.foreground && probe.tty.std == [true; 3], "{:?}", probe.tty);
     probe.expect_only_std_fds().expect_user(7, 8, &[]);
     assert_eq!((probe.session, probe.pgid), (probe.pid, probe.pid));
     // It is its user's, as after a login, and the console stays the first process's.
     let out = bundle.exec_sh(["-t", "-u", "7"], "stat -c %u /dev/pts/0; test ! -e /dev/console && echo none");
-    assert_eq!(out.stdout, "7\r\nnone\r\n", "{out:?}");
+    assert_eq!(out.stdout, "7\nnone\n", "{out:?}");
     bundle.exec_sh(["-t"], "exit 6").exits(6);
     bundle.exec(["-t"], ["no-such-program"]).run().refuses(255, "No such file");
 }

@@ -13,7 +13,7 @@ fn roots_states_are_the_hosts_but_not_those_of_an_engine_without_root() {
     let state = |line: &str| {
         shell(&format!("{line} runner state no-such-container")).env("XDG_RUNTIME_DIR", dir.path()).run()
     };
-    let below = format!("open the state folder {}/catena", dir.path().display());
+    let below = format!("open({}/catena)", dir.path().display());
     for line in ["unshare -U --map-root-user env -u USER", "unshare -U --map-root-user env USER=someone"] {
         state(line).fails(1, &below);
     }

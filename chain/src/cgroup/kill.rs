@@ -63,6 +63,10 @@ impl Group {
             Some(dir) if !doomed.is_empty() => dir.kill_v2()?,
             _ => false,
         };
+        // What v1 holds frozen does not die of v2's kill before it is thawed.
+        if at_once && self.is_frozen()? {
+            self.freeze(false)?;
+        }
         while !doomed.is_empty() {
             if !std::mem::take(&mut at_once) {
                 self.kill_frozen()?;
