@@ -122,6 +122,24 @@ fn a_capability_is_ambient_if_it_was_inheritable() {
     probe.expect_ambient(&["NET_RAW"]).expect_effective(&["NET_RAW"]).expect_permitted(&["NET_RAW"]);
 }
 
+/// As a shell's `-p <(jq … process.json)` gives it. One without an end is not read to its end.
+#[test]
+fn a_process_may_come_through_a_pipe() {
+    if !requires::root() {
+        return;
+    }
+    let bundle = Bundle::asleep().up();
+    let exec = |text: &str| {
+        let run = bundle.runner(["--debug", "exec", "-p", "/dev/fd/0", &bundle.id]);
+        run.input(text).run()
+    };
+    let out = exec(r#"{"args": ["/bin/echo", "said"], "cwd": "/", "env": ["PATH=/bin"]}"#);
+    assert_eq!((out.status, out.stdout.as_str()), (0, "said\n"), "{out:?}");
+    assert!(out.stderr.contains("level=debug"), "the steps, because of --debug: {out:?}");
+    let out = exec(&format!(r#"{{"args": ["{}"]}}"#, "x".repeat(17 << 20)));
+    out.fails(255, "more than the 16777216 bytes that are read");
+}
+
 #[test]
 fn a_process_file_says_everything() {
     if !requires::root() {

@@ -5,10 +5,11 @@ use super::cli::Exec;
 use chain::bytes::Bytes;
 use chain::ids::{Gid, Uid};
 use chain::oci::names::CAPABILITIES;
-use chain::oci::{Config, Process};
+use chain::oci::{CONFIG_MAX, Config, Process};
 use chain::{Cannot, Class, Error, Result};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use std::collections::HashSet;
+use std::io::Read;
 use std::path::Path;
 
 /// Puts the process to run in the place of the config's own.
@@ -33,7 +34,12 @@ fn from_file(file: &Path, options: &Exec) -> Result<Process> {
     // Not of the container: trusted as argv is, and perhaps a pipe.
     let fd = openat(CWD, file, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY, Mode::empty())
         .cannot(&doing, format_args!("open({})", file.display()))?;
-    chain::json::parse(&chain::oci::read_bounded(fd, &doing)?, &doing)
+    let mut text = Vec::new();
+    std::fs::File::from(fd).take(CONFIG_MAX + 1).read_to_end(&mut text).cannot(&doing, "read")?;
+    if text.len() as u64 > CONFIG_MAX {
+        return Err(Error::usage(doing, format_args!("more than the {CONFIG_MAX} bytes that are read")));
+    }
+    chain::json::parse(&text, &doing)
 }
 
 /// What a file says nothing of is the container's, so that a command is never less confined by a word that was forgotten.
