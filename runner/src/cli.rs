@@ -1,6 +1,7 @@
 //! The command line: runc's, for the commands that are here.
 
 use crate::globals::Globals;
+use crate::narrow::Chosen;
 use crate::{checkpoint, events, ps, update};
 use chain::plan::BUILD;
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
@@ -31,7 +32,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) common: chain::cli::Common,
     #[command(subcommand)]
-    pub(crate) verb: Option<Verb>,
+    pub(crate) verb: Option<Chosen>,
     /// With --plan: what the plan's chain ends in
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<std::ffi::OsString>,

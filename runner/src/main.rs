@@ -22,6 +22,7 @@ mod kill;
 mod list;
 mod log;
 mod matching;
+mod narrow;
 mod notify;
 mod pause;
 mod pidfile;
@@ -39,15 +40,15 @@ mod update;
 mod usage;
 
 use chain::Result;
-use clap::Parser;
 use cli::{Args, Verb};
+use narrow::Chosen;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     if let Some(status) = janitor::main() {
         return ExitCode::from(status);
     }
-    let args = match Args::try_parse() {
+    let args = match narrow::parse() {
         Ok(args) => args,
         Err(error) => return usage::answer(&error),
     };
@@ -56,7 +57,11 @@ fn main() -> ExitCode {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             let failed = log::fail(&error);
-            if matches!(args.verb, Some(Verb::Exec(_))) { ExitCode::from(exec::FAILED) } else { failed }
+            if matches!(args.verb, Some(Chosen(Verb::Exec(_)))) {
+                ExitCode::from(exec::FAILED)
+            } else {
+                failed
+            }
         }
     }
 }
@@ -66,7 +71,7 @@ fn act(args: &Args) -> Result<u8> {
         return chain::report::stdout(cli::version(args.common.json).as_bytes()).map(|()| 0);
     }
     let root = container::StateRoot::new(args)?;
-    match &args.verb {
+    match args.verb.as_ref().map(|chosen| &chosen.0) {
         None => plan::run(args),
         Some(Verb::Spec(options)) => spec::write(options),
         Some(Verb::Create(options)) => create::create(&root, args, options),

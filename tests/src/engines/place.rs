@@ -10,10 +10,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// Not to the host, but among themselves mounts propagate, as on a host with systemd. As first process the shell reaps
-/// what daemons leave.
+/// Not to the host, but among themselves mounts propagate, as on a host with systemd; and as there, nobody makes plain
+/// folders beside v1's hierarchies, as podman does for a controller that has none. As first process the shell reaps what
+/// daemons leave.
 const INSIDE: &str = "mount --make-rprivate / && mount --make-rshared / || exit 1
 for folder in /run /dev/shm; do mount -t tmpfs -o mode=1777 tmpfs $folder || exit 1; done
+if [ \"$(stat -fc %T /sys/fs/cgroup)\" = tmpfs ]; then mount -o remount,bind,ro /sys/fs/cgroup || exit 1; fi
 ip link set lo up && hostname engines || exit 1
 echo ready
 while read -r _; do :; done";
