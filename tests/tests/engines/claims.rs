@@ -189,10 +189,13 @@ pub(crate) fn the_process_is_as_asked_for(engine: &impl Engine) {
     assert_eq!(sh(engine, &host, line), "4096\n4096\n/dev/fuse\n");
 }
 
+/// Engines tell the size of the user's terminal when the command runs already.
+pub(crate) const SIZED: &str = "until [ \"$(stty size 2>/dev/null)\" = '33 91' ]; do sleep 0.02; done";
+
 /// `run -it`: a terminal of the user's size, his line in, its lines out, and its status.
 pub(crate) fn a_terminal_is_one(engine: &impl Engine) {
-    let line = "tty; stty size; read -r x; echo \"got $x\"; exit 9";
-    let words = engine.words("run", &["--rm", "-it"], &["sh", "-c", line]);
+    let line = format!("tty; {SIZED}; stty size; read -r x; echo \"got $x\"; exit 9");
+    let words = engine.words("run", &["--rm", "-it"], &["sh", "-c", &line]);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let mut running = engine.cli_in_terminal(&words).stdin(Stdin::Pipe).spawn();
     assert_eq!(running.line(), "/dev/pts/0");
@@ -251,7 +254,8 @@ pub(crate) fn exec_joins(engine: &impl Engine) {
     let all = [&missing.stdout, &missing.stderr].map(String::as_str).concat();
     assert!(all.contains("cannot run no-such-program"), "{missing:#?}");
 
-    let out = engine.cli_in_terminal(&["exec", "-it", "home", "sh", "-c", "tty; stty size; exit 3"]).run();
+    let sized = format!("tty; {SIZED}; stty size; exit 3");
+    let out = engine.cli_in_terminal(&["exec", "-it", "home", "sh", "-c", &sized]).run();
     assert_eq!((out.status, shown(&out).as_str()), (3, "/dev/pts/0\n33 91\n"), "{out:#?}");
     engine.ok(&["exec", "-d", "home", "sh", "-c", "echo later > /later"]);
     let later =

@@ -1,6 +1,6 @@
 //! containerd: its own shim for runc, given `runner`'s path, by the command line and by the config.
 
-use crate::claims::shown;
+use crate::claims::{SIZED, shown};
 use catena_tests::engines::Containerd;
 
 #[test]
@@ -46,7 +46,12 @@ fn a_task_is_paused_execd_into_listed_killed_and_deleted() {
 #[test]
 fn a_terminal_is_one() {
     let Some(containerd) = Containerd::start() else { return };
-    let out =
-        containerd.run_in_terminal(&["--rm", "--tty"], "term", &["sh", "-c", "tty; stty size; exit 3"]).run();
+    let out = containerd
+        .run_in_terminal(
+            &["--rm", "--tty"],
+            "term",
+            &["sh", "-c", &format!("tty; {SIZED}; stty size; exit 3")],
+        )
+        .run();
     assert_eq!((out.status, shown(&out).as_str()), (3, "/dev/pts/0\n33 91\n"), "{out:#?}");
 }

@@ -86,7 +86,7 @@ fn a_pod_shares_its_namespaces() {
     podman.ok(&["pod", "pause", "pod"]);
     podman.ok(&["pod", "unpause", "pod"]);
     podman.ok(&["pod", "stop", "--time=0", "pod"]);
-    podman.ok(&["pod", "rm", "--force", "pod"]);
+    podman.remove_pods();
 }
 
 /// Root in it is nobody outside.
