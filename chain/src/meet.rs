@@ -27,6 +27,13 @@ pub enum Message {
     Receipt(Box<crate::state::Receipt>),
     /// The container's folder in the state comes with this message, for the runner's janitor.
     Folder,
+    /// Something is done otherwise than it was asked for, and goes on.
+    Warning {
+        /// Which tool.
+        tool: String,
+        /// What.
+        text: String,
+    },
     /// The chain ends here.
     Error {
         /// Which tool.
@@ -94,20 +101,34 @@ fn first_fd(got: &nix::sys::socket::RecvMsg<'_, '_, ()>) -> Result<Option<OwnedF
     Ok(None)
 }
 
-/// Sends an error; false when nobody is there to hear it.
+/// Sends an error; false when it could not be said. A runner that is gone has said why, or was killed: then there is
+/// nobody to say it to.
 pub(crate) fn send_error(socket: RawFd, tool: &str, error: &Error) -> bool {
     let message = Message::Error { tool: tool.to_string(), error: Box::new(clipped(error)) };
+    match crate::sys::fd::borrow(socket).map(|fd| send(fd, &message, None)) {
+        Ok(Err(e)) => matches!(e.errno(), Some(nix::errno::Errno::EPIPE | nix::errno::Errno::ECONNRESET)),
+        sent => sent.is_ok(),
+    }
+}
+
+/// Sends a warning; false when nobody is there to hear it.
+pub(crate) fn send_warning(socket: RawFd, tool: &str, text: &str) -> bool {
+    let message = Message::Warning { tool: tool.to_string(), text: clip(text) };
     crate::sys::fd::borrow(socket).is_ok_and(|fd| send(fd, &message, None).is_ok())
+}
+
+fn clip(text: &str) -> String {
+    const TEXT_MAX: usize = 2000;
+    match text.len() {
+        0..=TEXT_MAX => text.to_string(),
+        _ => format!("{}…", &text[..text.floor_char_boundary(TEXT_MAX)]),
+    }
 }
 
 /// What [`receive`] has room for, even if every byte of it becomes an escape of six: a config can name a path of any
 /// length, and an error that does not arrive whole says nothing.
 fn clipped(error: &Error) -> Error {
-    const TEXT_MAX: usize = 2000;
-    let clip = |text: &String| match text.len() {
-        0..=TEXT_MAX => text.clone(),
-        _ => format!("{}…", &text[..text.floor_char_boundary(TEXT_MAX)]),
-    };
+    let clip = |text: &String| clip(text);
     Error {
         doing: clip(&error.doing),
         call: error.call.as_ref().map(clip),

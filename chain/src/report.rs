@@ -43,10 +43,15 @@ pub fn status(event: &impl Serialize) {
     }
 }
 
-/// A warning: one line on stderr, one to the status fd.
+/// A warning: one line on stderr, or a message to the `runner` that started the chain, whose command's stderr it is; and
+/// a line to the status fd.
 pub fn warn(tool: &str, text: impl std::fmt::Display) {
-    status(&json!({"tool": tool, "event": "warning", "text": text.to_string()}));
-    stderr(&format!("{tool}: warning: {text}\n"));
+    let text = text.to_string();
+    status(&json!({"tool": tool, "event": "warning", "text": text}));
+    let listener = LISTENER.load(Relaxed);
+    if listener < 0 || !crate::meet::send_warning(listener, tool, &text) {
+        stderr(&format!("{tool}: warning: {text}\n"));
+    }
 }
 
 /// The error, once; gives the exit status.

@@ -296,6 +296,7 @@ fn listen_to_chain(
                 cgroups = crate::cgroup::of_receipt(&receipt);
             }
             (Message::Mounted, _) => mounted = true,
+            (Message::Warning { tool, text }, _) => log::warn(format_args!("{text} ({tool})")),
             (Message::Error { tool, error }, _) => {
                 // A link that fails takes back what it made itself.
                 if cgroups.is_empty() {

@@ -119,6 +119,17 @@ fn lines_come_at_intervals_until_the_container_ends() {
     }
     // One that waits for longer than the container lives comes back all the same.
     let slow = bundle.runner(["events", "--interval", "1h", &bundle.id]).spawn();
+    let fds = format!("/proc/{}/fd", slow.pid());
+    let looks = || {
+        let links = std::fs::read_dir(&fds).into_iter().flatten().flatten();
+        links
+            .filter_map(|fd| std::fs::read_link(fd.path()).ok())
+            .any(|l| l.to_string_lossy().contains("pidfd"))
+    };
+    let since = Instant::now();
+    while !looks() {
+        assert!(since.elapsed() < Duration::from_secs(5), "it does not look at the container");
+    }
     let before = Instant::now();
     bundle.runner(["kill", &bundle.id, "KILL"]).run().succeeds();
     assert_eq!(events.wait().status, 0);

@@ -139,7 +139,10 @@ fn on_v2_it_goes_where_the_first_process_went() {
          for c in $(cat /sys/fs/cgroup/cgroup.controllers); do echo +$c >/sys/fs/cgroup/cgroup.subtree_control; done; \
          echo there; exec sleep 1000",
     );
-    let mut bundle = bundle.set("/linux/namespaces/-", json!({"type": "cgroup"}));
+    let mut bundle = bundle;
+    let namespaces = bundle.config["linux"]["namespaces"].as_array_mut().unwrap();
+    namespaces.retain(|ns| ns["type"] != "cgroup");
+    namespaces.push(json!({"type": "cgroup"}));
     for mount in bundle.config["mounts"].as_array_mut().unwrap() {
         if mount["destination"] == "/sys/fs/cgroup" {
             mount["options"] = json!(["nosuid", "noexec", "nodev", "rw"]);

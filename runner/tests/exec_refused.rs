@@ -23,7 +23,9 @@ fn no_process_of_the_chain_holds_a_directory_from_outside() {
     let bundle = bundle.up();
     let seen = |bundle: &Bundle| {
         let all = bundle.output();
-        ["ns-enter", "cap-drop"].iter().all(|tool| all.contains(&format!("saw {tool}")))
+        // Where the kernel cannot make a mount of our own read-only, every link is a copy in memory.
+        let copies = all.contains("saw memfd:catena-link");
+        copies || ["ns-enter", "cap-drop"].iter().all(|tool| all.contains(&format!("saw {tool}")))
     };
     let mut rounds = 0;
     while rounds < 20 || !seen(&bundle) && rounds < 200 {

@@ -64,7 +64,7 @@ fn seccomp(more: Value) -> Value {
     for (key, value) in more.as_object().unwrap() {
         filter[key] = value.clone();
     }
-    json!({"linux": {"seccomp": filter}})
+    json!({"process": {"noNewPrivileges": true}, "linux": {"seccomp": filter}})
 }
 
 #[test]

@@ -190,7 +190,10 @@ fn without_a_cgroup_manager_there_is_no_cgroup() {
     }
     let leftovers = Leftovers::watch();
     let here = catena_tests::Probe::here().cgroup;
-    let bundle = Bundle::new();
+    let mut bundle = Bundle::new();
+    // In a cgroup namespace it would be the root.
+    bundle.config["linux"]["namespaces"].as_array_mut().unwrap().retain(|ns| ns["type"] != "cgroup");
+    bundle.write();
     let out = bundle.runner(["--cgroup-manager", "disabled", "run", "-b", bundle.dir(), &bundle.id]).run();
     assert_eq!(out.probe().cgroup, here);
     // What wants one says so; what does not works.

@@ -39,12 +39,24 @@ pub fn cloexec_range(first: u32, last: u32) -> Result<(), Errno> {
     }
 }
 
+/// No fd is beyond the limit for them, but for one that was open when the limit fell.
+fn highest(last: u32) -> Result<u32, Errno> {
+    let limit = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)?.1;
+    Ok(last.min(limit.min(1 << 20) as u32))
+}
+
 fn cloexec_one_by_one(first: u32, last: u32) -> Result<(), Errno> {
-    let end =
-        nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)?.1.min(1 << 20) as u32;
-    for n in first..=last.min(end) {
+    for n in first..=highest(last)? {
         // SAFETY: as above, fd by fd; a number that is no fd gives EBADF, which is no error here.
         unsafe { libc::fcntl(n as RawFd, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+    Ok(())
+}
+
+fn close_one_by_one(first: u32, last: u32) -> Result<(), Errno> {
+    for n in first..=highest(last)? {
+        // SAFETY: as for close_range, fd by fd.
+        unsafe { libc::close(n as RawFd) };
     }
     Ok(())
 }
@@ -56,9 +68,8 @@ pub fn close_range(first: u32, last: u32) -> Result<(), Errno> {
     }
     // SAFETY: integers only; the landing uses none of the fds in the range again.
     match check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }) {
-        // Before Linux 5.9: exec does the closing. A directory that stays open until then is caught by the landing's
-        // check of the working directory.
-        Err(Errno::ENOSYS) => cloexec_one_by_one(first, last),
+        // Before Linux 5.9.
+        Err(Errno::ENOSYS) => close_one_by_one(first, last),
         other => other.map(drop),
     }
 }

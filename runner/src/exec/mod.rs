@@ -120,6 +120,7 @@ fn listen(meet: BorrowedFd<'_>, options: &Exec, met: &mut Met) -> Result<()> {
                 met.terminal = terminal::hand_over(fd, options.console_socket.as_deref())?;
             }
             Some((Message::Error { tool, error }, _)) => return Err(of_tool(&tool, *error)),
+            Some((Message::Warning { tool, text }, _)) => log::warn(format_args!("{text} ({tool})")),
             Some((Message::Ready, _)) => ready = true,
             Some(_) => {}
         }
