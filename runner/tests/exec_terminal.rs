@@ -42,7 +42,10 @@ fn its_size_is_the_callers() {
     }
     let bundle = Bundle::asleep().up();
     let exec = format!("runner --root {} exec -t {} stty size", bundle.state.path().display(), bundle.id);
-    let out = shell(&format!("script -qefc 'stty rows 33 columns 44; {exec}' /dev/null </dev/null")).run();
+    // Standard input neither ends nor speaks: script(1) passes on what it hears, the end too.
+    let pipe = bundle.rootfs.parent().join("in");
+    let line = format!("script -qefc 'stty rows 33 columns 44; {exec}' /dev/null");
+    let out = shell(&format!("mkfifo {0}; exec {line} 0<>{0}", pipe.display())).run();
     assert!(out.status == 0 && out.stdout.contains("33 44"), "{out:?}");
 }
 

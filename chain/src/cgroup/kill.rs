@@ -60,14 +60,15 @@ impl Group {
         let mut doomed = self.listed()?;
         // Once: what is in a v1 group and was led out of the v2 one is not reached this way.
         let mut at_once = match self.v2() {
-            Some(dir) if !doomed.is_empty() => dir.kill_v2()?,
+            Some(dir) if !self.procs()?.is_empty() => dir.kill_v2()?,
             _ => false,
         };
         // What v1 holds frozen does not die of v2's kill before it is thawed.
         if at_once && self.is_frozen()? {
             self.freeze(false)?;
         }
-        while !doomed.is_empty() {
+        // Of processes that fork and end faster than they can be listed twice, none may be in hand.
+        while !doomed.is_empty() || !self.procs()?.is_empty() {
             if !std::mem::take(&mut at_once) {
                 self.kill_frozen()?;
             }
