@@ -67,7 +67,7 @@ pub(crate) fn run(master: &OwnedFd, child: &mut Supervised, notify: Option<&Noti
 }
 
 /// The container's window is as large as ours.
-fn follow_size(master: &OwnedFd) {
+pub(crate) fn follow_size(master: &OwnedFd) {
     if let Ok((rows, columns)) = window_size(stdin()) {
         // A master whose other end is closed has no window.
         set_window_size(master.as_fd(), rows, columns).unwrap_or(());

@@ -1,6 +1,7 @@
 //! Who gets the container's terminal: the engine over its console socket, or the proxy.
 
 use crate::cli::Create;
+use crate::proxy;
 use chain::oci::Config;
 use chain::{Cannot, Error, Result};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
@@ -32,6 +33,8 @@ pub(crate) fn check(config: &Config, options: &Create, detach: bool) -> Result<(
 pub(crate) fn hand_over(master: OwnedFd, console_socket: Option<&Path>) -> Result<Option<OwnedFd>> {
     let Some(path) = console_socket else {
         plain_lines(master.as_fd())?;
+        // Before the command runs, which may ask for it first of all.
+        proxy::follow_size(&master);
         return Ok(Some(master));
     };
     send_fd(path, master.as_fd(), "give the terminal to the console socket").map(|()| None)
