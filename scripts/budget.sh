@@ -1,7 +1,6 @@
 #!/bin/sh
-# What a release may cost: each binary static and below 2.5 MiB (runner, with the whole of runc's and crun's command line,
-# below 2.75), no process of `runner run` above 3.5 MiB. Prints its checks as
-# libtest does, so that they are counted with the tests.
+# What a release may cost: each binary static and below 2.5 MiB, no process of `runner run` above 3.5 MiB. Prints its
+# checks as libtest does, so that they are counted with the tests.
 set -u
 . "$(dirname "$0")/env.sh"
 release=$(built release)
@@ -20,9 +19,7 @@ check() { # check NAME VALUE LIMIT UNIT
 }
 
 for tool in $tools; do
-    limit=$size_limit
-    [ "$tool" != runner ] || limit=$((11 * 1024 * 1024 / 4))
-    check "size of $tool" "$(stat -c %s "$release/$tool")" "$limit" bytes
+    check "size of $tool" "$(stat -c %s "$release/$tool")" "$size_limit" bytes
     # A dynamic binary names its loader; after the pivot that would be the container's.
     check "loaders that $tool needs" "$(readelf -lW "$release/$tool" | grep -c INTERP)" 0 loaders
 done
