@@ -129,7 +129,7 @@ Written by \`make bench\`; do not edit. One run of hyperfine, $runs runs of each
 the container of \`runc spec\` (terminal off, with a cgroup namespace, \`/bin/true\` of busybox as its command), start
 to end, with the cgroup made and removed, $rules.
 
-- $(runner --version | head -n 1), $(. /etc/os-release && echo "$PRETTY_NAME"), Linux $(uname -r), $(nproc) cpus, $(date -u +%Y-%m-%d)
+- $(runner --version | head -n 2 | paste -sd' ' -), $(. /etc/os-release && echo "$PRETTY_NAME"), Linux $(uname -r), $(nproc) cpus, $(date -u +%Y-%m-%d)
 - $(crun --version | head -n 1), $(runc --version | head -n 1), $(bwrap --version), $(hyperfine --version)
 - \`/sys/fs/cgroup\` is cgroup v2 in a mount namespace of the benchmark's own; all keep their state on a tmpfs
 

@@ -88,8 +88,11 @@ mod tests {
             let among = all.find_subcommand(name).unwrap();
             let told = |command: &Command| {
                 let args = command.get_arguments();
-                args.map(|a| format!("{a} {:?} {:?} {}", a.get_id(), a.get_num_args(), a.is_required_set()))
-                    .collect::<Vec<_>>()
+                args.map(|a| {
+                    let names = (a.get_id(), a.get_short(), a.get_long());
+                    format!("{names:?} {:?} {}", a.get_num_args(), a.is_required_set())
+                })
+                .collect::<Vec<_>>()
             };
             assert_eq!(told(&alone(name)), told(among), "{name}");
             assert_eq!(alone(name).is_trailing_var_arg_set(), among.is_trailing_var_arg_set(), "{name}");
