@@ -16,6 +16,10 @@ enum View {
     V2,
 }
 
+/// A program of Go's raises its soft limit of open files to the hard one, and old ones (runc 1.1) hand that on: both
+/// runtimes start with the two equal.
+const EQUAL_LIMITS: &str = "ulimit -Sn $(ulimit -Hn);";
+
 fn ready() -> bool {
     requires::root() && requires::command("runc")
 }
@@ -27,7 +31,7 @@ fn both(view: View, bundle: &Bundle, options: &str) -> (Probe, Probe) {
         let id = format!("{}-{runtime}", bundle.id);
         let runtime = format!("{runtime} --root {state}/{runtime}");
         let line = format!(
-            "{runtime} run -d --bundle {dir} {id} </dev/null >{dir}/log 2>&1 || {{ cat {dir}/log >&2; exit 1; }}
+            "{EQUAL_LIMITS} {runtime} run -d --bundle {dir} {id} </dev/null >{dir}/log 2>&1 || {{ cat {dir}/log >&2; exit 1; }}
              {runtime} exec {options} {id} /probe; s=$?; {runtime} delete -f {id} >&2; exit $s"
         );
         let tool = match view {
@@ -143,7 +147,7 @@ fn by_file(full: bool) {
         let runtime = format!("{runtime} --root {state}/{runtime}");
         let file = file.display();
         shell(&format!(
-            "{runtime} run -d --bundle {dir} {id} </dev/null >{dir}/log 2>&1 || exit 1
+            "{EQUAL_LIMITS} {runtime} run -d --bundle {dir} {id} </dev/null >{dir}/log 2>&1 || exit 1
                  {runtime} exec -p {file} {id}; s=$?; {runtime} delete -f {id} >&2; exit $s"
         ))
         .run()

@@ -44,7 +44,7 @@ fn json_is_the_pids_that_the_host_sees() {
 
 #[test]
 fn the_table_is_the_hosts_ps_with_the_containers_rows() {
-    if !requires::root() || !requires::command("ps") {
+    if !requires::root() || !requires::ps() {
         return;
     }
     let bundle = two();
@@ -71,7 +71,7 @@ fn the_table_is_the_hosts_ps_with_the_containers_rows() {
 
 #[test]
 fn the_table_is_that_of_runc() {
-    if !requires::root() || !requires::command("runc") || !requires::command("ps") {
+    if !requires::root() || !requires::command("runc") || !requires::ps() {
         return;
     }
     let bundle = two();
@@ -94,7 +94,7 @@ fn the_table_is_that_of_runc() {
 
 #[test]
 fn what_ps_cannot_say_is_an_error_and_a_stopped_container_has_no_rows() {
-    if !requires::root() || !requires::command("ps") {
+    if !requires::root() || !requires::ps() {
         return;
     }
     let bundle = Bundle::sh("exit 0");

@@ -9,7 +9,7 @@ here=$(dirname "$(readlink -f "$0")")
 . "$here/common.sh"
 
 root=$lanes/trixie
-packages=criu,iproute2,procps
+packages=criu,iproute2,procps,busybox-static
 
 # shellcheck disable=SC2016  # apt fills these in, not the shell
 # The mirror that this machine's own apt uses for Debian's main archive.
@@ -31,7 +31,8 @@ exec 9>"$lanes/.trixie.lock"
 flock 9
 
 [ "${1-}" != --again ] || rm -rf --one-file-system "$root"
-if [ -e "$root/.lane-complete" ]; then
+# A tree made with other packages is made again.
+if [ "$(cat "$root/.lane-complete" 2>/dev/null)" = "$packages" ]; then
     say "$root is there already"
     exit 0
 fi
@@ -44,6 +45,6 @@ rm -rf --one-file-system "$root" "$root.new"
 options=(--quiet --variant=minbase --mode=root "--include=$packages" --aptopt='Acquire::Retries "3"')
 [ -z "${proxy-}" ] || options+=("--aptopt=Acquire::http::Proxy \"$proxy\"")
 mmdebstrap "${options[@]}" trixie "$root.new" "$from" >&2 9>&- || die "make $root"
-touch "$root.new/.lane-complete"
+echo "$packages" >"$root.new/.lane-complete"
 mv "$root.new" "$root"
 say "$root is ready: $("$here/in-trixie" criu --version | head -n 1)"

@@ -77,6 +77,12 @@ pub fn command(name: &str) -> bool {
     need(there, format_args!("needs the program {name}"))
 }
 
+/// A `ps` that can write its full table. In user-mode Linux procps gives up on the clock.
+pub fn ps() -> bool {
+    let works = std::process::Command::new("ps").arg("-ef").output().is_ok_and(|ran| ran.status.success());
+    need(works, "needs a ps that works here")
+}
+
 /// A program at this path, of this package.
 pub fn package(path: &str, name: &str) -> bool {
     let there = std::path::Path::new(path).is_file();
