@@ -90,7 +90,10 @@ fn with_all_that_a_config_says_of_a_process() {
             config["process"]["cwd"] = json!("/etc");
             config["process"]["noNewPrivileges"] = json!(false);
             config["process"]["oomScoreAdj"] = json!(400);
-            config["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 111, "hard": 222}]);
+            config["process"]["rlimits"] = json!([
+                {"type": "RLIMIT_NOFILE", "soft": 222, "hard": 222},
+                {"type": "RLIMIT_CORE", "soft": 1000, "hard": 2000}
+            ]);
             config["process"]["env"] = json!(["PATH=/bin", "A=1", "B=2", "A=3"]);
             for set in ["bounding", "effective", "permitted", "inheritable", "ambient"] {
                 config["process"]["capabilities"][set] = json!(["CAP_KILL", "CAP_CHOWN"]);
