@@ -19,7 +19,8 @@ mod sizes;
 mod steward;
 mod update;
 
-use chain::link::Begun;
+use chain::Error;
+use chain::link::{Begun, Link};
 use std::process::ExitCode;
 
 const FEATURES: &[&str] = &[
@@ -54,13 +55,24 @@ fn main() -> ExitCode {
         existing::known(&mut plan, link.state.fds.process);
         steward::hold(&mut plan)?;
         apply::make(&mut plan)?;
-        if let Some(status) = steward::stay(&mut plan, &mut link.state)? {
-            return Ok(status);
+        if let Some(v2) = steward::quick_way(&plan, &link.state)? {
+            return steward::change_over(&mut plan, *link, &v2, go_on);
         }
-        let receipt = apply::enter(&mut plan, &mut link.state)?;
-        match link.go_on(receipt) {
-            Ok(never) => match never {},
-            Err(error) => Err(steward::give_up(&mut plan, error)),
+        match steward::stay(&mut plan, &mut link.state)? {
+            Some(status) => Ok(status),
+            None => Err(go_on(&mut plan, *link)),
         }
     })
+}
+
+/// Enters the group and goes on with the chain; comes back only with the reason why not.
+fn go_on(plan: &mut plan::Plan, mut link: Link) -> Error {
+    let receipt = match apply::enter(plan, &mut link.state) {
+        Ok(receipt) => receipt,
+        Err(error) => return error,
+    };
+    match link.go_on(receipt) {
+        Ok(never) => match never {},
+        Err(error) => steward::give_up(plan, error),
+    }
 }

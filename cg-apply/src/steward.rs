@@ -4,10 +4,12 @@ use crate::apply;
 use crate::existing;
 use crate::plan::Plan;
 use chain::cgroup::{Dir, Group};
+use chain::error::EXIT_OURS;
+use chain::link::Link;
 use chain::state::State;
 use chain::supervise::{Side, Supervised, split_into};
-use chain::sys::process::{Forked, fork_into};
-use chain::{Cannot, Error, Result};
+use chain::sys::spawn::vfork_into;
+use chain::{Cannot, Error, Result, report};
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use std::os::fd::{AsFd, OwnedFd};
@@ -35,22 +37,17 @@ fn let_go(plan: &mut Plan) -> Result<()> {
     }
 }
 
-/// Forks where a group is to be removed at the end, or where forking is the quick way into it. In the child, which goes
-/// on with the chain: None. In the parent: the status to end with, when everything is done.
+/// Forks where a group is to be removed at the end. In the child, which goes on with the chain: None. In the parent: the
+/// status to end with, when everything is done.
 pub(crate) fn stay(plan: &mut Plan, state: &mut State) -> Result<Option<u8>> {
-    let Some(group) = &plan.group else { return Ok(None) };
+    let Some(group) = plan.group.as_ref().filter(|_| !plan.keep) else { return Ok(None) };
     let v2 = group.v2().map(Dir::fd).transpose()?;
-    let stayed = match (plan.keep, v2, state.fds.meet) {
-        (false, v2, _) => supervise(plan, state, v2.as_ref()),
-        // Whoever meets the chain on a socket learns the first process from there, and does not mind which pid cg-apply
-        // has. Anybody else who says --keep wants the command to be the very process he started.
-        (true, Some(v2), Some(_)) if !plan.in_v2 => change_over(plan, &v2),
-        (true, _, _) => Ok(None),
-    };
-    if let (Err(_), Some(group)) = (&stayed, &mut plan.group) {
-        group.undo()?;
-    }
-    stayed
+    supervise(plan, state, v2.as_ref()).or_else(|error| undone(plan, error))
+}
+
+fn undone<T>(plan: &mut Plan, error: Error) -> Result<T> {
+    plan.group.as_mut().map_or(Ok(()), Group::undo)?;
+    Err(error)
 }
 
 /// Kernels before 5.7 cannot fork into a cgroup, and before 5.3 there is no clone3.
@@ -80,21 +77,41 @@ fn see_out(plan: &mut Plan, mut child: Supervised) -> Result<u8> {
     status
 }
 
+/// How the chain goes on in the group; comes back only with the reason why not.
+pub(crate) type GoOn = fn(&mut Plan, Link) -> Error;
+
+/// Where forking is the quick way into a v2 group that is kept: that group. Whoever meets the chain on a socket learns the
+/// first process from there, and does not mind which pid cg-apply has. Anybody else who says --keep wants the command to
+/// be the very process he started.
+pub(crate) fn quick_way(plan: &Plan, state: &State) -> Result<Option<Rc<OwnedFd>>> {
+    let quick = plan.keep && !plan.in_v2 && state.fds.meet.is_some();
+    plan.group.as_ref().filter(|_| quick).and_then(Group::v2).map(Dir::fd).transpose()
+}
+
 /// Goes on as a child of our own parent that is in the group from its first moment.
-fn change_over(plan: &mut Plan, v2: &Rc<OwnedFd>) -> Result<Option<u8>> {
-    match fork_into(libc::CLONE_PARENT as u64, Some(v2.as_fd())) {
-        Ok(Forked::Parent(..)) => Ok(Some(0)),
-        Ok(Forked::Child) => {
+pub(crate) fn change_over(plan: &mut Plan, link: Link, v2: &Rc<OwnedFd>, go_on: GoOn) -> Result<u8> {
+    let mut link = Some(link);
+    let mut on = || match link.take() {
+        Some(link) => {
             plan.in_v2 = true;
-            Ok(None)
+            report::error("cg-apply", &go_on(plan, link))
         }
-        Err(e) if too_old(Some(e)) => Ok(None),
-        Err(e) => {
-            let doing = existing::doing(plan).unwrap_or("fork into the cgroup".into());
-            let error = explain(Error::call(doing, "clone3(CLONE_INTO_CGROUP)", e), plan);
-            let v2 = existing::elsewhere(plan, error)?;
-            change_over(plan, &v2)
-        }
+        None => EXIT_OURS,
+    };
+    let error = match vfork_into(&mut on, libc::CLONE_PARENT as u64, v2.as_fd()) {
+        Ok(_) => return Ok(0),
+        Err(errno) => errno,
+    };
+    // Nothing ran, so it is still here.
+    let Some(link) = link else { return Ok(EXIT_OURS) };
+    if too_old(Some(error)) {
+        return Err(go_on(plan, link));
+    }
+    let doing = existing::doing(plan).unwrap_or("fork into the cgroup".into());
+    let error = explain(Error::call(doing, "clone3(CLONE_INTO_CGROUP)", error), plan);
+    match existing::elsewhere(plan, error) {
+        Ok(v2) => change_over(plan, link, &v2, go_on),
+        Err(error) => undone(plan, error),
     }
 }
 

@@ -2,7 +2,7 @@
 //! first process, the terminal, readiness, errors; and the start gate.
 
 use crate::error::{Cannot, Error, Result};
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recv, recvmsg, sendmsg};
 use serde::{Deserialize, Serialize};
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -59,7 +59,7 @@ pub fn send(socket: BorrowedFd<'_>, message: &Message, fd: Option<BorrowedFd<'_>
 /// Waits for a message; None when the other side is gone.
 pub fn receive(socket: BorrowedFd<'_>) -> Result<Option<(Message, Option<OwnedFd>)>> {
     let doing = "hear from the other end of the chain";
-    let mut buffer = vec![0; 1 << 16];
+    let mut buffer = vec![0; next_size(socket, doing)?];
     let mut space = nix::cmsg_space!([RawFd; 1]);
     let (size, fd) = loop {
         let mut parts = [IoSliceMut::new(&mut buffer)];
@@ -75,6 +75,17 @@ pub fn receive(socket: BorrowedFd<'_>) -> Result<Option<(Message, Option<OwnedFd
     }
     let message = crate::json::parse(&buffer[..size], doing)?;
     Ok(Some((message, fd)))
+}
+
+/// Waits for a message and tells how long it is; 0 when the other side is gone.
+fn next_size(socket: BorrowedFd<'_>, doing: &str) -> Result<usize> {
+    loop {
+        match recv(socket.as_raw_fd(), &mut [], MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC) {
+            Err(nix::errno::Errno::EINTR) => {}
+            Err(nix::errno::Errno::ECONNRESET) => return Ok(0),
+            size => return size.cannot(doing, "recv(MSG_PEEK)"),
+        }
+    }
 }
 
 /// Waits for [`Message::Go`]. A runner that is gone was killed, or has said itself what failed: there is nobody to tell,
@@ -125,7 +136,7 @@ fn clip(text: &str) -> String {
     }
 }
 
-/// What [`receive`] has room for, even if every byte of it becomes an escape of six: a config can name a path of any
+/// What a message has room for, even if every byte of it becomes an escape of six: a config can name a path of any
 /// length, and an error that does not arrive whole says nothing.
 fn clipped(error: &Error) -> Error {
     let clip = |text: &String| clip(text);

@@ -8,13 +8,13 @@ use crate::janitor::Janitor;
 use crate::notify::{self, Notify};
 use crate::{activation, hooks, id, log, pidfile, plan, terminal, time};
 use chain::bytes::Bytes;
+use chain::error::EXIT_OURS;
 use chain::link::go_to_layer;
 use chain::meet::{self, Message};
 use chain::name::ToolName;
 use chain::oci::{Config, NamespaceKind};
 use chain::state::State;
-use chain::sys::process::{Forked, exit_now, fork_into};
-use chain::{Cannot, Class, Error, Result, next, report, sys};
+use chain::{Cannot, Class, Error, Result, next, sys};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, socketpair};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
@@ -226,14 +226,11 @@ pub(crate) fn start_chain(
             Ok(_) => go_to_layer(&state, &[]),
             Err(error) => error,
         });
+        EXIT_OURS
     };
-    let pid = match cgroup.map(|cgroup| fork_into(0, Some(cgroup))) {
-        Some(Ok(Forked::Parent(pid, _))) => pid,
-        Some(Ok(Forked::Child)) => {
-            become_chain();
-            report::errors_to(theirs.as_raw_fd());
-            exit_now(failed.map_or(1, |error| report::error("runner", &error)).into())
-        }
+    let in_cgroup = cgroup.map(|cgroup| sys::spawn::vfork_into(&mut become_chain, 0, cgroup));
+    let pid = match in_cgroup {
+        Some(Ok(pid)) => pid,
         // Where the cgroup is refused, cg-apply tries again and says why.
         None | Some(Err(_)) => {
             sys::spawn::vfork(&mut become_chain).cannot(doing, "clone(CLONE_VM|CLONE_VFORK)")?

@@ -8,19 +8,22 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 /// `struct clone_args` of linux/sched.h, as far as Linux 5.7 has it.
 #[repr(C)]
 #[derive(Default)]
-struct CloneArgs {
-    flags: u64,
-    pidfd: u64,
-    child_tid: u64,
-    parent_tid: u64,
-    exit_signal: u64,
-    stack: u64,
-    stack_size: u64,
-    tls: u64,
-    set_tid: u64,
-    set_tid_size: u64,
-    cgroup: u64,
+pub(super) struct CloneArgs {
+    pub(super) flags: u64,
+    pub(super) pidfd: u64,
+    pub(super) child_tid: u64,
+    pub(super) parent_tid: u64,
+    pub(super) exit_signal: u64,
+    pub(super) stack: u64,
+    pub(super) stack_size: u64,
+    pub(super) tls: u64,
+    pub(super) set_tid: u64,
+    pub(super) set_tid_size: u64,
+    pub(super) cgroup: u64,
 }
+
+/// The child is born in the v2 cgroup that [`CloneArgs::cgroup`] is open on.
+pub(super) const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// Which side of a fork this is.
 pub enum Forked {
@@ -39,7 +42,6 @@ pub fn fork(flags: u64) -> Result<Forked, Errno> {
 /// As [`fork`], with the child in this v2 cgroup from its first moment (Linux 5.7). Moving it there later would make the
 /// kernel hold up every fork and exit of the system, and wait some ten milliseconds before it could.
 pub fn fork_into(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Forked, Errno> {
-    const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
     let mut pidfd: RawFd = -1;
     let parent = flags & libc::CLONE_PARENT as u64 != 0;
     let args = CloneArgs {
