@@ -212,6 +212,11 @@ fn groups_can_be_set(ids: &mut Ids, spec: &CapDrop, facts: &Facts, degraded: &mu
     if !facts.setgroups_denied || groups.is_empty() && facts.groups.is_empty() {
         return Ok(());
     }
+    // The user's own group among them gives nothing that the user does not have.
+    if groups.is_empty() && facts.groups.iter().all(|group| Some(*group) == ids.gid) {
+        ids.groups = None;
+        return Ok(());
+    }
     let detail = format!("groups: {:?} stay, for this user namespace denies setgroups", facts.groups);
     let oci = spec.user.as_ref().is_some_and(|u| u.additional_gids.is_some());
     if groups.is_empty() && oci || spec.attempt.iter().any(|w| w == "groups") {

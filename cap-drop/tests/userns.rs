@@ -83,4 +83,9 @@ fn groups_that_cannot_be_dropped_are_refused() {
     // Who has none needs no leave.
     let none = "setpriv --clear-groups -- idmap -r --setgroups deny -- cap-drop --user 0:0 --all -- $PROBE";
     shell(none).run().probe().expect_user(0, 0, &[]).expect_caps_empty();
+    // The user's own group is no group too many.
+    let own = "setpriv --groups 0 -- idmap -r --setgroups deny -- cap-drop --user 0:0 --all -- $PROBE";
+    let out = shell(own).run();
+    assert_eq!(out.stderr, "");
+    out.probe().expect_user(0, 0, &[0]).expect_caps_empty();
 }

@@ -66,9 +66,22 @@ impl StateRoot {
     pub(crate) fn open(&self, make: bool) -> Result<OwnedFd> {
         let doing = format!("open the state folder {}", self.path.display());
         if make {
-            make_parents(&self.path).cannot(&doing, format_args!("mkdir({})", self.path.display()))?;
+            let made =
+                make_parents(&self.path).cannot(&doing, format_args!("mkdir({})", self.path.display()));
+            made.map_err(|error| self.elsewhere(error))?;
         }
-        follow_dir(&self.path).cannot(doing, format_args!("open({})", self.path.display()))
+        let opened = follow_dir(&self.path).cannot(doing, format_args!("open({})", self.path.display()));
+        opened.map_err(|error| self.elsewhere(error))
+    }
+
+    /// An ordinary user without a folder for what lives as long as a login.
+    fn elsewhere(&self, error: Error) -> Error {
+        match error.errno() {
+            Some(nix::errno::Errno::EACCES) if !self.named => {
+                error.cure("--root DIR, or XDG_RUNTIME_DIR=DIR in the environment: a folder that is yours")
+            }
+            _ => error,
+        }
     }
 
     /// The path at which a container in the making will be, for a mount of it.
@@ -124,7 +137,9 @@ impl StateRoot {
         let dir = match follow_dir(&self.path) {
             // Nobody has made a container yet. A folder that was named should be there.
             Err(Errno::NOENT) if !self.named => return Ok(Vec::new()),
-            other => other.cannot(&doing, format_args!("open({})", self.path.display()))?,
+            other => other
+                .cannot(&doing, format_args!("open({})", self.path.display()))
+                .map_err(|error| self.elsewhere(error))?,
         };
         let mut ids = Vec::new();
         for entry in rustix::fs::Dir::read_from(&dir).cannot(&doing, "getdents")? {

@@ -3,11 +3,18 @@
 use std::path::PathBuf;
 
 /// `/run/catena`, or below `$XDG_RUNTIME_DIR` where `/run` is not ours. As runc has it, an engine without root, which
-/// runs its runtime as root of a user namespace of its own, counts as a user; somebody's root in there does not.
+/// runs its runtime as root of a user namespace of its own, counts as a user; somebody's root in there does not. A
+/// session that su(1) or cron(8) made has no such variable, and mostly the folder that a login makes for it.
 pub(crate) fn default_root() -> PathBuf {
-    match std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()) {
-        Some(dir) if !is_root() => PathBuf::from(dir).join("catena"),
-        _ => PathBuf::from("/run/catena"),
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    if runtime.is_some() && !is_root() {
+        return runtime.unwrap_or_default().join("catena");
+    }
+    let uid = rustix::process::geteuid();
+    let login = PathBuf::from(format!("/run/user/{}", uid.as_raw()));
+    match !uid.is_root() && login.is_dir() {
+        true => login.join("catena"),
+        false => PathBuf::from("/run/catena"),
     }
 }
 

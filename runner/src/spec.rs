@@ -81,7 +81,8 @@ fn mounts() -> Value {
 }
 
 /// As `runc spec --rootless`: a user namespace with the caller as root, no network namespace, /sys bound from the host,
-/// no cgroup mount, no limits.
+/// no limits. The cgroup mount stays: without it the host's own hierarchies would show below /sys, and a container whose
+/// user was given a group there could write to it (CVE-2023-25809).
 fn rootless(mut config: Value) -> Value {
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     config["linux"]["namespaces"] = json!([{"type": "pid"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"}, {"type": "cgroup"}, {"type": "user"}]);
@@ -91,7 +92,6 @@ fn rootless(mut config: Value) -> Value {
         linux.remove("resources");
     }
     if let Some(mounts) = config["mounts"].as_array_mut() {
-        mounts.retain(|m| m["type"] != "cgroup");
         for mount in mounts {
             if mount["destination"] == "/sys" {
                 *mount = json!({

@@ -1,4 +1,5 @@
 //! Where states are when `--root` does not say.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use catena_tests::{TempDir, requires, shell};
 
@@ -23,4 +24,18 @@ fn roots_states_are_the_hosts_but_not_those_of_an_engine_without_root() {
     }
     let given = format!("unshare -U --map-root-user runner --root {}/other state x", dir.path().display());
     shell(&given).env("XDG_RUNTIME_DIR", dir.path()).run().fails(1, "container does not exist");
+}
+
+#[test]
+fn who_has_no_folder_for_states_is_told_how_to_name_one() {
+    if !requires::root() || !requires::command("setpriv") {
+        return;
+    }
+    let dir = TempDir::new();
+    std::os::unix::fs::chown(dir.path(), Some(54_321), None).unwrap();
+    let user = "setpriv --reuid 54321 --regid 54321 --clear-groups env -u XDG_RUNTIME_DIR";
+    let line = format!("{user} runner spec --bundle $D && {user} runner run --bundle $D x");
+    let out = shell(&line).env("D", dir.path()).run();
+    out.fails(1, "/run/catena): Permission denied (EACCES)")
+        .fails(1, "try: --root DIR, or XDG_RUNTIME_DIR=DIR");
 }
