@@ -42,6 +42,11 @@ pub trait Engine {
     /// Where it lives.
     fn place(&self) -> &Place;
 
+    /// Whether it may give its containers cgroups.
+    fn has_cgroups(&self) -> bool {
+        !self.place().is_users()
+    }
+
     /// Ids of the containers that `runner` has a state of, in the folder that this engine gave it.
     fn known_to_runner(&self) -> Vec<String> {
         self.place().known_to_runner()

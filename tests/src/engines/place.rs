@@ -35,6 +35,8 @@ pub struct Place {
     pub dir: TempDir,
     /// Folders in which `runner` keeps its states.
     pub(super) states: Vec<PathBuf>,
+    /// Who everything in there is run as: words in front of a command, none for root.
+    pub(super) user: Vec<String>,
 }
 
 impl Place {
@@ -53,7 +55,12 @@ impl Place {
         let children = format!("/proc/{0}/task/{0}/children", anchor.pid());
         let children = std::fs::read_to_string(children).expect("unshare has a child");
         let first = children.trim().parse().expect("one child");
-        Place { anchor, first, parent, prefix: "", dir: TempDir::new(), states: Vec::new() }
+        Place { anchor, first, parent, prefix: "", dir: TempDir::new(), states: Vec::new(), user: Vec::new() }
+    }
+
+    /// Whether it is an ordinary user's.
+    pub(super) fn is_users(&self) -> bool {
+        !self.user.is_empty()
     }
 
     /// `words`, run in there.
@@ -61,6 +68,7 @@ impl Place {
         let first = self.first.to_string();
         Tool::at("/usr/bin/nsenter".into())
             .args(["-t", &first, "-m", "-p", "-n", "-u", "-i", "--"])
+            .args(&self.user)
             .args(words)
             .env("TMPDIR", self.dir.path())
             .env("HOME", self.dir.path())

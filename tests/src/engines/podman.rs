@@ -16,16 +16,41 @@ pub struct Podman {
 impl Podman {
     /// With the image, and `runner` as the runtime `catena` of containers.conf; None where it cannot be had.
     pub fn start() -> Option<Podman> {
+        Podman::in_place(Place::new)
+    }
+
+    /// The same of an ordinary user.
+    pub fn start_for_user() -> Option<Podman> {
+        let user = requires::user()?;
+        if !requires::package("/usr/bin/newuidmap", "uidmap") {
+            return None;
+        }
+        Podman::in_place(|| {
+            let mut place = Place::new();
+            let dir = place.dir.path();
+            let (uid, gid) = (user.uid.to_string(), user.gid.to_string());
+            let runtime = format!("XDG_RUNTIME_DIR={}", dir.display());
+            let words = ["setpriv", "--reuid", &uid, "--regid", &gid, "--clear-groups", "env", &runtime];
+            std::os::unix::fs::chown(dir, Some(user.uid), Some(user.gid)).expect("root may give it away");
+            place.states = vec![dir.join("catena")];
+            place.user = words.map(String::from).to_vec();
+            place
+        })
+    }
+
+    fn in_place(place: impl FnOnce() -> Place) -> Option<Podman> {
         let there = requires::root() && requires::package("/usr/bin/podman", "podman");
         if !there || !requires::package("/usr/bin/catatonit", "catatonit") {
             return None;
         }
-        let mut place = Place::new();
+        let mut place = place();
         let dir = place.dir.path().display().to_string();
         // podman makes cgroups for pods and conmons, and leaves some of them.
         place.prefix = "libpod-";
         // Where `runner` keeps them if it is not told otherwise; /run is the place's own.
-        place.states = vec!["/run/catena".into()];
+        if !place.is_users() {
+            place.states = vec!["/run/catena".into()];
+        }
         place.dir.file(
             "containers.conf",
             format!(
@@ -99,6 +124,9 @@ impl Engine for Podman {
     }
 
     fn needs(&self) -> Vec<String> {
+        if self.place.is_users() {
+            return ["--network=none", "--pull=never"].map(String::from).to_vec();
+        }
         let parent = format!("--cgroup-parent=/{}", self.place.parent);
         let limits = ["--ulimit=nofile=1000:2000", "--ulimit=nproc=1000:2000"];
         ["--network=none", "--pull=never", &parent].iter().chain(&limits).map(ToString::to_string).collect()
@@ -118,6 +146,10 @@ impl Drop for Podman {
         self.remove_pods();
         let out = self.cli(&["rm", "--force", "--all", "--time=0"]).run();
         assert_eq!(out.status, 0, "{out:#?}");
+        if self.place.is_users() {
+            // Ends the process that keeps the user's namespaces.
+            self.ok(&["system", "migrate"]);
+        }
         assert!(self.known_to_runner().is_empty(), "{IMAGE}: {:?}", self.known_to_runner());
     }
 }

@@ -99,3 +99,32 @@ fn ids_are_mapped() {
     p.expect_ns_differs(&["user"]);
     podman.run(&map, &["sh", "-c", "touch /etc/mine && ls -ln /etc/mine"]).succeeds();
 }
+
+/// The engine and its containers are an ordinary user's, without any right to cgroups.
+mod of_a_user {
+    use crate::claims;
+    use catena_tests::engines::Podman;
+
+    macro_rules! claims {
+        ($($name:ident;)*) => {$(
+            #[test]
+            fn $name() {
+                if let Some(podman) = Podman::start_for_user() {
+                    claims::$name(&podman);
+                }
+            }
+        )*};
+    }
+
+    claims! {
+        run_is_the_commands;
+        a_command_that_cannot_run_says_why;
+        read_only_is;
+        capabilities_are_those_asked_for;
+        a_terminal_is_one;
+        a_life_in_the_background;
+        exec_joins;
+        attach_and_wait;
+        a_killed_container_is_gone;
+    }
+}
