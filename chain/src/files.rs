@@ -7,6 +7,7 @@ use crate::next::Segment;
 use crate::sys;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use std::ffi::OsStr;
+use std::io::Read;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -15,6 +16,8 @@ use std::path::Path;
 #[derive(Default)]
 pub struct Files<'a> {
     pub(crate) opened: &'a [(Bytes, RawFd)],
+    /// The chain's own, which a number of the caller's cannot mean.
+    pub(crate) own: Vec<RawFd>,
 }
 
 impl Files<'_> {
@@ -33,6 +36,29 @@ impl Files<'_> {
             None => openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
                 .cannot(&doing, format_args!("open({})", path.display())),
         }
+    }
+}
+
+/// The most that a layer holds of one file.
+const LONGEST: u64 = 4 << 20;
+
+impl Files<'_> {
+    /// All that is behind fd `n`, which the caller left open for this: from its start, unless it is a pipe.
+    pub fn content(&self, n: RawFd) -> Result<Vec<u8>> {
+        let doing = format!("read fd {n}");
+        if n < 3 {
+            return Err(Error::usage(doing, "standard fds are the command's"));
+        }
+        if self.own.contains(&n) {
+            return Err(Error::call(doing, format_args!("fcntl({n})"), nix::errno::Errno::EBADF));
+        }
+        let mut file = std::fs::File::from(again(n, &doing)?).take(LONGEST + 1);
+        let mut content = Vec::new();
+        file.read_to_end(&mut content).cannot(&doing, format_args!("read({n})"))?;
+        if content.len() as u64 > LONGEST {
+            return Err(Error::usage(doing, "it holds more than 4 MiB").cure("--ro-bind FILE PATH"));
+        }
+        Ok(content)
     }
 }
 

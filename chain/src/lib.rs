@@ -16,6 +16,7 @@ pub mod ids;
 pub mod json;
 pub mod landing;
 pub mod link;
+pub mod mapped;
 pub mod meet;
 pub mod name;
 pub mod near;

@@ -97,7 +97,10 @@ pub fn begin<A: Flags, S: Spec + Default>(
         let text = cli::version(S::TOOL.as_str(), common.json, features);
         return report::stdout(text.as_bytes()).map(|()| Begun::Done);
     }
-    let files = Files { opened: received.as_ref().map_or(&[], |s| &s.fds.files) };
+    let files = Files {
+        opened: received.as_ref().map_or(&[], |s| &s.fds.files),
+        own: received.iter().flat_map(|s| s.fds.own()).collect(),
+    };
     let base = match &common.oci {
         Some(path) => share(path, &files, from_oci)?,
         None => S::default(),

@@ -68,6 +68,9 @@ pub struct Fds {
     /// Files that later links name, opened before the first link acted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<(Bytes, RawFd)>,
+    /// Bind sources of rootfs-prep's layer, by their place in its mounts, opened before a user namespace was entered.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<(usize, RawFd)>,
     /// `--status-fd`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<RawFd>,
@@ -99,7 +102,8 @@ impl Fds {
     pub fn own(&self) -> impl Iterator<Item = RawFd> {
         let single = [self.meet, self.gate, self.filter, self.terminal, self.parent, self.process];
         let files = self.files.iter().map(|(_, fd)| *fd);
-        self.tools.values().copied().chain(files).chain(single.into_iter().flatten())
+        let sources = self.sources.iter().map(|(_, fd)| *fd);
+        self.tools.values().copied().chain(files).chain(sources).chain(single.into_iter().flatten())
     }
 
     /// Every number in it.

@@ -12,6 +12,7 @@ mod subid;
 mod why;
 
 use chain::link::Begun;
+use chain::mapped;
 use std::process::ExitCode;
 
 const FEATURES: &[&str] = &["user-namespace", "auto", "newuidmap", "pid"];
@@ -29,6 +30,10 @@ fn main() -> ExitCode {
         // Everything that can be refused is refused here.
         resolve::order(&link.state)?;
         let plan = resolve::resolve(&spec, &resolve::facts()?)?;
+        let container = mapped::Container::Maps(&spec.uid_mappings, &spec.gid_mappings);
+        if !plan.maps.is_empty() {
+            mapped::open_sources(&mut link.state, container)?;
+        }
         let receipt = apply::all(&plan, &mut link.state)?;
         match link.go_on(receipt)? {}
     })

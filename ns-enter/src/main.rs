@@ -14,6 +14,9 @@ mod verify;
 
 use apply::Outcome;
 use chain::link::Begun;
+use chain::mapped;
+use chain::oci::NamespaceKind;
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 
 const FEATURES: &[&str] = &[
@@ -52,6 +55,9 @@ fn main() -> ExitCode {
         let targets = targets::open(&spec, link.state.fds.process.take())?;
         let facts = resolve::facts(&spec, &targets, &link.state)?;
         let plan = resolve::resolve(&spec, &facts)?;
+        if let Some(user) = targets.list.iter().find(|t| t.kind == NamespaceKind::User && !t.here) {
+            mapped::open_sources(&mut link.state, mapped::Container::Namespace(user.fd.as_fd()))?;
+        }
         match apply::all(&plan, &targets, &mut link.state)? {
             Outcome::Inside(receipt) => match link.go_on(receipt)? {},
             Outcome::Outside(child) => {

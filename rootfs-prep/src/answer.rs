@@ -4,7 +4,7 @@ use crate::cli::Args;
 use crate::facts::{self, Facts};
 use crate::path::clean;
 use crate::plan::{self, NewRoot, Plan, Step, What};
-use crate::{check, show};
+use crate::{check, presets, show};
 use chain::bytes::Bytes;
 use chain::link::Question;
 use chain::plan::Layer;
@@ -22,7 +22,14 @@ pub(crate) fn answer(question: Question, args: &Args, spec: &RootfsPrep) -> Resu
         Question::Show(pid) => layer(&show::in_force(pid)?)?,
         Question::Print => {
             let plan = plan::resolve(spec, &facts::gather(spec, &State::default())?)?;
-            if json { layer(spec)? } else { shown(&plan, spec) }
+            match (json, &args.preset) {
+                (true, _) => layer(spec)?,
+                (false, None) => shown(&plan, spec),
+                (false, Some(name)) => {
+                    let flags = presets::line(&presets::ops(name)?);
+                    format!("{:<10}{name}: {flags} --mask-default\n{}", "preset", shown(&plan, spec))
+                }
+            }
         }
         Question::Check => {
             let lost = check::check(&plan::resolve(spec, &Facts::ALL_NEW)?)?;
@@ -67,7 +74,10 @@ fn shown(plan: &Plan, spec: &RootfsPrep) -> String {
                 let attempt = if step.attempt { " (or less, where the kernel does not let it)" } else { "" };
                 line("mount", format!("{} {}{}{attempt}", step.at, what(&step.what), options(&step.at)));
             }
-            Step::Folder(path) => line("folder", path.to_string()),
+            Step::Folder(path, _) => line("folder", path.to_string()),
+            Step::File { path, content, mode } => {
+                line("file", format!("{path} of {} bytes, mode {mode:04o}", content.0.len()))
+            }
             Step::Link { path, target } => line("link", format!("{path} -> {target}")),
         }
     }
@@ -106,6 +116,7 @@ fn what(what: &What) -> String {
             format!("{} of {source}", if *recursive { "rbind" } else { "bind" })
         }
         What::Cgroups { .. } => "cgroups".into(),
+        What::Data { content, mode } => format!("data of {} bytes, mode {mode:04o}", content.0.len()),
         What::Remount => "other options".into(),
     }
 }

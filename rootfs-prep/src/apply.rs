@@ -4,28 +4,31 @@
 use crate::place::Place;
 use crate::plan::{NewRoot, Plan, Step};
 use crate::root::Make;
-use crate::{devices, enter, hide, hooked, mount, terminal, verify};
+use crate::{build, data, devices, enter, hide, hooked, mount, terminal, verify};
 use chain::bytes::Bytes;
 use chain::name::ToolName;
 use chain::state::{Receipt, State};
 use chain::{Cannot, Class, Error, Result};
-use rustix::fs::{FileType, Mode, fstat, makedev};
+use rustix::fs::{FileType, Mode, fchmod, fstat, makedev};
 use rustix::process::umask;
 use serde_json::json;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// Builds the root, enters it, and reads it back.
 pub(crate) fn all(plan: &Plan, state: &mut State) -> Result<Receipt> {
     // Modes are what they are said to be.
     let mask = umask(Mode::empty());
     let hooks = matches!(plan.root, NewRoot::Folder { .. }) && hooked::wanted(state);
+    let spaces = plan.spaces()?;
     let (old, mut place) = enter::prepare(plan, hooks)?;
+    place.spaces = spaces;
 
     // In order: a later one may stand on an earlier one.
     for step in &plan.steps {
         match step {
             Step::Mount(step) => mount::carry_out(&mut place, step)?,
-            Step::Folder(path) => make_folder(&place, path, "make the folder")?,
+            Step::Folder(path, mode) => make_folder(&place, path, *mode, "make the folder")?,
+            Step::File { path, content, mode } => data::file(&place, path, &content.0, *mode)?,
             Step::Link { path, target } => devices::link(&place, path, target)?,
         }
     }
@@ -47,7 +50,7 @@ pub(crate) fn all(plan: &Plan, state: &mut State) -> Result<Receipt> {
 
     // Before the root is read-only. The landing goes there, after the change of user.
     if let Some(cwd) = &plan.cwd {
-        make_folder(&place, cwd, "make the working directory")?;
+        make_folder(&place, cwd, None, "make the working directory")?;
     }
     mount::finish_readonly(&mut place)?;
 
@@ -64,14 +67,21 @@ pub(crate) fn all(plan: &Plan, state: &mut State) -> Result<Receipt> {
     Ok(receipt)
 }
 
-fn make_folder(place: &Place, path: &Bytes, what: &str) -> Result<()> {
+fn make_folder(place: &Place, path: &Bytes, mode: Option<u32>, what: &str) -> Result<()> {
     let doing = format!("{what} {path}");
-    let (fd, _) = place.root.make(path, Make::Folder).cannot(&doing, format_args!("mkdirat({path})"))?;
+    let (fd, was_there) =
+        place.root.make(path, Make::Folder).cannot(&doing, format_args!("mkdirat({path})"))?;
     let kind = FileType::from_raw_mode(fstat(&fd).cannot(&doing, "fstat")?.st_mode);
     if kind != FileType::Directory {
         return Err(Error::new(Class::Conflict, doing, "it is there and is no folder"));
     }
-    Ok(())
+    match mode {
+        Some(mode) if !was_there => {
+            let folder = build::readable(fd.as_fd()).cannot(&doing, format_args!("openat({path})"))?;
+            fchmod(&folder, Mode::from_raw_mode(mode)).cannot(&doing, format_args!("fchmod({path})"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A standard fd on the host's /dev/null would be a way to the host's /dev: it becomes the container's own.

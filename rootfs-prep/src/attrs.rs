@@ -28,7 +28,7 @@ pub(crate) fn set_detached(
     match setattr(mount, &attrs.change(), recursive) {
         Ok(()) => Ok(true),
         Err(Errno::ENOSYS) => Ok(false),
-        Err(e) => Err(locked(Error::call(doing, "mount_setattr", e), attrs)),
+        Err(e) => Err(locked(Error::call(doing, "mount_setattr", e), mount, attrs)),
     }
 }
 
@@ -78,13 +78,25 @@ fn setattr(mount: BorrowedFd<'_>, attr: &MountAttr, recursive: bool) -> std::res
     mount_setattr(mount, c"", flags, attr)
 }
 
-fn locked(error: Error, attrs: &Attrs) -> Error {
-    match error.class {
-        Class::Denied if attrs.clear != 0 || attrs.atime.is_some() => error.why(
-            "a flag that is to be cleared is locked: the mount came from a more privileged user namespace",
-        ),
-        _ => error,
+/// Which flag it is that may not be changed. It may be one of a mount below.
+fn locked(error: Error, mount: BorrowedFd<'_>, attrs: &Attrs) -> Error {
+    if error.class != Class::Denied || attrs.clear == 0 && attrs.atime.is_none() {
+        return error;
     }
+    let there = rustix::fs::fstatfs(mount).map_or(0, |s| s.f_flags);
+    let names: Vec<&str> = crate::verify::FLAGS
+        .iter()
+        .filter(|(shown, flag, _)| attrs.clear & flag != 0 && there & shown != 0)
+        .map(|(_, _, name)| *name)
+        .collect();
+    let what = match (names.is_empty(), attrs.atime.is_some()) {
+        (false, _) => format!("'{}' of the source is", names.join("', '")),
+        (true, true) => "its access time is".into(),
+        (true, false) => "a flag of a mount below it is".into(),
+    };
+    error.why(format_args!(
+        "{what} locked: the mount came from a more privileged user namespace, which set it"
+    ))
 }
 
 /// mount(2) sets all flags of a mount at once, so it is told those that are to stay as well.
@@ -92,7 +104,7 @@ fn remount(mount: BorrowedFd<'_>, now: &MountInfo, attrs: &Attrs, doing: &str) -
     let flags = flags_after(now, attrs);
     by_path(mount, doing, |path| mount_remount(path, MountFlags::BIND | flags, c""))?
         .cannot(doing, format_args!("mount({}, MS_REMOUNT)", now.target))
-        .map_err(|e| locked(e, attrs))
+        .map_err(|e| locked(e, mount, attrs))
 }
 
 /// Names in mountinfo, MOUNT_ATTR_* and MS_*.

@@ -2,9 +2,11 @@
 
 use crate::attrs::{set, set_detached};
 use crate::options::{Attrs, Options};
+use crate::overlay;
 use crate::plan::{MountStep, What};
 use crate::root::mount_id;
 use chain::bytes::Bytes;
+use chain::mapped::{self, IdMap, Spaces};
 use chain::{Cannot, Class, Error, Result};
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 use rustix::mount::{
@@ -53,10 +55,9 @@ pub(crate) fn file_system(
     }
     for option in &options.data {
         match option.split_once('=') {
-            Some((key, value)) if value.len() > LONGEST && key == "lowerdir" => {
-                // Layer by layer, Linux 6.5.
-                for layer in value.split(':') {
-                    set("lowerdir+", Some(layer))?;
+            Some(("lowerdir", value)) if value.len() > LONGEST => {
+                for (option, layer) in overlay::layers(value) {
+                    set(option, Some(&layer))?;
                 }
             }
             Some((key, value)) => set(key, Some(value))?,
@@ -86,7 +87,18 @@ fn explained(error: Error, context: &OwnedFd) -> Error {
 
 /// A clone of what is at an absolute path of the host, or at `fd` itself when the path is empty.
 pub(crate) fn clone(dir: BorrowedFd<'_>, path: &Bytes, recursive: bool, doing: &str) -> Result<OwnedFd> {
+    clone_from(dir, path, recursive, true, doing)
+}
+
+fn clone_from(
+    dir: BorrowedFd<'_>,
+    path: &Bytes,
+    recursive: bool,
+    follow: bool,
+    doing: &str,
+) -> Result<OwnedFd> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    flags.set(OpenTreeFlags::AT_SYMLINK_NOFOLLOW, !follow);
     if recursive {
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
@@ -120,6 +132,11 @@ pub(crate) struct Detached {
 }
 
 impl Detached {
+    /// A mount of a file.
+    pub(crate) fn file(fd: OwnedFd, options: &Options, doing: &str) -> Result<Detached> {
+        Detached::new(fd, [(options.tree, true), (options.attrs, false)], doing)
+    }
+
     /// A clone of what `fd` refers to, with these flags on it and all below.
     pub(crate) fn clone_of(fd: BorrowedFd<'_>, tree: Attrs, doing: &str) -> Result<Detached> {
         let fd = clone(fd, &Bytes::default(), true, doing)?;
@@ -150,21 +167,50 @@ impl Detached {
 }
 
 /// Makes what the step says; None when it may be left out and its source is missing.
-pub(crate) fn detached(step: &MountStep, doing: &str) -> Result<Option<Detached>> {
+pub(crate) fn detached(step: &MountStep, spaces: &mut Spaces, doing: &str) -> Result<Option<Detached>> {
     let (tree, attrs) = (step.options.tree, step.options.attrs);
     match &step.what {
         What::Fs { kind, source } => {
             let fd = file_system(kind, source.as_ref(), &step.options, doing)?;
+            id_mapped(fd.as_fd(), step, spaces, doing)?;
             Ok(Some(Detached::new(fd, [], doing)?))
         }
-        What::Bind { source, recursive } => match clone(CWD, source, *recursive, doing) {
+        What::Bind { source, recursive } => match source_of(step, source, *recursive, spaces, doing) {
             Err(e) if e.errno() == Some(nix::errno::Errno::ENOENT) && step.attempt => Ok(None),
             // Whatever the source forbids stays forbidden, unless an option says otherwise.
             other => Detached::new(other?, [(tree, true), (attrs, false)], doing).map(Some),
         },
-        What::Cgroups { .. } | What::Remount => {
+        What::Cgroups { .. } | What::Data { .. } | What::Remount => {
             Err(Error::new(Class::Internal, doing, "it is not one mount"))
         }
+    }
+}
+
+/// What is bound: opened before, where a user namespace was entered meanwhile, or from here.
+fn source_of(
+    step: &MountStep,
+    source: &Bytes,
+    recursive: bool,
+    spaces: &mut Spaces,
+    doing: &str,
+) -> Result<OwnedFd> {
+    if let Some(fd) = step.opened {
+        return chain::sys::fd::adopt(fd).cannot(doing, format_args!("fcntl({fd})"));
+    }
+    let follow = !step.options.source_nofollow;
+    let fd = clone_from(CWD, source, recursive, follow, doing)?;
+    id_mapped(fd.as_fd(), step, spaces, doing)?;
+    Ok(fd)
+}
+
+fn id_mapped(mount: BorrowedFd<'_>, step: &MountStep, spaces: &mut Spaces, doing: &str) -> Result<()> {
+    match &step.map {
+        None => Ok(()),
+        Some(IdMap { maps: Some(maps), below, relative: false }) => {
+            mapped::map(mount, spaces.of(maps, doing)?, *below, doing)
+        }
+        Some(_) => Err(Error::usage(doing, "idmap: there is no user namespace in this plan")
+            .why("without uidMappings and gidMappings a mount is mapped as the container is")),
     }
 }
 

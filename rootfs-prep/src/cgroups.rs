@@ -60,7 +60,7 @@ fn hierarchies(place: &mut Place, step: &MountStep) -> Result<()> {
         ..words(&["nosuid", "nodev", "noexec", "mode=755"])
     };
     let tmpfs = What::Fs { kind: "tmpfs".into(), source: Some("tmpfs".into()) };
-    one(place, &MountStep { at: step.at.clone(), what: tmpfs, options: base, attempt: false })?;
+    one(place, &MountStep { what: tmpfs, options: base, attempt: false, ..step.clone() })?;
     let own_namespace = facts::new_cgroup_namespace();
     for hierarchy in v1 {
         let name = Path::new(hierarchy.mount.as_os_str())
@@ -96,7 +96,7 @@ fn fresh(hierarchy: &Hierarchy, at: Bytes, step: &MountStep) -> MountStep {
         ..Options::default()
     };
     let what = What::Fs { kind: "cgroup".into(), source: Some(source) };
-    MountStep { at, what, options, attempt: false }
+    MountStep { at, what, options, attempt: false, ..step.clone() }
 }
 
 fn own_group(hierarchy: &Hierarchy, at: Bytes, step: &MountStep) -> Result<MountStep> {
@@ -105,5 +105,6 @@ fn own_group(hierarchy: &Hierarchy, at: Bytes, step: &MountStep) -> Result<Mount
         return Err(Error::new(Class::Unsupported, wish(step), detail).cure("ns-enter -C"));
     };
     let options = Options { data: Vec::new(), flags: Vec::new(), ..step.options.clone() };
-    Ok(MountStep { at, what: What::Bind { source: own.path, recursive: true }, options, attempt: false })
+    let what = What::Bind { source: own.path, recursive: true };
+    Ok(MountStep { at, what, options, attempt: false, ..step.clone() })
 }

@@ -12,6 +12,9 @@ pub(crate) struct Args {
     /// Make this folder `/` (pivot_root), with the mounts a container is expected to have; see below
     #[arg(long, value_name = "DIR")]
     pub(crate) root: Option<PathBuf>,
+    /// Start with a root for many purposes, which the flags add to: minimal, host-ro or build; see below
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["root", "oci"])]
+    pub(crate) preset: Option<String>,
     /// Mount nothing of oneself with --root: no /proc, /dev, /sys, no masks
     #[arg(long)]
     pub(crate) no_defaults: bool,
@@ -47,6 +50,13 @@ replaces it. Where the pid (network) namespace is not new or the kernel does not
 read-only) is the caller's own; /dev/mqueue is left out where it is not permitted. --print shows all of it.
 Without --root, a first --tmpfs / or --bind DIR / makes the root; else mounts are made in the present one.
 
+A preset is flags that stand in front of the others, where a flag that mounts on the same place or above takes the
+place of the preset's; --print shows them. All have the masks of --mask-default, /proc, /dev and an empty /tmp.
+  minimal  an empty root, with the host's own links to /usr (/bin, /lib64…): what is in it the flags say
+  host-ro  the host's whole tree, read-only and without devices; /run is empty
+  build    /usr and what compilers look up in /etc, read-only; this folder, for writing, is the working directory
+
+--file, --bind-data and --ro-bind-data read FD from its start, if it is no pipe, so one FD can be read many times.
 --bind and --ro-bind take all that is mounted below along, without devices and set-user-ID; --dev-bind with devices.
 
 Examples:
@@ -60,7 +70,7 @@ Examples:
 pub(crate) struct Op {
     /// Which, without the dashes.
     pub(crate) flag: &'static str,
-    /// Its values, one or two.
+    /// Its values, one to three.
     pub(crate) values: Vec<OsString>,
 }
 
@@ -69,7 +79,7 @@ pub(crate) struct Op {
 pub(crate) struct Ops(pub(crate) Vec<Op>);
 
 /// Name, names of its values, what it does.
-const OPS: [(&str, &[&str], &str); 19] = [
+const OPS: [(&str, &[&str], &str); 27] = [
     ("bind", &["SRC", "DEST"], "Bind a file or folder of the host"),
     ("ro-bind", &["SRC", "DEST"], "Bind it read-only, with all below"),
     ("dev-bind", &["SRC", "DEST"], "Bind it, and let devices in it be opened"),
@@ -88,6 +98,18 @@ const OPS: [(&str, &[&str], &str); 19] = [
     ("mqueue", &["PATH"], "Mount the message queues of the ipc namespace"),
     ("cgroup", &["PATH"], "Mount the cgroups, read-only"),
     ("mount", &["type=T,source=S,target=D,OPTION…"], "Mount anything, with any option of mount(8)"),
+    ("overlay-src", &["SRC"], "A layer for the overlay that follows; each lies on top of those before it"),
+    (
+        "overlay",
+        &["UPPER", "WORK", "DEST"],
+        "Mount the layers as one; changes go to UPPER, WORK is beside it and empty",
+    ),
+    ("tmp-overlay", &["DEST"], "Mount the layers as one; changes are in memory, and gone at the end"),
+    ("ro-overlay", &["DEST"], "Mount two layers or more as one, read-only"),
+    ("perms", &["MODE"], "Of the --dir, --file or data that follows, in octal"),
+    ("file", &["FD", "PATH"], "Make a file with what is behind FD"),
+    ("bind-data", &["FD", "PATH"], "Mount a file in memory with what is behind FD"),
+    ("ro-bind-data", &["FD", "PATH"], "Mount it read-only"),
     ("dir", &["PATH"], "Make a folder"),
     ("symlink", &["TARGET", "PATH"], "Make a symbolic link"),
     ("mknod", &["PATH:c|b:MAJOR:MINOR[:MODE]"], "Make a device (or PATH:p[:MODE], a FIFO)"),
@@ -173,7 +195,15 @@ mod tests {
 
     #[test]
     fn a_missing_value_or_an_unknown_flag_is_refused() {
-        for bad in ["--bind x", "--proc", "--bogus", "--root", "stray", "--ro-bind-data 3 /x"] {
+        for bad in [
+            "--bind x",
+            "--proc",
+            "--bogus",
+            "--root",
+            "stray",
+            "--ro-bind-data 3",
+            "--root /r --preset build",
+        ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
     }

@@ -8,6 +8,7 @@ use crate::place::{Late, Place};
 use crate::plan::{NewRoot, Plan, What};
 use crate::root::Root;
 use chain::bytes::Bytes;
+use chain::mapped::Spaces;
 use chain::proc::mounts;
 use chain::sys::mount::attr;
 use chain::{Cannot, Class, Error, Result};
@@ -53,7 +54,7 @@ pub(crate) fn prepare(plan: &Plan, in_place: bool) -> Result<(Old, Place)> {
             let late = step.options.attrs.set & attr::RDONLY != 0;
             step.options.attrs.set &= !attr::RDONLY;
             let fs = matches!(step.what, What::Fs { .. });
-            let Some(mount) = detached(&step, &wish(&step))? else {
+            let Some(mount) = detached(&step, &mut Spaces::default(), &wish(&step))? else {
                 return Err(Error::new(Class::Missing, wish(&step), "there is nothing to make the root of"));
             };
             if mount.is_file {

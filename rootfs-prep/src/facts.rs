@@ -57,6 +57,11 @@ pub(crate) fn new_cgroup_namespace() -> bool {
     namespace("self", NamespaceKind::Cgroup).is_ok_and(|own| own != 0xeffffffb)
 }
 
+/// Whether the user namespace is not the first, which has the inode PROC_USER_INIT_INO of linux/proc_ns.h.
+pub(crate) fn in_user_namespace() -> bool {
+    namespace("self", NamespaceKind::User).is_ok_and(|own| own != 0xeffffffd)
+}
+
 /// What tells whose mount namespace this is.
 #[derive(Clone, Copy, Debug)]
 struct Lives {

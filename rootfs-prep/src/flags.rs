@@ -2,7 +2,9 @@
 
 use crate::cli::{Args, Op};
 use crate::defaults;
+use crate::overlay;
 use crate::path::{clean, is_below, join};
+use crate::presets;
 use crate::values::{absolute, any, device, is_remount, plain, tmpfs};
 use chain::bytes::Bytes;
 use chain::files::Files;
@@ -13,7 +15,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 /// Puts flags on top of a config's share, or of nothing.
-pub(crate) fn from_flags(args: &Args, mut spec: RootfsPrep, _files: &Files<'_>) -> Result<RootfsPrep> {
+pub(crate) fn from_flags(args: &Args, mut spec: RootfsPrep, files: &Files<'_>) -> Result<RootfsPrep> {
     sources_absolute(&mut spec)?;
     callers_terminal(&mut spec);
     let defaults = args.root.is_some() && spec.root.is_none() && !args.no_defaults;
@@ -21,9 +23,13 @@ pub(crate) fn from_flags(args: &Args, mut spec: RootfsPrep, _files: &Files<'_>) 
         let readonly = spec.root.take().is_some_and(|root| root.readonly);
         spec.root = Some(Root { path: absolute(root)?, readonly });
     }
-    let mut added = Added::default();
+    let mut added = Added::new(files);
     for op in &args.ops.0 {
         added.take(op, &mut spec)?;
+    }
+    added.nothing_is_left_open()?;
+    if let Some(name) = &args.preset {
+        preset(name, &added, &mut spec, files)?;
     }
     if defaults {
         let replaced = |at: &Bytes| {
@@ -38,7 +44,7 @@ pub(crate) fn from_flags(args: &Args, mut spec: RootfsPrep, _files: &Files<'_>) 
         spec.attempt.extend(attempt.into_iter().filter(|at| !replaced(at)));
         spec.fresh_proc = true;
     }
-    if defaults || args.mask_default {
+    if defaults || args.mask_default || args.preset.is_some() {
         spec.masked_paths.extend(defaults::MASKED.map(Bytes::from));
         spec.readonly_paths.extend(defaults::READONLY.map(Bytes::from));
     }
@@ -53,6 +59,25 @@ pub(crate) fn from_flags(args: &Args, mut spec: RootfsPrep, _files: &Files<'_>) 
     }
     spec.no_pivot |= args.no_pivot;
     Ok(spec)
+}
+
+/// What a preset stands for, but for what the flags have in its place.
+fn preset(name: &str, added: &Added<'_>, spec: &mut RootfsPrep, files: &Files<'_>) -> Result<()> {
+    let (mut theirs, mut of_preset) = (Added::new(files), RootfsPrep::default());
+    let ops = presets::ops(name)?;
+    for op in &ops {
+        theirs.take(op, &mut of_preset)?;
+    }
+    let replaced = |at: &Bytes| added.mounts.iter().any(|m| is_below(at, &m.destination));
+    spec.default_devices |= of_preset.default_devices && !replaced(&"/dev".into());
+    of_preset.attempt.push("/proc".into());
+    spec.attempt.extend(of_preset.attempt.into_iter().filter(|at| !replaced(at)));
+    spec.mounts.extend(theirs.mounts.into_iter().filter(|m| !replaced(&m.destination)));
+    spec.fresh_proc = true;
+    if let (None, Some(here)) = (&spec.cwd, ops.iter().find(|op| op.flag == "bind")) {
+        spec.cwd = Some(here.values[1].as_os_str().into());
+    }
+    Ok(())
 }
 
 /// A terminal of the container's own wants somebody at its other end, and a shell has one to give already.
@@ -99,14 +124,87 @@ fn readonly_root(spec: &mut RootfsPrep) -> Result<()> {
 }
 
 /// What flags ask for.
-#[derive(Default)]
-struct Added {
+struct Added<'a> {
+    files: &'a Files<'a>,
     mounts: Vec<Mount>,
     /// The flag of each mount, as written.
     words: Vec<String>,
+    /// Layers for the overlay that comes.
+    layers: Vec<Bytes>,
+    /// Mode of what comes.
+    perms: Option<String>,
+    /// What was read from pipes, which can be read once.
+    read: Vec<(i32, Bytes)>,
 }
 
-impl Added {
+impl<'a> Added<'a> {
+    fn new(files: &'a Files<'a>) -> Added<'a> {
+        let (mounts, words, layers, read) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Added { files, mounts, words, layers, perms: None, read }
+    }
+
+    /// What only makes sense with a flag behind it has one.
+    fn nothing_is_left_open(&self) -> Result<()> {
+        let detail = match (self.layers.is_empty(), &self.perms) {
+            (false, _) => "--overlay-src: no --overlay, --tmp-overlay or --ro-overlay stands behind it",
+            (true, Some(_)) => "--perms: no --dir, --file, --bind-data or --ro-bind-data stands behind it",
+            (true, None) => return Ok(()),
+        };
+        Err(Error::usage("read the command line", detail))
+    }
+
+    fn content(&mut self, fd: &OsStr, words: &str) -> Result<Bytes> {
+        let number = fd.to_str().and_then(|n| n.parse().ok());
+        let number = number
+            .ok_or_else(|| Error::usage("read the command line", format_args!("{words}: not an fd")))?;
+        if let Some((_, content)) = self.read.iter().find(|(n, _)| *n == number) {
+            return Ok(content.clone());
+        }
+        let content = Bytes(self.files.content(number)?);
+        self.read.push((number, content.clone()));
+        Ok(content)
+    }
+
+    /// `--file` and its like: content, and the mode that was said before.
+    fn data(&mut self, op: &Op, words: &str) -> Result<()> {
+        let content = self.content(&op.values[0], words)?;
+        let at = clean(&op.values[1].as_os_str().into(), words)?;
+        let mut mount = plain(if op.flag == "file" { "file" } else { "data" }, Some(content), at);
+        mount.options = match op.flag {
+            "file" => Vec::new(),
+            "bind-data" => defaults::words(&["nosuid", "nodev"]),
+            _ => defaults::words(&["ro", "nosuid", "nodev"]),
+        };
+        mount.options.extend(self.perms.take());
+        self.push(mount, words)
+    }
+
+    fn overlay(&mut self, op: &Op, words: &str) -> Result<()> {
+        let wrong = |what: &str| Error::usage("read the command line", format_args!("{words}: {what}"));
+        if self.layers.is_empty() {
+            return Err(wrong("no --overlay-src stands before it"));
+        }
+        let not_text = "the path of a layer is not text";
+        let lower = overlay::lowerdir(&std::mem::take(&mut self.layers)).ok_or_else(|| wrong(not_text))?;
+        let at = clean(&op.values[op.values.len() - 1].as_os_str().into(), words)?;
+        let kind = if op.flag == "tmp-overlay" { "tmp-overlay" } else { "overlay" };
+        let mut mount = plain(kind, Some("overlay".into()), at);
+        mount.options = defaults::words(&["nosuid", "nodev"]);
+        mount.options.push(lower);
+        match op.flag {
+            "overlay" => {
+                for (option, path) in ["upperdir", "workdir"].into_iter().zip(&op.values) {
+                    let path = absolute(Path::new(path))?;
+                    let path = str::from_utf8(&path.0).map_err(|_| wrong(not_text))?;
+                    mount.options.push(format!("{option}={}", overlay::escaped(path)));
+                }
+            }
+            "ro-overlay" => mount.options.push("ro".into()),
+            _ => {}
+        }
+        self.push(mount, words)
+    }
+
     fn take(&mut self, op: &Op, spec: &mut RootfsPrep) -> Result<()> {
         let words: Vec<String> = op.values.iter().map(|v| v.display().to_string()).collect();
         let words = format!("--{} {}", op.flag, words.join(" "));
@@ -125,7 +223,19 @@ impl Added {
                 self.push(defaults::mount(op.flag, at), &words)?;
             }
             "tmpfs" => self.push(tmpfs(first, &words)?, &words)?,
-            "dir" => self.push(plain("dir", None, path(first)?), &words)?,
+            "dir" => {
+                let mut folder = plain("dir", None, path(first)?);
+                folder.options.extend(self.perms.take());
+                self.push(folder, &words)?
+            }
+            "perms" => {
+                let mode = first.to_str().filter(|m| u32::from_str_radix(m, 8).is_ok_and(|m| m <= 0o7777));
+                let wrong = || Error::usage("read the command line", format_args!("{words}: not a mode"));
+                self.perms = Some(format!("mode={}", mode.ok_or_else(wrong)?));
+            }
+            "file" | "bind-data" | "ro-bind-data" => self.data(op, &words)?,
+            "overlay-src" => self.layers.push(absolute(Path::new(first))?),
+            "overlay" | "tmp-overlay" | "ro-overlay" => self.overlay(op, &words)?,
             "symlink" => self.push(plain("symlink", Some(first.into()), path(&op.values[1])?), &words)?,
             "mount" => self.push(any(first, &words)?, &words)?,
             bind => {
@@ -148,7 +258,7 @@ impl Added {
 
     /// A mount that hides what an earlier flag asked for was not meant.
     fn push(&mut self, mount: Mount, words: &str) -> Result<()> {
-        if !matches!(mount.kind.as_deref(), Some("dir" | "symlink")) && !is_remount(&mount) {
+        if !matches!(mount.kind.as_deref(), Some("dir" | "symlink" | "file")) && !is_remount(&mount) {
             let hidden = self.mounts.iter().zip(&self.words).find(|(earlier, _)| {
                 let folder =
                     earlier.kind.as_deref() == Some("dir") && earlier.destination == mount.destination;

@@ -9,6 +9,7 @@ mod cgroups;
 mod check;
 mod cli;
 mod copyup;
+mod data;
 mod defaults;
 mod devices;
 mod enter;
@@ -19,9 +20,11 @@ mod hide;
 mod hooked;
 mod mount;
 mod options;
+mod overlay;
 mod path;
 mod place;
 mod plan;
+mod presets;
 mod root;
 mod show;
 mod steps;
@@ -37,9 +40,12 @@ const FEATURES: &[&str] = &[
     "bind",
     "cgroup",
     "console",
+    "data",
     "devices",
+    "idmap",
     "mask",
     "no-pivot",
+    "overlay",
     "pivot",
     "propagation",
     "recursive-attributes",
@@ -59,7 +65,8 @@ fn main() -> ExitCode {
             match link.go_on(receipt)? {}
         }
         facts::own_mount_namespace(&link.state)?;
-        let plan = plan::resolve(&spec, &facts::gather(&spec, &link.state)?)?;
+        let mut plan = plan::resolve(&spec, &facts::gather(&spec, &link.state)?)?;
+        plan.opened(std::mem::take(&mut link.state.fds.sources));
         let receipt = apply::all(&plan, &mut link.state)?;
         link.state.landing.cwd = plan.cwd.clone().or(link.state.landing.cwd.take());
         match link.go_on(receipt)? {}

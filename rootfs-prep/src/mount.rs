@@ -5,12 +5,14 @@ use crate::path::is_below;
 use crate::place::{Late, Place};
 use crate::plan::{MountStep, What};
 use crate::root::Make;
-use crate::{attrs, cgroups, copyup, explain};
+use crate::{attrs, cgroups, copyup, data, devices, explain, overlay};
 use chain::bytes::Bytes;
 use chain::sys::mount::attr;
 use chain::{Cannot, Class, Error, Result};
 use nix::errno::Errno;
-use rustix::fs::{AtFlags, FileType, Mode, StatxAttributes, StatxFlags, fchmod, fstat, fstatfs, statx};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, StatxAttributes, StatxFlags, fchmod, fstat, fstatfs, readlinkat, statx,
+};
 use rustix::mount::{FsPickFlags, fsconfig_reconfigure, fsconfig_set_flag, fsconfig_set_string, fspick};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -22,7 +24,7 @@ pub(crate) fn carry_out(place: &mut Place, step: &MountStep) -> Result<()> {
     match &step.what {
         What::Remount => remount(place, step),
         What::Cgroups { source } => cgroups::mount(place, step, source.as_ref()),
-        What::Fs { .. } | What::Bind { .. } => one(place, step),
+        What::Fs { .. } | What::Bind { .. } | What::Data { .. } => one(place, step),
     }
 }
 
@@ -32,6 +34,7 @@ pub(crate) fn wish(step: &MountStep) -> String {
         What::Fs { kind, .. } => format!("mount {kind} on {}", step.at),
         What::Bind { source, .. } => format!("bind {source} on {}", step.at),
         What::Cgroups { .. } => format!("mount cgroups on {}", step.at),
+        What::Data { .. } => format!("mount data on {}", step.at),
         What::Remount => format!("remount {}", step.at),
     }
 }
@@ -40,6 +43,11 @@ pub(crate) fn wish(step: &MountStep) -> String {
 pub(crate) fn one(place: &mut Place, step: &MountStep) -> Result<()> {
     let mut step = step.clone();
     let doing = wish(&step);
+    if let (true, What::Bind { source, .. }) = (step.options.copy_link, &step.what)
+        && let Ok(target) = readlinkat(CWD, source.as_os_str(), Vec::new())
+    {
+        return devices::link(place, &step.at, &Bytes(target.into_bytes()));
+    }
     let late = prepare(place, &mut step);
     let Some(mount) = detached(place, &mut step, &doing)? else { return Ok(()) };
     let (target, was_there) = target(place, &step, &mount, &doing)?;
@@ -75,6 +83,10 @@ fn prepare(place: &Place, step: &mut MountStep) -> Option<Late> {
     {
         step.options.data.push(format!("context={label}"));
     }
+    if kind == "overlay" {
+        overlay::for_user_namespace(step);
+        return None;
+    }
     let worked_in = kind == "tmpfs" || step.at.0 == b"/dev";
     let late = worked_in && step.options.attrs.set & attr::RDONLY != 0;
     late.then(|| without_readonly(step, Late::FileSystem))
@@ -87,7 +99,14 @@ fn without_readonly(step: &mut MountStep, late: Late) -> Late {
 
 /// Makes the mount; where it may be done less of, in the next best way.
 fn detached(place: &mut Place, step: &mut MountStep, doing: &str) -> Result<Option<Detached>> {
-    let error = match build::detached(step, doing) {
+    if let What::Data { content, mode } = &step.what {
+        let fd = data::mount(place, &content.0, *mode, doing)?;
+        return Detached::file(fd, &step.options, doing).map(Some);
+    }
+    if overlay::is_in_memory(step) {
+        return overlay::in_memory(place, step, doing);
+    }
+    let error = match build::detached(step, &mut place.spaces, doing) {
         Ok(None) => {
             place.degraded.push(format!("{}: left out, its source is missing", step.at));
             return Ok(None);
@@ -101,7 +120,7 @@ fn detached(place: &mut Place, step: &mut MountStep, doing: &str) -> Result<Opti
     if step.attempt && denied && matches!(kind.as_str(), "proc" | "sysfs") {
         step.instead_bind();
         place.degraded.push(format!("{}: the caller's own instead of a fresh {kind}: {error}", step.at));
-        return build::detached(step, doing);
+        return build::detached(step, &mut place.spaces, doing);
     }
     if step.attempt && denied && kind == "mqueue" {
         place.degraded.push(format!("{}: left out: {error}", step.at));
@@ -113,7 +132,7 @@ fn detached(place: &mut Place, step: &mut MountStep, doing: &str) -> Result<Opti
     {
         let option = step.options.data.remove(at);
         place.degraded.push(format!("{}: without {option}: {error}", step.at));
-        return build::detached(step, doing);
+        return build::detached(step, &mut place.spaces, doing);
     }
     Err(if denied { explain::denied(error, &kind) } else { error })
 }
@@ -125,14 +144,14 @@ fn target(place: &Place, step: &MountStep, mount: &Detached, doing: &str) -> Res
         return ordinary_folder(place, at, doing);
     }
     let make = if mount.is_file { Make::File } else { Make::Folder };
-    let (target, was_there) =
-        place.root.make(at, make).cannot(doing, format_args!("openat2({at})")).map_err(|e| {
-            if e.errno() == Some(Errno::ENOENT) {
-                e.why("without a root of its own nothing is made")
-            } else {
-                e
-            }
-        })?;
+    let found = if step.options.dest_nofollow {
+        place.root.make_nofollow(at, make)
+    } else {
+        place.root.make(at, make)
+    };
+    let (target, was_there) = found.cannot(doing, format_args!("openat2({at})")).map_err(|e| {
+        if e.errno() == Some(Errno::ENOENT) { e.why("without a root of its own nothing is made") } else { e }
+    })?;
     let on_proc = |fd: &OwnedFd| -> Result<bool> {
         Ok(fstatfs(fd).cannot(doing, format_args!("fstatfs({at})"))?.f_type as i64 == PROC_MAGIC)
     };

@@ -56,6 +56,15 @@ impl Attrs {
         (self.set, self.clear) = (self.set & !flag, self.clear | flag);
     }
 
+    /// These, and then those.
+    pub(crate) fn then(self, last: Attrs) -> Attrs {
+        Attrs {
+            set: self.set & !last.clear | last.set,
+            clear: self.clear & !last.set | last.clear,
+            atime: last.atime.or(self.atime),
+        }
+    }
+
     /// Whether nothing is asked.
     pub(crate) fn is_empty(&self) -> bool {
         *self == Attrs::default()
@@ -92,8 +101,14 @@ pub(crate) struct Options {
     pub(crate) data: Vec<String>,
     /// Start with a copy of what the mount will hide.
     pub(crate) copy_up: bool,
-    /// `idmap` (false) or `ridmap` (true).
-    pub(crate) idmap: Option<bool>,
+    /// Of an overlay: its upper layer is made in memory.
+    pub(crate) own_upper: bool,
+    /// Of a bind whose source is a symbolic link: make the same link instead.
+    pub(crate) copy_link: bool,
+    /// Do not follow a symbolic link that is the source: bind it itself.
+    pub(crate) source_nofollow: bool,
+    /// Do not follow a symbolic link that is the destination: mount on it.
+    pub(crate) dest_nofollow: bool,
 }
 
 enum Effect {
@@ -108,21 +123,26 @@ enum Effect {
     Bind(bool),
     Remount,
     CopyUp,
-    Idmap(bool),
+    CopyLink,
+    SourceNofollow,
+    DestNofollow,
 }
 
 fn effect(option: &str) -> Option<Effect> {
     use Effect::{
-        Atime, AtimeAll, Bind, Clear, ClearAll, CopyUp, Flag, Idmap, Nothing, Remount, Set, SetAll,
+        Atime, AtimeAll, Bind, Clear, ClearAll, CopyLink, CopyUp, DestNofollow, Flag, Nothing, Remount, Set,
+        SetAll, SourceNofollow,
     };
     Some(match option {
-        "defaults" | "silent" | "loud" | "iversion" | "noiversion" => Nothing,
+        // What is asked of ids is read from the whole mount, with its maps.
+        "defaults" | "silent" | "loud" | "iversion" | "noiversion" | "idmap" | "ridmap" => Nothing,
         "bind" => Bind(false),
         "rbind" => Bind(true),
         "remount" => Remount,
         "tmpcopyup" => CopyUp,
-        "idmap" => Idmap(false),
-        "ridmap" => Idmap(true),
+        "copy-symlink" => CopyLink,
+        "src-nofollow" => SourceNofollow,
+        "dest-nofollow" => DestNofollow,
         "ro" => Set(attr::RDONLY),
         "rw" => Clear(attr::RDONLY),
         "nosuid" => Set(attr::NOSUID),
@@ -174,12 +194,16 @@ pub(crate) fn parse(options: &[String]) -> Options {
             continue;
         }
         match effect(option) {
+            // As idmap: read from the whole mount.
+            None if option.starts_with("idmap=") || option.starts_with("ridmap=") => {}
             None => out.data.extend(split(option).filter(|o| !o.is_empty())),
             Some(Effect::Nothing) => {}
             Some(Effect::Bind(recursive)) => out.bind = Some(recursive),
             Some(Effect::Remount) => out.remount = true,
             Some(Effect::CopyUp) => out.copy_up = true,
-            Some(Effect::Idmap(recursive)) => out.idmap = Some(recursive),
+            Some(Effect::CopyLink) => out.copy_link = true,
+            Some(Effect::SourceNofollow) => out.source_nofollow = true,
+            Some(Effect::DestNofollow) => out.dest_nofollow = true,
             Some(Effect::Flag(name)) => out.flags.push(name),
             Some(Effect::Set(flag)) => out.attrs.set(flag),
             Some(Effect::Clear(flag)) => out.attrs.clear(flag),
@@ -303,7 +327,8 @@ mod tests {
         assert_eq!(of("lowerdir=/a\\,b:/c").data, ["lowerdir=/a\\,b:/c"]);
         assert_eq!((of("rbind").bind, of("bind").bind, of("ro").bind), (Some(true), Some(false), None));
         assert!(of("remount").remount);
-        assert_eq!((of("idmap").idmap, of("ridmap").idmap), (Some(false), Some(true)));
+        assert!(of("copy-symlink").copy_link);
+        assert!(of("src-nofollow").source_nofollow && of("dest-nofollow").dest_nofollow);
     }
 
     #[test]

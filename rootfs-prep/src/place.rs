@@ -5,6 +5,7 @@ use crate::options::Attrs;
 use crate::root::Root;
 use chain::Result;
 use chain::bytes::Bytes;
+use chain::mapped::Spaces;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// See the module.
@@ -17,6 +18,8 @@ pub(crate) struct Place {
     pub(crate) degraded: Vec<String>,
     /// SELinux label of file systems.
     pub(crate) label: Option<String>,
+    /// User namespaces that mounts are mapped by.
+    pub(crate) spaces: Spaces,
 }
 
 /// One mount of ours.
@@ -47,7 +50,7 @@ pub(crate) enum Late {
 impl Place {
     /// With nothing in it.
     pub(crate) fn new(root: Root, label: Option<String>) -> Place {
-        Place { root, mounted: Vec::new(), degraded: Vec::new(), label }
+        Place { root, mounted: Vec::new(), degraded: Vec::new(), label, spaces: Spaces::default() }
     }
 
     /// Writes a mount of ours down.

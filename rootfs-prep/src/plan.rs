@@ -5,10 +5,12 @@ use crate::options::{Options, Propagation, RPRIVATE};
 use crate::path::clean;
 use crate::steps::step;
 use chain::bytes::Bytes;
+use chain::mapped::{IdMap, Spaces};
 use chain::oci::Device;
 use chain::spec::RootfsPrep;
 use chain::{Class, Error, Result};
 use rustix::fs::{Dev, FileType, makedev};
+use std::os::fd::RawFd;
 
 /// Everything, in the order in which it is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,11 +56,13 @@ pub(crate) enum NewRoot {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// A mount.
-    Mount(MountStep),
-    /// A folder.
-    Folder(Bytes),
+    Mount(Box<MountStep>),
+    /// A folder, and the mode of one that is made.
+    Folder(Bytes, Option<u32>),
     /// A symbolic link.
     Link { path: Bytes, target: Bytes },
+    /// A file with this content.
+    File { path: Bytes, content: Bytes, mode: u32 },
 }
 
 /// One mount.
@@ -72,6 +76,12 @@ pub(crate) struct MountStep {
     pub(crate) options: Options,
     /// May be done less of, or left out.
     pub(crate) attempt: bool,
+    /// What is asked of its ids.
+    pub(crate) map: Option<IdMap>,
+    /// Its place in the layer's mounts.
+    pub(crate) place: usize,
+    /// Of a bind: its source, opened and mapped before the user namespace was entered.
+    pub(crate) opened: Option<RawFd>,
 }
 
 /// What is mounted.
@@ -83,6 +93,8 @@ pub(crate) enum What {
     Bind { source: Bytes, recursive: bool },
     /// The cgroups, of whichever version the host has.
     Cgroups { source: Option<Bytes> },
+    /// A file in memory.
+    Data { content: Bytes, mode: u32 },
     /// Other options for a mount that is there.
     Remount,
 }
@@ -111,13 +123,35 @@ impl Node {
     }
 }
 
+impl Plan {
+    /// Makes the user namespaces that mounts are mapped by: nobody makes one while something covers his root.
+    pub(crate) fn spaces(&self) -> Result<Spaces> {
+        let mut spaces = Spaces::default();
+        for step in &self.steps {
+            let Step::Mount(step) = step else { continue };
+            if let (Some(IdMap { maps: Some(maps), relative: false, .. }), None) = (&step.map, step.opened) {
+                spaces.of(maps, &crate::mount::wish(step))?;
+            }
+        }
+        Ok(spaces)
+    }
+
+    /// Takes over what was opened before.
+    pub(crate) fn opened(&mut self, sources: Vec<(usize, RawFd)>) {
+        for step in &mut self.steps {
+            let Step::Mount(step) = step else { continue };
+            step.opened = sources.iter().find(|(place, _)| *place == step.place).map(|(_, fd)| *fd);
+        }
+    }
+}
+
 /// Turns the layer into steps, or refuses it.
 pub(crate) fn resolve(spec: &RootfsPrep, facts: &Facts) -> Result<Plan> {
     let propagation = propagation(spec)?;
     let mut steps = Vec::with_capacity(spec.mounts.len());
     let mut degraded = Vec::new();
     for (i, mount) in spec.mounts.iter().enumerate() {
-        steps.push(step(mount, &format!("mounts[{i}]"), spec, facts, &mut degraded)?);
+        steps.push(step(mount, i, spec, facts, &mut degraded)?);
     }
     let root = new_root(spec, &mut steps)?;
     if let Some(at) =
@@ -175,7 +209,7 @@ fn new_root(spec: &RootfsPrep, steps: &mut Vec<Step>) -> Result<NewRoot> {
     if matches!(steps.first(), Some(Step::Mount(m)) if m.at.0 == b"/" && m.what != What::Remount)
         && let Step::Mount(mount) = steps.remove(0)
     {
-        return Ok(NewRoot::Mount(Box::new(mount)));
+        return Ok(NewRoot::Mount(mount));
     }
     Ok(NewRoot::Present)
 }
@@ -284,6 +318,23 @@ mod tests {
             (
                 mounts(serde_json::json!([{"destination": "/a", "type": "tmpfs", "options": ["idmap"]}])),
                 "mounts[0].options: idmap",
+            ),
+            (
+                mounts(serde_json::json!([{"destination": "/a", "type": "bind", "source": "/x",
+                    "uidMappings": [{"containerID": 0, "hostID": 1, "size": 1}]}])),
+                "mounts[0].gidMappings: missing",
+            ),
+            (
+                mounts(
+                    serde_json::json!([{"destination": "/a", "type": "tmpfs", "options": ["copy-symlink"]}]),
+                ),
+                "mounts[0].options: copy-symlink is for binds",
+            ),
+            (
+                mounts(
+                    serde_json::json!([{"destination": "/a", "type": "tmpfs", "options": ["src-nofollow"]}]),
+                ),
+                "mounts[0].options: src-nofollow is for binds",
             ),
             (serde_json::json!({"root": {"path": "r"}}), "root.path"),
             (serde_json::json!({"rootfsPropagation": "rshard"}), "rshard"),

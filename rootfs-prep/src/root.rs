@@ -107,6 +107,16 @@ impl Root {
         Ok((self.make(&above, Make::Folder)?.0, name))
     }
 
+    /// As [`Root::make`], but a link that stands at `path` itself is not followed: it is what is found.
+    pub(crate) fn make_nofollow(&self, path: &Bytes, what: Make) -> Result<(OwnedFd, bool)> {
+        let (dir, name) = self.parent(path)?;
+        match look(dir.as_fd(), &name) {
+            Ok(found) => Ok((found.fd, true)),
+            Err(Errno::NOENT) => Ok((self.create(dir.as_fd(), &name, what)?.fd, false)),
+            Err(e) => Err(e),
+        }
+    }
+
     /// Whether something may be made in this folder. Who makes a name in what [`Root::parent`] gave asks first.
     pub(crate) fn may_make_in(&self, dir: BorrowedFd<'_>) -> Result<bool> {
         match &self.only_on {

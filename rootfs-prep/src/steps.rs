@@ -1,12 +1,12 @@
 //! One mount of a layer as a step: what it is, what may be asked of it, and what may not be mounted there.
 
 use crate::facts::Facts;
-use crate::options::{self, Options};
+use crate::options::{self, Attrs, Options};
 use crate::path::{clean, is_below};
 use crate::plan::{MountStep, Step, What};
 use chain::bytes::Bytes;
+use chain::mapped::IdMap;
 use chain::oci::Mount;
-use chain::share::not_carried_out;
 use chain::spec::RootfsPrep;
 use chain::{Class, Error, Result};
 
@@ -25,33 +25,54 @@ const OVER_PROC: [&[u8]; 11] = [
     b"/proc/sys/crypto/fips_enabled",
 ];
 
-/// Turns one mount into a step, or refuses it; `name` is its place in the layer.
+/// Turns one mount into a step, or refuses it; `place` is its place in the layer.
 pub(crate) fn step(
     mount: &Mount,
-    name: &str,
+    place: usize,
     spec: &RootfsPrep,
     facts: &Facts,
     degraded: &mut Vec<String>,
 ) -> Result<Step> {
+    let name = &format!("mounts[{place}]");
     let at = clean(&mount.destination, &format!("{name}.destination"))?;
     let target = || mount.source.clone().filter(|s| !s.0.is_empty());
     match mount.kind.as_deref() {
-        Some("dir") => return Ok(Step::Folder(at)),
+        Some("dir") => return Ok(Step::Folder(at, mode(mount, name)?)),
+        Some("file") => {
+            let (content, mode) = (mount.source.clone().unwrap_or_default(), mode(mount, name)?);
+            return Ok(Step::File { path: at, content, mode: mode.unwrap_or(0o644) });
+        }
         Some("symlink") => {
             let missing = || Error::usage("prepare the root", format_args!("{name}.source: missing"));
             return Ok(Step::Link { path: at, target: target().ok_or_else(missing)? });
         }
         _ => {}
     }
-    let options = options::parse(&mount.options);
+    let mut options = options::parse(&mount.options);
     let attempt = spec.attempt.iter().any(|p| clean(p, "try").is_ok_and(|p| p == at));
-    let step = MountStep { what: what(mount, name, &options)?, at, options, attempt };
+    let (what, map) = (what(mount, name, &mut options)?, mount.id_map(name)?);
+    if matches!(what, What::Fs { .. }) {
+        // It is all that is mounted there.
+        options.attrs = options.tree.then(options.attrs);
+        options.tree = Attrs::default();
+    }
+    let step = MountStep { what, at, options, attempt, map, place, opened: None };
     over_proc(&step)?;
-    fits(&step, mount, name)?;
-    namespaces(step, spec, facts, degraded).map(Step::Mount)
+    fits(&step, name)?;
+    namespaces(step, spec, facts, degraded).map(|step| Step::Mount(Box::new(step)))
 }
 
-fn what(mount: &Mount, name: &str, options: &Options) -> Result<What> {
+/// `mode=` among the options, of what is no file system.
+fn mode(mount: &Mount, name: &str) -> Result<Option<u32>> {
+    let Some(text) = mount.options.iter().rev().find_map(|o| o.strip_prefix("mode=")) else {
+        return Ok(None);
+    };
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777);
+    let wrong = || Error::usage("prepare the root", format_args!("{name}.options: '{text}' is no mode"));
+    mode.ok_or_else(wrong).map(Some)
+}
+
+fn what(mount: &Mount, name: &str, options: &mut Options) -> Result<What> {
     let doing = "prepare the root";
     let source = mount.source.clone().filter(|s| !s.0.is_empty());
     let kind = mount.kind.as_deref().unwrap_or("");
@@ -70,6 +91,15 @@ fn what(mount: &Mount, name: &str, options: &Options) -> Result<What> {
     match kind {
         "" | "none" => Err(Error::usage(doing, format_args!("{name}.type: missing"))),
         "cgroup" => Ok(What::Cgroups { source }),
+        "data" => {
+            options.data.retain(|o| !o.starts_with("mode="));
+            let mode = mode(mount, name)?.unwrap_or(0o600);
+            Ok(What::Data { content: mount.source.clone().unwrap_or_default(), mode })
+        }
+        "tmp-overlay" => {
+            options.own_upper = true;
+            Ok(What::Fs { kind: "overlay".into(), source })
+        }
         kind => Ok(What::Fs { kind: kind.to_string(), source }),
     }
 }
@@ -84,6 +114,7 @@ fn over_proc(step: &MountStep) -> Result<()> {
         let other = match &step.what {
             What::Fs { kind, .. } => (kind != "proc").then_some(kind.as_str()),
             What::Cgroups { .. } => Some("cgroup"),
+            What::Data { .. } => Some("data"),
             // What a bind brings is looked at when it is opened.
             What::Bind { .. } | What::Remount => None,
         };
@@ -99,23 +130,32 @@ fn over_proc(step: &MountStep) -> Result<()> {
 }
 
 /// Options that this kind of mount has no use for.
-fn fits(step: &MountStep, mount: &Mount, name: &str) -> Result<()> {
+fn fits(step: &MountStep, name: &str) -> Result<()> {
     let doing = format!("mount on {}", step.at);
     let bind = matches!(step.what, What::Bind { .. });
+    let data = matches!(step.what, What::Data { .. });
     let tmpfs = matches!(&step.what, What::Fs { kind, .. } if kind == "tmpfs");
-    if bind || step.what == What::Remount && step.options.bind.is_some() {
+    if bind || data || step.what == What::Remount && step.options.bind.is_some() {
         options::only_for_binds(&step.options, &doing)?;
     }
     if step.options.copy_up && !tmpfs {
         return Err(Error::usage(doing, format_args!("{name}.options: tmpcopyup is for tmpfs")));
     }
-    if step.options.idmap.is_some() {
-        return Err(not_carried_out(&format!("{name}.options: idmap")));
+    let links = [(step.options.copy_link, "copy-symlink"), (step.options.source_nofollow, "src-nofollow")];
+    if let (Some((_, option)), false) = (links.iter().find(|(asked, _)| *asked), bind) {
+        return Err(Error::usage(doing, format_args!("{name}.options: {option} is for binds")));
     }
-    if !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
-        return Err(not_carried_out(&format!("{name}.uidMappings")));
+    match &step.map {
+        // What a user namespace mounts itself has its ids already.
+        Some(IdMap { maps: None, .. }) if !bind => {
+            let detail = format_args!("{name}.options: idmap without uidMappings is for binds").to_string();
+            Err(Error::usage(doing, detail))
+        }
+        Some(_) if matches!(step.what, What::Remount | What::Cgroups { .. } | What::Data { .. }) => {
+            Err(Error::usage(doing, format_args!("{name}.options: idmap is for a mount that is made")))
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// A procfs shows a pid namespace, a sysfs a network namespace: without new ones, a fresh mount shows the host's.

@@ -3,7 +3,7 @@
 use crate::defaults;
 use crate::path::clean;
 use chain::bytes::Bytes;
-use chain::oci::{Device, Mount};
+use chain::oci::{Device, IdMapping, Mount};
 use chain::{Cannot, Error, Result};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -54,6 +54,15 @@ pub(crate) fn any(value: &OsStr, words: &str) -> Result<Mount> {
             Some(("readonly", value)) => {
                 mount.options.push(if value == "false" { "rw" } else { "ro" }.into())
             }
+            Some((key @ ("idmap" | "uidmap" | "gidmap"), line)) if !line.contains('-') => {
+                let line = id_range(line).ok_or_else(|| wrong("a map is ID:HOSTID:SIZE"))?;
+                if key != "gidmap" {
+                    mount.uid_mappings.push(line);
+                }
+                if key != "uidmap" {
+                    mount.gid_mappings.push(line);
+                }
+            }
             Some(("tmpfs-size", size)) => mount.options.push(format!("size={size}")),
             Some(("tmpfs-mode", mode)) => mount.options.push(format!("mode={mode}")),
             None if word == "readonly" => mount.options.push("ro".into()),
@@ -79,6 +88,13 @@ pub(crate) fn any(value: &OsStr, words: &str) -> Result<Mount> {
         }
     }
     Ok(mount)
+}
+
+/// `ID:HOSTID:SIZE`.
+fn id_range(text: &str) -> Option<IdMapping> {
+    let numbers: Vec<u32> = text.split(':').map(str::parse).collect::<std::result::Result<_, _>>().ok()?;
+    let [container_id, host_id, size] = numbers[..] else { return None };
+    Some(IdMapping { container_id, host_id, size })
 }
 
 /// `PATH:c|b:MAJOR:MINOR[:MODE]` or `PATH:p[:MODE]`, from the right, for a path may have colons.
@@ -159,6 +175,12 @@ mod tests {
             (tmpfs.kind.as_deref(), tmpfs.options),
             (Some("tmpfs"), vec!["size=1m".to_string(), "nosuid".into()])
         );
+        let mapped = of("type=bind,src=/a,dst=/b,idmap=0:1000:1,uidmap=1:100000:9,gidmap=1:5:9")
+            .unwrap()
+            .mounts
+            .remove(0);
+        assert_eq!((mapped.uid_mappings.len(), mapped.gid_mappings[1].host_id), (2, 5));
+        assert!(of("type=bind,src=/a,dst=/b,idmap=0:1").is_err());
         for again in ["target=/t,remount,ro", "target=/t,remount,bind,ro"] {
             layer(&format!("--tmpfs /t --mount {again}")).unwrap();
         }

@@ -20,7 +20,7 @@ const MAGIC: [(&str, i64); 7] = [
 ];
 
 /// Flags as fstatfs(2) shows them (ST_*), and as mount_setattr(2) sets them.
-const FLAGS: [(i64, u64, &str); 6] = [
+pub(crate) const FLAGS: [(i64, u64, &str); 6] = [
     (1, attr::RDONLY, "ro"),
     (2, attr::NOSUID, "nosuid"),
     (4, attr::NODEV, "nodev"),

@@ -143,7 +143,7 @@ fn what_is_wrong_is_named_by_its_path() {
         (with(&["root"], json!({"path": ""})), ""),
         (
             with(&["mounts", "0", "uidMappings"], json!([{"containerID": 0, "hostID": 1, "size": 1}])),
-            "uidMappings",
+            "mounts[0].gidMappings: missing",
         ),
         (with(&["linux", "mountLabel"], json!(5)), "mountLabel"),
     ] {

@@ -160,7 +160,6 @@ fn mounts_that_the_kernel_does_not_know() {
         "unknown option 'nosiud'",
     );
     refused(&["--no-defaults", "--mount", "type=proc,target=/new,tmpcopyup"], "tmpcopyup is for tmpfs");
-    refused(&["--no-defaults", "--mount", "type=bind,source=/etc,target=/new,idmap"], "idmap");
     refused(&["--no-defaults", "--mount", "target=/etc,remount,ro"], "nothing is mounted there");
     refused(&["--no-defaults", "--mount", "target=/new,remount,ro"], "ENOENT");
 }

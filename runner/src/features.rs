@@ -9,7 +9,7 @@ use chain::{Class, Error, Result, report};
 use serde_json::{Value, json};
 
 /// Known by name, and refused as not carried out yet.
-const LATER: [&str; 4] = ["idmap", "ridmap", "SCMP_ACT_NOTIFY", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"];
+const LATER: [&str; 2] = ["SCMP_ACT_NOTIFY", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"];
 
 /// The kinds of hooks that are run.
 const HOOKS: [&str; 6] =
@@ -55,7 +55,7 @@ fn linux() -> Value {
         "selinux": {"enabled": true},
         "intelRdt": {"enabled": false, "schemata": false, "monitoring": false},
         "memoryPolicy": {"modes": [], "flags": []},
-        "mountExtensions": {"idmap": {"enabled": false}},
+        "mountExtensions": {"idmap": {"enabled": true}},
         "netDevices": {"enabled": false},
     })
 }

@@ -70,6 +70,28 @@ pub fn controller(name: &str) -> bool {
     root() && (cgroup_mount(name).is_some() || cgroup_v2_controller(name))
 }
 
+/// Root, and mounts with mapped ids of the file system that temporary folders are on.
+pub fn idmapped_mounts() -> bool {
+    use nix::errno::Errno;
+    use nix::sys::statfs::{BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC, statfs};
+    let nothing = chain::sys::mount::MountAttr::default();
+    let call = chain::sys::mount::mount_setattr(rustix::fs::CWD, c"", 0, &nothing) != Err(Errno::ENOSYS);
+    let kind = statfs(&std::env::temp_dir()).map(|s| s.filesystem_type());
+    let known = kind.is_ok_and(|kind| match kind {
+        // Linux 6.3.
+        TMPFS_MAGIC => kernel() >= (6, 3),
+        kind => [EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC].contains(&kind),
+    });
+    root() && need(call && known, "needs idmapped mounts of temporary folders")
+}
+
+/// Its version.
+fn kernel() -> (u32, u32) {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release.split('.').map(|n| n.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
 /// A program in PATH.
 pub fn command(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -2,11 +2,13 @@
 
 /// Options of a mount that are not the file system's own. `silent`, `loud`, `iversion` and `noiversion` mean something to
 /// mount(2) only: fsconfig(2) has no way to say them, and the file systems that count versions do so always.
-pub const MOUNT_OPTIONS: [&str; 62] = [
+pub const MOUNT_OPTIONS: [&str; 65] = [
     "async",
     "atime",
     "bind",
+    "copy-symlink",
     "defaults",
+    "dest-nofollow",
     "dev",
     "diratime",
     "dirsync",
@@ -59,6 +61,7 @@ pub const MOUNT_OPTIONS: [&str; 62] = [
     "shared",
     "silent",
     "slave",
+    "src-nofollow",
     "strictatime",
     "suid",
     "symfollow",
