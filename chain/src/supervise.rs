@@ -9,7 +9,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getpgid, getpgrp};
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
 
 /// A child that is being looked after.
@@ -139,12 +139,18 @@ impl Supervised {
                 }
                 continue;
             }
-            // What the terminal sends (si_code SI_KERNEL), it sends to the whole foreground group, the child included.
-            if info.ssi_code != libc::SI_KERNEL {
+            if info.ssi_code != libc::SI_KERNEL || self.misses_keys(signal) {
                 self.forward(signal)?;
             }
             self.kill_if_immune(signal)?;
         }
+    }
+
+    /// What the terminal sends (si_code SI_KERNEL), it sends to the whole foreground group. A child with a session of its
+    /// own, as a container has one, is not in there; nor does the size of this terminal mean anything to it.
+    fn misses_keys(&self, signal: i32) -> bool {
+        let keys = [libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP, libc::SIGHUP, libc::SIGCONT];
+        keys.contains(&signal) && getpgid(Some(Pid::from_raw(self.pid))) != Ok(getpgrp())
     }
 
     fn forward(&self, signal: i32) -> Result<()> {

@@ -14,6 +14,7 @@ use chain::meet::{self, Message};
 use chain::name::ToolName;
 use chain::oci::{Config, NamespaceKind};
 use chain::state::State;
+use chain::supervise::Supervised;
 use chain::{Cannot, Class, Error, Result, next, sys};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, socketpair};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -24,6 +25,8 @@ pub(crate) struct Launched {
     pub(crate) record: Record,
     /// Its first process.
     pub(crate) pidfd: OwnedFd,
+    /// The same, if it is to be waited for.
+    pub(crate) child: Option<Supervised>,
     /// The master of its terminal, if nobody else got it.
     pub(crate) terminal: Option<OwnedFd>,
     /// The meeting socket: closed by the exec of the command.
@@ -76,7 +79,7 @@ pub(crate) fn launch(
     let janitor = Janitor::start(root_fd.as_fd(), &options.id, &cgroup, &poststop)?;
     // The janitor has them too, and the time to close them last.
     drop(mounts);
-    match make(root_fd, &bundle, options, state, gate, &janitor) {
+    match make(root_fd, &bundle, options, state, gate, detach, &janitor) {
         Ok(launched) => {
             janitor.dismiss()?;
             Ok(Some(launched))
@@ -105,6 +108,7 @@ fn make(
     options: &Create,
     state: State,
     gate: Gate,
+    detach: bool,
     janitor: &Janitor,
 ) -> Result<Launched> {
     let draft = Draft::make(root, &options.id)?;
@@ -129,13 +133,27 @@ fn make(
         }
     };
     reap_quietly(child);
-    match write_down(&draft, bundle, options, &met, meet.as_fd(), janitor) {
-        Ok(record) => Ok(Launched { record, pidfd: met.pidfd, terminal: met.terminal, meet, notify }),
+    let written = look_after(&met, detach).and_then(|child| {
+        write_down(&draft, bundle, options, &met, meet.as_fd(), janitor).map(|record| (child, record))
+    });
+    match written {
+        Ok((child, record)) => {
+            Ok(Launched { record, pidfd: met.pidfd, child, terminal: met.terminal, meet, notify })
+        }
         Err(error) => {
             crate::janitor::end(met.pidfd.as_fd())?;
             Err(error)
         }
     }
+}
+
+/// Before it goes on, so that no signal for it ends us instead.
+fn look_after(met: &Met, detach: bool) -> Result<Option<Supervised>> {
+    if detach {
+        return Ok(None);
+    }
+    let pidfd = met.pidfd.try_clone().cannot("wait for the command", "fcntl(F_DUPFD_CLOEXEC)")?;
+    Supervised::adopt(met.pid, pidfd).map(Some)
 }
 
 /// Makes the container exist for everybody, and lets it go on.

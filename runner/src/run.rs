@@ -10,7 +10,7 @@ use chain::supervise::Supervised;
 use chain::sys::process::prctl;
 use chain::{Cannot, Class, Error, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 /// `runner run`: the command's status, 128+n for signal n.
 pub(crate) fn run(root: &StateRoot, args: &Args, options: &Run) -> Result<u8> {
@@ -26,14 +26,14 @@ pub(crate) fn run(root: &StateRoot, args: &Args, options: &Run) -> Result<u8> {
         delete::destroy(root, &launched.record.id)?;
         return Err(error);
     }
-    if options.detach {
-        let waited = launched.notify.map(|notify| notify.wait(launched.record.pid, launched.pidfd.as_fd()));
+    let Launched { record, pidfd, child, terminal, notify, .. } = launched;
+    let Some(child) = child else {
+        let waited = notify.map(|notify| notify.wait(record.pid, pidfd.as_fd()));
         return waited.unwrap_or(Ok(())).map(|()| 0);
-    }
-    let id = launched.record.id.clone();
-    let status = look_after(launched);
+    };
+    let status = look_after(child, terminal, notify);
     if !options.keep {
-        delete::destroy(root, &id)?;
+        delete::destroy(root, &record.id)?;
     }
     status
 }
@@ -51,9 +51,8 @@ fn started(launched: &Launched) -> Result<()> {
     }
 }
 
-fn look_after(launched: Launched) -> Result<u8> {
-    let mut child = Supervised::adopt(launched.record.pid, launched.pidfd)?;
-    match (launched.terminal, launched.notify) {
+fn look_after(mut child: Supervised, terminal: Option<OwnedFd>, notify: Option<Notify>) -> Result<u8> {
+    match (terminal, notify) {
         (Some(master), notify) => proxy::run(&master, &mut child, notify.as_ref()),
         (None, Some(notify)) => wait_with(&mut child, &notify),
         (None, None) => child.wait(),

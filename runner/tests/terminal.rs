@@ -5,10 +5,10 @@ mod common;
 
 use catena_tests::{Leftovers, Probe, requires, shell};
 use common::Bundle;
+use common::exec::receive;
 use serde_json::json;
-use std::io::{IoSliceMut, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixListener;
 
 fn with_terminal(line: &str) -> Bundle {
     Bundle::sh(line).set("/process/terminal", json!(true))
@@ -88,19 +88,6 @@ fn a_terminal_is_refused_where_nobody_holds_it() {
     plain.runner(run).run().fails(1, "process.terminal is false");
     let run = ["run", "--console-socket", socket.to_str().unwrap(), "--bundle", bundle.dir(), &bundle.id];
     bundle.runner(run).run().refuses(1, "it is our own that it would have");
-}
-
-/// The fd that comes over the console socket.
-fn receive(stream: &UnixStream) -> OwnedFd {
-    let mut buffer = [0; 64];
-    let mut space = nix::cmsg_space!([std::os::fd::RawFd; 1]);
-    let mut parts = [IoSliceMut::new(&mut buffer)];
-    let flags = nix::sys::socket::MsgFlags::MSG_CMSG_CLOEXEC;
-    let got =
-        nix::sys::socket::recvmsg::<()>(stream.as_raw_fd(), &mut parts, Some(&mut space), flags).unwrap();
-    let message = got.cmsgs().unwrap().next().expect("an fd comes along");
-    let nix::sys::socket::ControlMessageOwned::ScmRights(fds) = message else { panic!("{message:?}") };
-    chain::sys::fd::adopt(fds[0]).unwrap()
 }
 
 #[test]
