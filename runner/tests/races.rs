@@ -207,8 +207,9 @@ impl HalfMade {
         let path = path.to_str().unwrap();
         let create =
             bundle.runner(["create", "--bundle", bundle.dir(), "--pidfd-socket", path, &bundle.id]).spawn();
-        let draft = format!("~{}", bundle.id);
-        while names(&bundle) != [draft.as_str()] {
+        // What is in the folder is written under its lock; one without a lock yet may be swept up, and made again.
+        let config = bundle.state.path().join(format!("~{}/config.json", bundle.id));
+        while !config.exists() {
             std::thread::sleep(Duration::from_millis(2));
         }
         HalfMade { bundle, create, _full: (listener, vec![waiting]) }
