@@ -2,6 +2,7 @@
 //! a user namespace make nodes, the host's own is bound there.
 
 use crate::build::{attach, clone};
+use crate::facts::in_user_namespace;
 use crate::options::Attrs;
 use crate::place::Place;
 use crate::plan::Node;
@@ -113,6 +114,10 @@ fn make_in(place: &mut Place, dir: BorrowedFd<'_>, name: &[u8], node: &Node, own
     // From here on only by fd: in a folder that others can write to, the name may be another file by now.
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = openat(dir, name, flags, Mode::empty()).cannot(wish(node), format_args!("openat({path})"))?;
+    if !made && is_plain_file(&fd) && node.kind != FileType::Fifo && in_user_namespace() {
+        // What a node was bound on before, in a root that has no /dev of its own.
+        return bind(place, node);
+    }
     prove(&fd, node)?;
     if made {
         let owner = (Some(Uid::from_raw(node.uid)), Some(Gid::from_raw(node.gid)));
@@ -120,6 +125,10 @@ fn make_in(place: &mut Place, dir: BorrowedFd<'_>, name: &[u8], node: &Node, own
             .cannot(wish(node), format_args!("fchownat({path}, {}:{})", node.uid, node.gid))?;
     }
     Ok(())
+}
+
+fn is_plain_file(fd: &OwnedFd) -> bool {
+    fstat(fd).is_ok_and(|s| FileType::from_raw_mode(s.st_mode) == FileType::RegularFile && s.st_size == 0)
 }
 
 /// What is there must be the device that was asked for.

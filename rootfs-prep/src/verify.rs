@@ -80,10 +80,15 @@ fn flags(mounted: &Mounted) -> Result<String> {
     Ok(line)
 }
 
-/// Whether the path leads to it. By now the root is ours, or is what it was, so links in it are its own.
+/// Whether the path leads to it. By now the root is ours, or is what it was, so links in it are its own; or it is
+/// mounted on a link, or is one.
 fn is_at_its_place(place: &Place, mounted: &Mounted) -> bool {
-    let found = statx(place.root.fd(), from_root(&mounted.at), AtFlags::NO_AUTOMOUNT, StatxFlags::MNT_ID);
-    found.is_ok_and(|found| found.stx_mnt_id == mounted.id)
+    let leads = |more: AtFlags| {
+        let (path, flags) = (from_root(&mounted.at), AtFlags::NO_AUTOMOUNT | more);
+        let found = statx(place.root.fd(), path, flags, StatxFlags::MNT_ID);
+        found.is_ok_and(|found| found.stx_mnt_id == mounted.id)
+    };
+    leads(AtFlags::empty()) || leads(AtFlags::SYMLINK_NOFOLLOW)
 }
 
 /// A path that leads elsewhere by now (a link that a later mount changed) is no fault, as long as the mount is there.

@@ -197,6 +197,11 @@ fn in_a_user_namespace_devices_are_bound() {
     }
     let out = chain(&[]).command(["/bin/sh", "-c", "echo x >/dev/null; head -c 3 /dev/zero | wc -c"]).run();
     assert_eq!(out.succeeds().stdout.trim(), "3");
+    // In a root without a /dev of its own the files they are bound on stay, and serve the next time.
+    for _ in 0..2 {
+        let bare = chain(&["--no-defaults", "--mknod", "/dev/null:c:1:3"]);
+        bare.command(["/bin/sh", "-c", "echo x >/dev/null; test -c /dev/null"]).run().succeeds();
+    }
     // A FIFO can be made; a device that the host has not cannot, nor one that is another there.
     chain(&["--mknod", "/dev/pipe:p"]).command(["/bin/test", "-p", "/dev/pipe"]).run().succeeds();
     let out = chain(&["--mknod", "/dev/no-such:c:1:3"]).command(["/bin/echo", "ran"]).run();
