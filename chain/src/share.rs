@@ -105,15 +105,9 @@ pub fn idmap(config: &Config, _bundle: &Path) -> Result<Idmap> {
     Ok(Idmap { uid_mappings: linux.uid_mappings, gid_mappings: linux.gid_mappings, setgroups: None })
 }
 
-/// namespaces, timeOffsets, hostname, domainname, sysctl, personality; refuses netDevices.
+/// namespaces, timeOffsets, hostname, domainname, sysctl, personality, netDevices.
 pub fn ns_enter(config: &Config, _bundle: &Path) -> Result<NsEnter> {
     let linux = linux(config);
-    // An empty object behind a device's name says to move it under the name it has.
-    match &linux.net_devices {
-        None | Some(Value::Null) => {}
-        Some(Value::Object(devices)) if devices.is_empty() => {}
-        Some(_) => return Err(not_carried_out("linux.netDevices")),
-    }
     let mut namespaces = linux.namespaces;
     for (i, ns) in namespaces.iter_mut().enumerate() {
         ns.path = ns.path.take().filter(|path| !path.0.is_empty());
@@ -129,6 +123,7 @@ pub fn ns_enter(config: &Config, _bundle: &Path) -> Result<NsEnter> {
         domainname: config.domainname.clone().filter(|d| !d.is_empty()),
         sysctl: linux.sysctl,
         personality: linux.personality,
+        net_devices: linux.net_devices,
         ..NsEnter::default()
     })
 }
@@ -215,9 +210,9 @@ mod tests {
         let set = parse(r#"{"ociVersion":"1.0","process":{"scheduler":{"policy":"SCHED_FIFO"}}}"#);
         let error = cg_apply(&set, Path::new("/b")).unwrap_err();
         assert!(error.to_string().contains("process.scheduler: not carried out yet"), "{error}");
+        // An empty object behind a device's name says to move it under the name it has.
         let moved = parse(r#"{"ociVersion":"1.0","linux":{"netDevices":{"eth0":{}}}}"#);
-        let error = ns_enter(&moved, Path::new("/b")).unwrap_err();
-        assert!(error.to_string().contains("linux.netDevices: not carried out yet"), "{error}");
+        assert!(ns_enter(&moved, Path::new("/b")).unwrap().net_devices.contains_key("eth0"));
         let zero = parse(r#"{"ociVersion":"1.0","process":{"ioPriority":{"class":"","priority":0}}}"#);
         cg_apply(&zero, Path::new("/b")).unwrap();
     }

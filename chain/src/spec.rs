@@ -5,8 +5,8 @@
 use crate::bytes::Bytes;
 use crate::ids::{Gid, Uid};
 use crate::oci::{
-    Capabilities, Device, IdMapping, Mount, Namespace, Personality, Profile, Resources, Rlimit, Root,
-    Seccomp, SyscallRule, TimeOffset,
+    Capabilities, Device, IdMapping, Mount, Namespace, NetDevice, Personality, Profile, Resources, Rlimit,
+    Root, Seccomp, SyscallRule, TimeOffset,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -117,6 +117,15 @@ pub struct NsEnter {
     /// Execution domain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub personality: Option<Personality>,
+    /// Network devices of the namespace we come from, by name, that move into the one that is made or joined.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub net_devices: BTreeMap<String, NetDevice>,
+    /// Stay until the command has ended, and move these devices back. Not so for OCI, whose engines own the namespace.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub give_back: bool,
+    /// Pairs of virtual Ethernet devices: one end here, one in the new network namespace.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub veth: Vec<Veth>,
     /// Do not stay as the parent: the first process becomes a child of our parent (clone(2) CLONE_PARENT), its pid
     /// goes to the one who waits on the meeting socket.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -127,6 +136,27 @@ pub struct NsEnter {
     /// Kinds that may be left out where the host cannot make them.
     #[serde(rename = "try", skip_serializing_if = "Vec::is_empty")]
     pub attempt: Vec<crate::oci::NamespaceKind>,
+}
+
+/// One of `veth` of an ns-enter layer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Veth {
+    /// The end in the network namespace we come from.
+    pub outside: VethEnd,
+    /// The end in the new one.
+    pub inside: VethEnd,
+}
+
+/// One end of a pair.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VethEnd {
+    /// Its name.
+    pub name: String,
+    /// Its addresses, as `10.0.0.1/24`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<String>,
 }
 
 /// `rootfs-prep`: the file system.

@@ -2,6 +2,7 @@
 
 use crate::apply::{self, Outcome};
 use crate::cli::Args;
+use crate::net;
 use crate::resolve::{self, Fork, Plan};
 use crate::targets::{self, Targets};
 use chain::canary::canary;
@@ -12,6 +13,7 @@ use chain::spec::NsEnter;
 use chain::state::State;
 use chain::{Class, Error, Result, proc, report};
 use std::fmt::Write;
+use std::os::fd::AsFd;
 
 /// Answers `question`.
 pub(crate) fn answer(question: Question, args: &Args, spec: &NsEnter) -> Result<u8> {
@@ -42,10 +44,14 @@ fn plan(spec: &NsEnter) -> Result<(Plan, Targets)> {
 /// Really does it, in a child, and in a child of that where it takes a fork: both come back here as the canary.
 fn check(spec: &NsEnter) -> Result<()> {
     let spec = NsEnter { hand_over: false, ..spec.clone() };
-    let (plan, targets) = plan(&spec)?;
+    let (mut plan, targets) = plan(&spec)?;
+    // A device that somebody works with is looked for, and not moved.
+    drop(net::look(&plan.net, proc::host()?.as_fd())?);
+    plan.net.devices.clear();
+    plan.net.give_back = false;
     canary(|| match apply::all(&plan, &targets, &mut State::default())? {
         Outcome::Inside(_) | Outcome::HandedOver => Ok(()),
-        Outcome::Outside(mut child) => match child.wait()? {
+        Outcome::Outside(mut child, _) => match child.wait()? {
             0 => Ok(()),
             status => {
                 Err(Error::new(Class::Internal, "try it out", format_args!("it ended with status {status}")))
@@ -95,7 +101,7 @@ fn shown(plan: &Plan, targets: &Targets) -> String {
         line("leave out", lost.clone());
     }
     if plan.fork != Fork::No {
-        line("fork", "the command is a child, for only a child comes into a pid namespace".into());
+        line("fork", "the command is a child, and this process looks after it".into());
     }
     if let Some(name) = &plan.hostname {
         line("hostname", name.clone());
@@ -108,6 +114,13 @@ fn shown(plan: &Plan, targets: &Targets) -> String {
     }
     if plan.loopback {
         line("lo", "up".into());
+    }
+    for device in &plan.net.devices {
+        let back = if plan.net.give_back { ", and back at the end" } else { "" };
+        line("device", format!("{} becomes {}{back}", device.from, device.to));
+    }
+    for pair in &plan.net.pairs {
+        line("veth", format!("{} outside, {} inside", pair.outside.name, pair.inside.name));
     }
     for sysctl in &plan.sysctls {
         line("sysctl", format!("/proc/{} = {}", sysctl.path, sysctl.value));

@@ -2,6 +2,7 @@
 
 use crate::inside;
 use crate::join::{dumpable, enter, guard};
+use crate::net;
 use crate::resolve::{Fork, Plan, flag_names, make};
 use crate::targets::{Target, Targets};
 use crate::verify::Before;
@@ -22,8 +23,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 pub(crate) enum Outcome {
     /// The one that goes on with the chain.
     Inside(Receipt),
-    /// The one that stayed outside, to look after the command.
-    Outside(Supervised),
+    /// The one that stayed outside, to look after the command, and the network devices it gives back then.
+    Outside(Supervised, Option<net::Inside>),
     /// The one that stayed outside, and somebody else looks after the command.
     HandedOver,
 }
@@ -38,9 +39,10 @@ pub(crate) fn all(plan: &Plan, targets: &Targets, state: &mut State) -> Result<O
         guard(state)?;
     }
     let process = targets.process.as_ref().map(AsFd::as_fd);
+    let mut leaving = net::look(&plan.net, proc.as_fd())?;
     if plan.fork == Fork::HandOver && plan.make.is_empty() {
         enter(&joins, process)?;
-        return joined_before_fork(plan, targets, &before, proc, state);
+        return joined_before_fork(plan, targets, &before, proc, leaving, state);
     }
     let (early, late) = in_time(plan, &joins);
 
@@ -56,6 +58,10 @@ pub(crate) fn all(plan: &Plan, targets: &Targets, state: &mut State) -> Result<O
         }
         other => other.map(|()| late)?,
     };
+    let returning = match leaving.take_if(|_| plan.net.give_back) {
+        Some(leaving) => Some(enter_network(plan, leaving, proc.as_fd())?),
+        None => None,
+    };
     match plan.fork {
         Fork::No => {
             enter(&late, process)?;
@@ -63,14 +69,18 @@ pub(crate) fn all(plan: &Plan, targets: &Targets, state: &mut State) -> Result<O
                 make(plan.flags()).map_err(why)?;
             }
         }
-        Fork::Supervise => match supervise::split(plan.flags(), state).map_err(|e| of_fork(e, plan))? {
-            Side::Supervisor(child) => {
+        Fork::Supervise => match supervise::split(plan.flags(), state) {
+            Ok(Side::Supervisor(child)) => {
                 if !joins.is_empty() {
                     dumpable(true)?;
                 }
-                return Ok(Outcome::Outside(child));
+                return Ok(Outcome::Outside(child, returning));
             }
-            Side::Child => enter(&late, process)?,
+            Ok(Side::Child) => enter(&late, process)?,
+            Err(error) => {
+                returning.as_ref().map_or(Ok(()), net::Inside::give_back)?;
+                return Err(of_fork(error, plan));
+            }
         },
         Fork::HandOver => {
             if hand_over(plan, state)? {
@@ -80,9 +90,17 @@ pub(crate) fn all(plan: &Plan, targets: &Targets, state: &mut State) -> Result<O
         }
     }
 
-    inside::set_up(plan, proc.as_fd(), state)?;
+    let moved = inside::set_up(plan, proc.as_fd(), leaving, state)?;
     let ns = before.prove(plan, targets, proc.as_fd(), plan.fork != Fork::No)?;
-    Ok(Outcome::Inside(receipt(plan, ns)))
+    Ok(Outcome::Inside(receipt(plan, ns, returning.or(moved).as_ref())))
+}
+
+/// Who gives network devices back goes where they go itself: their new namespace lives as long as it does.
+fn enter_network(plan: &Plan, leaving: net::Outside, proc: BorrowedFd<'_>) -> Result<net::Inside> {
+    if plan.makes(NamespaceKind::Network) {
+        make(NamespaceKind::Network.clone_flag()).map_err(why)?;
+    }
+    leaving.enter(&plan.net, proc)
 }
 
 /// Where nothing is made, all is joined and proven by a process that nobody inside can see, being in no pid namespace of
@@ -93,19 +111,22 @@ fn joined_before_fork(
     targets: &Targets,
     before: &Before,
     proc: OwnedFd,
+    leaving: Option<net::Outside>,
     state: &mut State,
 ) -> Result<Outcome> {
-    inside::set_up(plan, proc.as_fd(), state)?;
+    let moved = inside::set_up(plan, proc.as_fd(), leaving, state)?;
     let ns = before.prove(plan, targets, proc.as_fd(), false)?;
-    drop(proc);
+    let receipt = receipt(plan, ns, moved.as_ref());
+    drop((proc, moved));
     match hand_over(plan, state)? {
         true => Ok(Outcome::HandedOver),
-        false => Ok(Outcome::Inside(receipt(plan, ns))),
+        false => Ok(Outcome::Inside(receipt)),
     }
 }
 
-fn receipt(plan: &Plan, ns: BTreeMap<NamespaceKind, u64>) -> Receipt {
+fn receipt(plan: &Plan, ns: BTreeMap<NamespaceKind, u64>, moved: Option<&net::Inside>) -> Receipt {
     let applied = json!({
+        "netDevices": moved.map(net::Inside::told),
         "made": plan.make, "joined": plan.join, "forked": plan.fork != Fork::No, "hostname": plan.hostname,
         "domainname": plan.domainname, "loopback": plan.loopback, "timeOffsets": plan.time_offsets,
         "sysctl": plan.sysctls.iter().map(|s| [&s.path, &s.value]).collect::<Vec<_>>(),
@@ -118,13 +139,14 @@ fn receipt(plan: &Plan, ns: BTreeMap<NamespaceKind, u64>) -> Receipt {
 
 /// Waits for the command; its status. Until then nothing of the chain's stays open here: whoever reads a kept pipe or
 /// the status lines sees their end when the command, or the last link, closes them.
-pub(crate) fn look_after(mut child: Supervised, state: &State) -> Result<u8> {
+pub(crate) fn look_after(mut child: Supervised, devices: Option<net::Inside>, state: &State) -> Result<u8> {
     let doing = "close what only the command is to have";
     report::status_to(-1);
-    let mut own = [child.pidfd().as_raw_fd(), child.signal_fd().as_raw_fd()];
+    let mut own = vec![child.pidfd().as_raw_fd(), child.signal_fd().as_raw_fd()];
+    own.extend(devices.iter().flat_map(net::Inside::fds));
     own.sort_unstable();
     let mut from = 3;
-    for fd in own.map(|fd| fd as u32) {
+    for fd in own.iter().map(|fd| *fd as u32) {
         sys::fd::close_range(from, fd - 1).cannot(doing, format_args!("close_range({from}, {})", fd - 1))?;
         from = fd + 1;
     }
@@ -133,7 +155,9 @@ pub(crate) fn look_after(mut child: Supervised, state: &State) -> Result<u8> {
     for fd in state.fds.all().filter(|fd| *fd > 2 && !own.contains(fd)) {
         drop(sys::fd::adopt(fd));
     }
-    child.wait()
+    let status = child.wait()?;
+    devices.as_ref().map_or(Ok(()), net::Inside::give_back)?;
+    Ok(status)
 }
 
 fn is_user(target: &&Target) -> bool {
@@ -147,7 +171,8 @@ fn is_user(target: &&Target) -> bool {
 fn in_time<'a>(plan: &Plan, joins: &[&'a Target]) -> (Vec<&'a Target>, Vec<&'a Target>) {
     let joins_user = joins.iter().any(is_user);
     let all_early = joins_user && !plan.make.is_empty() || plan.makes(NamespaceKind::User);
-    joins.iter().partition(|t| all_early || t.kind == NamespaceKind::Pid)
+    let stays_in = |kind| kind == NamespaceKind::Network && plan.net.give_back;
+    joins.iter().partition(|t| all_early || t.kind == NamespaceKind::Pid || stays_in(t.kind))
 }
 
 /// Forks a child of our parent and tells the runner its pid; true in the process that stays behind.

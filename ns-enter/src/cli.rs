@@ -11,6 +11,8 @@ Examples:
   ns-enter -t 4711 -a -- ps ax              in all namespaces of process 4711
   ns-enter -m --join net=/run/netns/vpn -- curl example.org
   ns-enter -T --boottime 100000000 -- uptime
+  ns-enter -n --netdev eth1=eth%d -- ip address
+  ns-enter -n --veth box,10.9.0.1/24=eth0,10.9.0.2/24 -- ping -c 1 10.9.0.1
 
 With a new or joined pid namespace the command is a child: ns-enter stays, forwards signals, gives back its status,
 and the command dies with it. In a new one the command is pid 1 itself, with a pid 1's duties.";
@@ -80,6 +82,14 @@ pub(crate) struct Args {
     /// Kernel parameter of a new or joined namespace (repeatable)
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) sysctl: Vec<String>,
+    /// Move this network device into a new or joined network namespace, under its name, another, or a template as
+    /// eth%d; it comes back when the command has ended (repeatable)
+    #[arg(long, value_name = "DEVICE[=NAME]")]
+    pub(crate) netdev: Vec<String>,
+    /// Make a pair of virtual Ethernet devices, one end here and one in the new network namespace, each with these
+    /// addresses, and up (repeatable)
+    #[arg(long, value_name = "NAME[,ADDR/LEN]=NAME[,ADDR/LEN]")]
+    pub(crate) veth: Vec<String>,
     /// Do without these where the host cannot make them
     #[arg(long = "try", value_name = "LIST", value_delimiter = ',')]
     pub(crate) attempt: Vec<Kind>,

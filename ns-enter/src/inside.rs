@@ -1,6 +1,7 @@
 //! What is set once inside, and read back.
 
 use crate::apply::{own_file, why};
+use crate::net;
 use crate::resolve::{Plan, make};
 use crate::sysctl;
 use chain::oci::NamespaceKind;
@@ -14,8 +15,13 @@ use nix::sys::utsname::uname;
 use rustix::fs::{Mode, OFlags, openat};
 use std::os::fd::{AsFd, BorrowedFd};
 
-/// In the order the kernel lets it be done. `proc` shows this process.
-pub(crate) fn set_up(plan: &Plan, proc: BorrowedFd<'_>, state: &mut State) -> Result<()> {
+/// In the order the kernel lets it be done. `proc` shows this process; `leaving` are the network devices to bring in.
+pub(crate) fn set_up(
+    plan: &Plan,
+    proc: BorrowedFd<'_>,
+    leaving: Option<net::Outside>,
+    state: &mut State,
+) -> Result<Option<net::Inside>> {
     // While the files below /proc/self are still ours to write: a change of user gives them to root.
     if plan.makes(NamespaceKind::Time) {
         time(plan, proc)?;
@@ -37,13 +43,26 @@ pub(crate) fn set_up(plan: &Plan, proc: BorrowedFd<'_>, state: &mut State) -> Re
         }
     }
     names(plan)?;
-    if !plan.sysctls.is_empty() {
-        // One that nobody can mount over; where mounting is not permitted, the host's, proven to be one.
-        let private = proc::private().ok();
-        let proc = private.as_ref().map_or(proc, AsFd::as_fd);
-        plan.sysctls.iter().try_for_each(|s| sysctl::set(proc, s))?;
+    plan.personality.map_or(Ok(()), personality)?;
+    // Before the parameters, for a device has some of its own.
+    let devices = leaving.map(|leaving| leaving.enter(&plan.net, proc)).transpose()?;
+    match (sysctls(plan, proc), devices) {
+        (Err(error), Some(devices)) => {
+            devices.give_back()?;
+            Err(error)
+        }
+        (result, devices) => result.map(|()| devices),
     }
-    plan.personality.map_or(Ok(()), personality)
+}
+
+fn sysctls(plan: &Plan, proc: BorrowedFd<'_>) -> Result<()> {
+    if plan.sysctls.is_empty() {
+        return Ok(());
+    }
+    // One that nobody can mount over; where mounting is not permitted, the host's, proven to be one.
+    let private = proc::private().ok();
+    let proc = private.as_ref().map_or(proc, AsFd::as_fd);
+    plan.sysctls.iter().try_for_each(|s| sysctl::set(proc, s))
 }
 
 fn names(plan: &Plan) -> Result<()> {

@@ -6,6 +6,7 @@ mod apply;
 mod cli;
 mod inside;
 mod join;
+mod net;
 mod plan;
 mod resolve;
 mod sysctl;
@@ -36,6 +37,8 @@ const FEATURES: &[&str] = &[
     "time-offsets",
     "loopback",
     "personality",
+    "net-devices",
+    "veth",
     "try",
 ];
 
@@ -60,9 +63,9 @@ fn main() -> ExitCode {
         }
         match apply::all(&plan, &targets, &mut link.state)? {
             Outcome::Inside(receipt) => match link.go_on(receipt)? {},
-            Outcome::Outside(child) => {
+            Outcome::Outside(child, devices) => {
                 drop(targets);
-                apply::look_after(child, &link.state)
+                apply::look_after(child, devices, &link.state)
             }
             Outcome::HandedOver => Ok(0),
         }

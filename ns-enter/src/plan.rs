@@ -3,8 +3,8 @@
 use crate::cli::{Args, Kind, NO_PATH, Unshare};
 use chain::bytes::Bytes;
 use chain::files::Files;
-use chain::oci::{Namespace, NamespaceKind, TimeOffset};
-use chain::spec::NsEnter;
+use chain::oci::{Namespace, NamespaceKind, NetDevice, TimeOffset};
+use chain::spec::{NsEnter, Veth};
 use chain::sys::caps;
 use chain::{Cannot, Error, Result};
 use std::ffi::OsStr;
@@ -80,7 +80,37 @@ fn compose(
         }
         spec.sysctl.insert(key.into(), value.into());
     }
+    devices(args, &mut spec)?;
     Ok(spec)
+}
+
+/// `--netdev` and `--veth`.
+fn devices(args: &Args, spec: &mut NsEnter) -> Result<()> {
+    for word in &args.netdev {
+        let (from, name) = match word.split_once('=') {
+            Some((_, "")) => {
+                let detail = format!("--netdev {word}: the name is empty");
+                return Err(Error::usage("read the command line", detail));
+            }
+            Some((from, name)) => (from, Some(name.to_string())),
+            None => (word.as_str(), None),
+        };
+        if spec.net_devices.insert(from.into(), NetDevice { name }).is_some() {
+            return Err(Error::usage(
+                format_args!("move the network device {from}"),
+                "it is given a second time",
+            ));
+        }
+        spec.give_back = true;
+    }
+    for word in &args.veth {
+        let Some((outside, inside)) = word.split_once('=') else {
+            let detail = format!("--veth {word}: not OUTSIDE=INSIDE, as box,10.9.0.1/24=eth0,10.9.0.2/24");
+            return Err(Error::usage("read the command line", detail));
+        };
+        spec.veth.push(Veth { outside: crate::net::end(outside), inside: crate::net::end(inside) });
+    }
+    Ok(())
 }
 
 fn proc_path(pid: i32, kind: NamespaceKind) -> String {

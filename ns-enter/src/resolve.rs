@@ -1,6 +1,7 @@
 //! From the layer and what the host says to what will be done, or a refusal. Nothing is touched here.
 
 use crate::join::{dumpable, enter};
+use crate::net::{self, Wanted};
 use crate::sysctl::{self, Sysctl};
 use crate::targets::Targets;
 use chain::canary::canary;
@@ -122,14 +123,19 @@ pub(crate) struct Plan {
     pub(crate) sysctls: Vec<Sysctl>,
     /// personality(2).
     pub(crate) personality: Option<u64>,
+    /// Network devices.
+    pub(crate) net: Wanted,
     /// For the receipt.
     pub(crate) degraded: Vec<String>,
 }
 
 impl Plan {
-    /// CLONE_NEW* of what is made, but for time: clone(2) cannot make that and give it offsets.
+    /// CLONE_NEW* of what is made, but for time: clone(2) cannot make that and give it offsets. And for network where
+    /// devices are given back: who does that lives in there.
     pub(crate) fn flags(&self) -> i32 {
-        let kinds = self.make.iter().filter(|k| **k != NamespaceKind::Time);
+        let apart =
+            |kind| kind == NamespaceKind::Time || kind == NamespaceKind::Network && self.net.give_back;
+        let kinds = self.make.iter().filter(|k| !apart(**k));
         kinds.fold(0, |flags, kind| flags | kind.clone_flag())
     }
 
@@ -180,9 +186,18 @@ pub(crate) fn resolve(spec: &NsEnter, facts: &Facts) -> Result<Plan> {
     }
     let sysctls = sysctls(spec, &ours, &needs)?;
     let time_offsets = time_offsets(&spec.time_offsets, make.contains(&NamespaceKind::Time))?;
-    let fork = match (spec.hand_over, ours(NamespaceKind::Pid) && !spec.no_fork) {
+    let net = net::resolve(spec, &make, &join, facts.mapped.is_some())?;
+    let stays = ours(NamespaceKind::Pid) && !spec.no_fork || net.give_back;
+    let fork = match (spec.hand_over, stays) {
         (true, _) if spec.no_fork => {
             return Err(Error::usage(doing, "noFork and handOver exclude each other"));
+        }
+        (true, _) if net.give_back => {
+            return Err(Error::usage(doing, "giveBack and handOver exclude each other"));
+        }
+        (_, true) if spec.no_fork => {
+            return Err(Error::usage(doing, "noFork and giveBack exclude each other")
+                .why("who gives the devices back has to stay"));
         }
         (true, _) => Fork::HandOver,
         (false, true) => Fork::Supervise,
@@ -198,6 +213,7 @@ pub(crate) fn resolve(spec: &NsEnter, facts: &Facts) -> Result<Plan> {
         private_mounts: make.contains(&NamespaceKind::Mount) && !facts.rootfs_follows,
         sysctls,
         personality: spec.personality.as_ref().map(personality).transpose()?,
+        net,
         degraded,
         make,
         join,

@@ -56,7 +56,7 @@ fn linux() -> Value {
         "intelRdt": {"enabled": false, "schemata": false, "monitoring": false},
         "memoryPolicy": {"modes": [], "flags": []},
         "mountExtensions": {"idmap": {"enabled": true}},
-        "netDevices": {"enabled": false},
+        "netDevices": {"enabled": true},
     })
 }
 

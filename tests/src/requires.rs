@@ -121,6 +121,13 @@ pub fn namespace(kind: &str) -> bool {
     need(std::path::Path::new("/proc/self/ns").join(kind).exists(), format_args!("needs {kind} namespaces"))
 }
 
+/// A kernel that makes pairs of virtual Ethernet devices, and ip(8) to make them with.
+pub fn veth() -> bool {
+    let ip = "ip link add type veth && exec ip -j address";
+    let made = std::process::Command::new("unshare").args(["-n", "bash", "-c", ip]).output();
+    root() && need(made.is_ok_and(|ran| ran.status.success()), "needs veth devices")
+}
+
 /// An ordinary user.
 #[derive(Clone, Debug)]
 pub struct User {

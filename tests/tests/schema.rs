@@ -123,7 +123,10 @@ fn fullest(root: &Value, rule: &Value) -> Value {
         (Some(list), _) => list[0].clone(),
         (None, Some("object")) => match rule["properties"].as_object() {
             Some(members) => members.iter().map(|(k, rule)| (k.clone(), fullest(root, rule))).collect(),
-            None => json!({"name": "text"}),
+            None => json!({"name": match &rule["additionalProperties"] {
+                below @ Value::Object(_) => fullest(root, below),
+                _ => json!("text"),
+            }}),
         },
         (None, Some("array")) => match rule["prefixItems"].as_array() {
             Some(rules) => rules.iter().map(|rule| fullest(root, rule)).collect(),

@@ -26,8 +26,8 @@ pub struct Linux {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<Device>,
     /// Network devices to move in.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub net_devices: Option<Value>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub net_devices: BTreeMap<String, NetDevice>,
     /// Cgroup, relative to the runtime's or absolute from the root of the hierarchy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cgroups_path: Option<Bytes>,
@@ -170,6 +170,15 @@ pub struct TimeOffset {
     pub secs: i64,
     /// Nanoseconds.
     pub nanosecs: u32,
+}
+
+/// One of `netDevices`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NetDevice {
+    /// Its name inside, or a template as `eth%d`; left out: the one it has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
 }
 
 /// One of `devices`.
