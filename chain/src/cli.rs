@@ -40,6 +40,9 @@ pub struct Common {
     /// An fd the command is to have besides 0, 1 and 2 (repeatable)
     #[arg(long, value_name = "FD")]
     pub keep_fd: Vec<RawFd>,
+    /// When all is set up, wait for a byte on this fd before the command runs; its end without one is a refusal
+    #[arg(long, value_name = "FD")]
+    pub block_fd: Option<RawFd>,
     /// Print version and build
     #[arg(long)]
     pub version: bool,

@@ -4,6 +4,7 @@
 //! exec, so cap-drop and seccomp-load only resolve and check; what they resolved travels here as [`Landing`], and
 //! whichever link is last calls [`land`].
 
+mod block;
 mod command;
 mod credentials;
 mod gate;
@@ -147,6 +148,9 @@ fn try_land(tool: &str, state: &State, argv: &[OsString]) -> Result<Infallible> 
     }
     // The gate: nothing below happens before somebody says start.
     stand_by(state)?;
+    if let Some(fd) = state.fds.block {
+        block::wait(fd)?;
+    }
 
     if let Some(name) = &landing.session_keyring {
         keyring::make(name)?;

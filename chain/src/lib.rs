@@ -35,6 +35,7 @@ pub mod state;
 pub mod supervise;
 #[allow(unsafe_code, reason = "the one place for it")]
 pub mod sys;
+pub mod target;
 pub mod userns;
 
 pub use error::{Cannot, Class, Error, Result};

@@ -171,6 +171,7 @@ fn filter<S: Spec>(common: &Common, in_chain: bool, spec: &S) -> Result<()> {
     }
     refuse(common.stdin.is_some(), "--stdin", "the stage with the command")?;
     refuse(!common.keep_fd.is_empty(), "--keep-fd", "the stage with the command")?;
+    refuse(common.block_fd.is_some(), "--block-fd", "the stage with the command")?;
     let (mut plan, _) = source::plan(common, S::TOOL.as_str())?;
     plan.layers.push(Layer::of(spec)?);
     check_order(&plan, &[], &[], &[])?;
@@ -271,7 +272,7 @@ fn add_and_act<A, S: Spec>(
 
 /// `--status-fd` and `--keep-fd` of this link.
 fn take_fds(state: &mut State, common: &Common) -> Result<()> {
-    for fd in common.status_fd.iter().chain(&common.keep_fd) {
+    for fd in common.status_fd.iter().chain(&common.keep_fd).chain(&common.block_fd) {
         let doing = format!("use fd {fd}");
         // Closed when the chain began, so the chain has put something of its own there.
         if state.fds.own().any(|own| own == *fd) {
@@ -283,6 +284,7 @@ fn take_fds(state: &mut State, common: &Common) -> Result<()> {
         }
     }
     state.fds.status = common.status_fd.or(state.fds.status);
+    state.fds.block = common.block_fd.or(state.fds.block);
     state.fds.keep.extend(common.keep_fd.iter().filter(|fd| **fd > 2));
     attach_reports(state)
 }

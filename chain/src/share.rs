@@ -102,7 +102,7 @@ pub fn idmap(config: &Config, _bundle: &Path) -> Result<Idmap> {
             return Err(Error::usage("carry out config.json", detail));
         }
     }
-    Ok(Idmap { uid_mappings: linux.uid_mappings, gid_mappings: linux.gid_mappings, setgroups: None })
+    Ok(Idmap { uid_mappings: linux.uid_mappings, gid_mappings: linux.gid_mappings, ..Idmap::default() })
 }
 
 /// namespaces, timeOffsets, hostname, domainname, sysctl, personality, netDevices.

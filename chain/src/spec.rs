@@ -91,6 +91,10 @@ pub struct Idmap {
     /// Leave setgroups(2) allowed (`true`) or deny it (`false`); left out: denied only where the kernel demands it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub setgroups: Option<bool>,
+    /// No further user namespace can be made inside: the maps are those of a second one in the first, whose limit of
+    /// one is used up by it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub disable_user_namespaces: bool,
 }
 
 /// `ns-enter`: every other namespace, made or joined.
@@ -126,6 +130,12 @@ pub struct NsEnter {
     /// Pairs of virtual Ethernet devices: one end here, one in the new network namespace.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub veth: Vec<Veth>,
+    /// The process that all the paths below /proc belong to, as `PID:INODE` or `fd:N`: nobody else is joined.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// The first process of the new pid namespace is a reaper, and the command its child.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub init: bool,
     /// Do not stay as the parent: the first process becomes a child of our parent (clone(2) CLONE_PARENT), its pid
     /// goes to the one who waits on the meeting socket.
     #[serde(skip_serializing_if = "std::ops::Not::not")]

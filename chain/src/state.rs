@@ -80,6 +80,9 @@ pub struct Fds {
     /// Listening socket of the start gate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gate: Option<RawFd>,
+    /// `--block-fd`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub block: Option<RawFd>,
     /// The compiled filter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter: Option<RawFd>,
@@ -108,7 +111,7 @@ impl Fds {
 
     /// Every number in it.
     pub fn all(&self) -> impl Iterator<Item = RawFd> {
-        self.own().chain(self.status).chain(self.keep.iter().copied())
+        self.own().chain(self.status).chain(self.block).chain(self.keep.iter().copied())
     }
 }
 

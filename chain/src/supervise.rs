@@ -67,6 +67,25 @@ pub fn split_into(flags: i32, cgroup: Option<BorrowedFd<'_>>, state: &mut State)
     }
 }
 
+/// Signals held back from here on: for what must be undone if this process is asked to end before it supervises. What
+/// arrives meanwhile is forwarded by [`Supervised::wait`].
+pub struct Held(SigSet);
+
+/// See [`Held`].
+pub fn hold() -> Result<Held> {
+    let mut before = SigSet::empty();
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&forwarded()), Some(&mut before))
+        .cannot("hold signals back", "sigprocmask")?;
+    Ok(Held(before))
+}
+
+impl Held {
+    /// As it was, for the child.
+    pub fn release(self) -> Result<()> {
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&self.0), None).cannot("let signals through", "sigprocmask")
+    }
+}
+
 /// The signals a supervisor passes on: all that can be held back and mean something to another process.
 fn forwarded() -> SigSet {
     let mut set = SigSet::all();

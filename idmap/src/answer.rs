@@ -2,10 +2,12 @@
 
 use crate::cli::Args;
 use crate::helper::writer_shown;
+use crate::plan::Kind;
 use crate::resolve::Plan;
-use crate::{apply, resolve};
+use crate::{apply, resolve, subid};
 use chain::canary::canary;
 use chain::link::Question;
+use chain::oci::IdMapping;
 use chain::plan::Layer;
 use chain::spec::Idmap;
 use chain::state::State;
@@ -48,7 +50,19 @@ fn in_force(pid: i32) -> Result<Idmap> {
         uid_mappings: parse_map(&read("uid_map")?)?,
         gid_mappings: parse_map(&read("gid_map")?)?,
         setgroups: Some(!read("setgroups")?.starts_with(b"deny")),
+        ..Idmap::default()
     })
+}
+
+/// Who says that the caller may map these ids: itself, or a line of a file.
+fn source(kind: Kind, m: &IdMapping) -> String {
+    let uid = rustix::process::geteuid().as_raw();
+    let own = if kind == Kind::User { uid } else { rustix::process::getegid().as_raw() };
+    if (m.host_id, m.size) == (own, 1) {
+        return " (the caller)".into();
+    }
+    subid::line_of(kind.grants_file(), uid, m.host_id, m.size)
+        .map_or_else(String::new, |line| format!(" ({line})"))
 }
 
 fn shown(plan: &Plan) -> String {
@@ -64,14 +78,18 @@ fn shown(plan: &Plan) -> String {
             let (inside, outside) = (m.container_id, m.host_id);
             writeln!(
                 text,
-                "  {inside} to {} inside are {outside} to {} outside",
+                "  {inside} to {} inside are {outside} to {} outside{}",
                 last(inside),
-                last(outside)
+                last(outside),
+                source(map.kind, m)
             )
             .expect("a String takes all");
         }
     }
     let setgroups = if plan.deny_setgroups { "denied" } else { "allowed" };
+    if plan.disable_userns {
+        text += "no further user namespaces inside\n";
+    }
     writeln!(text, "setgroups {setgroups}").expect("a String takes all");
     text
 }

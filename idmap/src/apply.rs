@@ -1,6 +1,7 @@
 //! The operations, in order.
 
 use crate::helper::{Helper, write_file};
+use crate::nest;
 use crate::plan::Kind;
 use crate::resolve::{Map, Plan, Writer};
 use crate::why;
@@ -45,6 +46,9 @@ pub(crate) fn all(plan: &Plan, state: &mut State) -> Result<Receipt> {
 
     read_back(plan, proc.as_fd(), "self")?;
     let settled = settle(proc.as_fd(), state)?;
+    if plan.disable_userns {
+        nest::enter(plan, proc.as_fd(), state)?;
+    }
     if settled == Settled::Root {
         command_is_caller(plan, state);
     }
@@ -53,7 +57,7 @@ pub(crate) fn all(plan: &Plan, state: &mut State) -> Result<Receipt> {
         "uidMappings": plan.map(Kind::User).map(|m| &m.lines),
         "gidMappings": plan.map(Kind::Group).map(|m| &m.lines),
         "setgroups": if plan.deny_setgroups { "deny" } else { "allow" },
-        "root": settled == Settled::Root,
+        "root": settled == Settled::Root, "disableUserNamespaces": plan.disable_userns,
     });
     let mut receipt = Receipt::verified(ToolName::Idmap, applied);
     receipt.ns.insert(NamespaceKind::User, inode);

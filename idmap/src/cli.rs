@@ -3,6 +3,7 @@
 use chain::cli::{Common, Flags, Parsed};
 use chain::ids::{Gid, Uid};
 use chain::oci::IdMapping;
+use chain::target::Target;
 use chain::{Error, Result};
 use std::ffi::OsString;
 use std::str::FromStr;
@@ -13,6 +14,8 @@ Examples:
   idmap --auto -- apt-get install hello        with all ids that /etc/subuid grants
   idmap --map-users 0:100000:65536 --map-groups 0:100000:65536 -- id
   idmap --pid 4711 --auto                      maps for a namespace that somebody else made
+  idmap --auto --to-host 33                    who is www-data out here?
+  idmap --pid 4711 --to-inside 100032
 
 The command is what the caller is mapped to. As user 0 it holds every capability over the namespace; as anybody else
 (-c, --map-user) it holds none, though the links before it do, unless a cap-drop link says otherwise.";
@@ -37,18 +40,32 @@ pub(crate) struct Args {
     /// Map all ids that /etc/subuid and /etc/subgid grant the caller around its own (-r if nothing else is said)
     #[arg(long)]
     pub(crate) auto: bool,
-    /// Map N users: I inside are O outside and on (repeatable)
-    #[arg(long, value_name = "I:O:N")]
-    pub(crate) map_users: Vec<Range>,
-    /// Map N groups: I inside are O outside and on (repeatable)
-    #[arg(long, value_name = "I:O:N")]
-    pub(crate) map_groups: Vec<Range>,
+    /// --auto with the caller as itself, or as this user and group
+    #[arg(long, value_name = "ID", num_args = 0..=1, require_equals = true, default_missing_value = "",
+        conflicts_with_all = ["map_root_user", "map_current_user", "map_user", "map_group"])]
+    pub(crate) keep_id: Option<String>,
+    /// Map N users: I inside are O outside and on; or subids: those that /etc/subuid grants, each as itself; or all: those
+    /// of the caller's own user namespace (repeatable)
+    #[arg(long, value_name = "I:O:N|subids|all")]
+    pub(crate) map_users: Vec<Ids>,
+    /// Map N groups: I inside are O outside and on; subids; or all (repeatable)
+    #[arg(long, value_name = "I:O:N|subids|all")]
+    pub(crate) map_groups: Vec<Ids>,
     /// Whether setgroups(2) stays allowed; left out: denied only where the kernel demands it
     #[arg(long, value_name = "allow|deny")]
     pub(crate) setgroups: Option<Setgroups>,
+    /// No user namespace can be made inside, by anybody: a way to the kernel that most commands do not need
+    #[arg(long)]
+    pub(crate) disable_userns: bool,
     /// Write the maps of this process' user namespace, and do nothing else
-    #[arg(long, value_name = "PID", allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(1..))]
-    pub(crate) pid: Option<i32>,
+    #[arg(long, value_name = "PID|PID:INODE|fd:N", allow_hyphen_values = true)]
+    pub(crate) pid: Option<Target>,
+    /// What is this id of the inside outside? In the maps that the other options say, or those of --pid (g:ID: a group)
+    #[arg(long, value_name = "ID|g:ID", conflicts_with = "to_inside")]
+    pub(crate) to_host: Option<Which>,
+    /// What is this id of the outside inside?
+    #[arg(long, value_name = "ID|g:ID")]
+    pub(crate) to_inside: Option<Which>,
     /// The flags of every tool.
     #[command(flatten)]
     pub(crate) common: Common,
@@ -80,6 +97,54 @@ impl FromStr for Range {
     }
 }
 
+/// One word of `--map-users`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Ids {
+    /// `I:O:N`.
+    Range(IdMapping),
+    /// `subids`.
+    Subids,
+    /// `all`.
+    All,
+}
+
+impl FromStr for Ids {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Ids, String> {
+        match text {
+            "subids" => Ok(Ids::Subids),
+            "all" => Ok(Ids::All),
+            _ => text.parse().map(|Range(range)| Ids::Range(range)),
+        }
+    }
+}
+
+/// An id to translate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// A user's.
+    User(u32),
+    /// A group's.
+    Group(u32),
+}
+
+impl FromStr for Which {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Which, String> {
+        let id = |word: &str| {
+            let id = word.parse::<u32>().ok().filter(|_| word.bytes().all(|b| b.is_ascii_digit()));
+            id.ok_or_else(|| format!("'{}' is no id: a number, or g: and a number", text.escape_debug()))
+        };
+        match text.split_once(':') {
+            Some(("g", word)) => id(word).map(Which::Group),
+            Some(("u", word)) => id(word).map(Which::User),
+            _ => id(text).map(Which::User),
+        }
+    }
+}
+
 /// `--setgroups`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Setgroups {
@@ -89,18 +154,34 @@ pub(crate) enum Setgroups {
     Deny,
 }
 
-/// The flags, if `--pid` is among them: that form has no next program and no plan.
-pub(crate) fn for_another() -> Result<Option<Args>> {
+impl Args {
+    /// Is an id to be translated?
+    pub(crate) fn translates(&self) -> bool {
+        self.to_host.is_some() || self.to_inside.is_some()
+    }
+}
+
+/// The flags, if `--pid` or a question about one id is among them: these forms have no next program and no plan.
+pub(crate) fn alone() -> Result<Option<Args>> {
     let argv: Vec<OsString> = std::env::args_os().skip(1).collect();
     let (own, next) = chain::next::split(&argv);
-    let named = |w: &OsString| w == "--pid" || w.as_encoded_bytes().starts_with(b"--pid=");
+    let named = |w: &OsString| {
+        let word = w.to_string_lossy();
+        ["--pid", "--to-host", "--to-inside"].contains(&word.split('=').next().unwrap_or(""))
+    };
     if !own.iter().any(named) {
         return Ok(None);
     }
     let Parsed::Flags(args) = chain::cli::parse::<Args>("idmap", own)? else { return Ok(None) };
-    // `--pid` may have been the value of another option.
-    if args.pid.is_none() {
+    // It may have been the value of another option.
+    if args.pid.is_none() && !args.translates() {
         return Ok(None);
+    }
+    if next.is_some() && args.translates() {
+        let detail = "--to-host and --to-inside answer a question and run nothing";
+        return Err(
+            Error::usage("read the command line", detail).cure("leave out -- and what stands behind it")
+        );
     }
     if next.is_some() {
         return Err(Error::usage("read the command line", "--pid changes another process and runs nothing")

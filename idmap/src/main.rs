@@ -5,22 +5,28 @@ mod answer;
 mod apply;
 mod cli;
 mod helper;
+mod nest;
 mod other;
 mod plan;
 mod resolve;
 mod subid;
+mod translate;
 mod why;
 
 use chain::link::Begun;
 use chain::mapped;
 use std::process::ExitCode;
 
-const FEATURES: &[&str] = &["user-namespace", "auto", "newuidmap", "pid"];
+const FEATURES: &[&str] = &["user-namespace", "auto", "newuidmap", "pid", "disable-userns", "translate"];
 
 fn main() -> ExitCode {
     chain::link::run("idmap", || {
-        if let Some(args) = cli::for_another()? {
-            return other::map(&args);
+        if let Some(args) = cli::alone()? {
+            return if args.pid.is_some() && !args.translates() {
+                other::map(&args)
+            } else {
+                translate::answer(&args)
+            };
         }
         let (mut link, spec) = match chain::link::begin(chain::share::idmap, plan::from_flags, FEATURES)? {
             Begun::Act(link, spec) => (link, spec),

@@ -6,21 +6,17 @@ use crate::{apply, helper, plan, resolve};
 use chain::link::Question;
 use chain::oci::NamespaceKind;
 use chain::spec::Idmap;
-use chain::sys::process::pidfd_open;
-use chain::{Cannot, Class, Error, Result, proc, supervise};
+use chain::target::Target;
+use chain::{Class, Error, Result, proc, supervise};
 use std::os::fd::AsFd;
 
 /// Writes them, reads them back, and that is all.
 pub(crate) fn map(args: &Args) -> Result<u8> {
-    let pid = args.pid.unwrap_or_default();
-    let base = match &args.common.oci {
-        Some(path) => {
-            let folder = path.parent().unwrap_or(std::path::Path::new("."));
-            chain::share::idmap(&chain::oci::read_config(path)?, folder)?
-        }
-        None => Idmap::default(),
-    };
-    let spec = plan::compose(args, base)?;
+    let Some(target) = args.pid else { return Ok(0) };
+    if args.disable_userns {
+        return Err(Error::usage("read the command line", "--pid and --disable-userns exclude each other"));
+    }
+    let spec = spec(args)?;
     let plan = resolve::resolve(&spec, &resolve::facts()?)?;
     if args.common.print {
         return crate::answer::answer(Question::Print, args, &spec);
@@ -28,14 +24,27 @@ pub(crate) fn map(args: &Args) -> Result<u8> {
     if args.common.check || args.common.show.is_some() {
         return Err(Error::usage("read the command line", "--pid and a question exclude each other"));
     }
-    write(&plan, pid)?;
+    write(&plan, target)?;
     Ok(0)
 }
 
-fn write(plan: &Plan, pid: i32) -> Result<()> {
-    let doing = format!("map ids for process {pid}");
+/// What the flags, and `--oci`, say.
+pub(crate) fn spec(args: &Args) -> Result<Idmap> {
+    let base = match &args.common.oci {
+        Some(path) => {
+            let folder = path.parent().unwrap_or(std::path::Path::new("."));
+            chain::share::idmap(&chain::oci::read_config(path)?, folder)?
+        }
+        None => Idmap::default(),
+    };
+    plan::compose(args, base)
+}
+
+fn write(plan: &Plan, target: Target) -> Result<()> {
+    let doing = format!("map ids for process {target}");
     // Holds the number: while this is open and says the process lives, it means the same process.
-    let pidfd = pidfd_open(pid).cannot(&doing, format_args!("pidfd_open({pid})"))?;
+    let pidfd = target.open().map_err(|e| Error { doing: doing.clone(), ..e })?;
+    let pid = target.pid()?;
     let who = pid.to_string();
     if proc::namespace(&who, NamespaceKind::User)? == proc::namespace("self", NamespaceKind::User)? {
         return Err(Error::new(Class::Order, doing, "it is in our own user namespace")

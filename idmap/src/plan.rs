@@ -1,6 +1,6 @@
 //! From flags to the layer: everything becomes numbers here, so that a plan is data.
 
-use crate::cli::{Args, Range, Setgroups};
+use crate::cli::{Args, Ids, Setgroups};
 use crate::subid::{self, Grant};
 use chain::files::Files;
 use chain::oci::IdMapping;
@@ -66,35 +66,71 @@ pub(crate) fn from_flags(args: &Args, base: Idmap, _files: &Files<'_>) -> Result
 /// As [`from_flags`].
 pub(crate) fn compose(args: &Args, mut base: Idmap) -> Result<Idmap> {
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    let root = args.map_root_user || args.auto && !args.map_current_user;
-    let inside =
-        |named: Option<u32>, own: u32| named.or(args.map_current_user.then_some(own)).or(root.then_some(0));
-    let user = inside(args.map_user.map(|u| u.0), uid);
-    let group = inside(args.map_group.map(|g| g.0), gid);
-    let grants = |kind: Kind| if args.auto { subid::of(kind.grants_file(), uid) } else { Ok(Vec::new()) };
+    let kept = keep_id(args)?;
+    let auto = args.auto || args.keep_id.is_some();
+    let current = args.map_current_user || args.keep_id.is_some() && kept.is_none();
+    let root = args.map_root_user || auto && !current;
+    let inside = |named: Option<u32>, own: u32| named.or(current.then_some(own)).or(root.then_some(0));
+    let user = inside(args.map_user.map(|u| u.0).or(kept), uid);
+    let group = inside(args.map_group.map(|g| g.0).or(kept), gid);
+    let grants = |kind: Kind| if auto { subid::of(kind.grants_file(), uid) } else { Ok(Vec::new()) };
 
-    let users = map(user.map(|id| (id, uid)), &grants(Kind::User)?, &args.map_users);
-    let groups = map(group.map(|id| (id, gid)), &grants(Kind::Group)?, &args.map_groups);
+    let written =
+        |kind, words: &[Ids]| words.iter().map(|word| ids(kind, *word, uid)).collect::<Result<Vec<_>>>();
+    let (map_users, map_groups) =
+        (written(Kind::User, &args.map_users)?.concat(), written(Kind::Group, &args.map_groups)?.concat());
+    let users = map(user.map(|id| (id, uid)), &grants(Kind::User)?, &map_users);
+    let groups = map(group.map(|id| (id, gid)), &grants(Kind::Group)?, &map_groups);
     if !users.is_empty() || !groups.is_empty() {
         (base.uid_mappings, base.gid_mappings) = (users, groups);
     } else if args.common.oci.is_none() {
         return Err(Error::usage("read the command line", "it says no ids to map")
             .cure("-r, -c, --auto or --map-users I:O:N"));
     }
+    base.disable_user_namespaces |= args.disable_userns;
     if let Some(setgroups) = args.setgroups {
         base.setgroups = Some(setgroups == Setgroups::Allow);
     }
     Ok(base)
 }
 
+/// `--keep-id=ID`.
+fn keep_id(args: &Args) -> Result<Option<u32>> {
+    let Some(text) = args.keep_id.as_deref().filter(|text| !text.is_empty()) else { return Ok(None) };
+    let id =
+        text.parse::<u32>().ok().filter(|id| *id != u32::MAX && text.bytes().all(|b| b.is_ascii_digit()));
+    id.map(Some).ok_or_else(|| {
+        Error::usage("read the command line", format_args!("--keep-id={}: not an id", text.escape_debug()))
+    })
+}
+
+/// The lines that one word of `--map-users` means.
+fn ids(kind: Kind, word: Ids, uid: u32) -> Result<Vec<IdMapping>> {
+    match word {
+        Ids::Range(line) => Ok(vec![line]),
+        Ids::Subids => {
+            let grants = subid::of(kind.grants_file(), uid)?;
+            let line =
+                |(first, size): &Grant| IdMapping { container_id: *first, host_id: *first, size: *size };
+            Ok(grants.iter().map(line).collect())
+        }
+        // As they are called here: a map tells what they are further out.
+        Ids::All => {
+            let here = chain::userns::parse_map(&chain::proc::read(&format!("/proc/self/{}", kind.file()))?)?;
+            let line = |m: &IdMapping| IdMapping { host_id: m.container_id, ..*m };
+            Ok(here.iter().map(line).collect())
+        }
+    }
+}
+
 /// The caller's own line, the granted ranges laid around it from 0 on, and what was written out.
-fn map(own: Option<(u32, u32)>, grants: &[Grant], written: &[Range]) -> Vec<IdMapping> {
+fn map(own: Option<(u32, u32)>, grants: &[Grant], written: &[IdMapping]) -> Vec<IdMapping> {
     let mut lines: Vec<IdMapping> = Vec::new();
     if let Some((inside, outside)) = own {
         lines.push(IdMapping { container_id: inside, host_id: outside, size: 1 });
         lines.extend(around(inside, grants));
     }
-    lines.extend(written.iter().map(|r| r.0));
+    lines.extend(written);
     lines
 }
 
@@ -128,6 +164,7 @@ fn line(inside: u64, outside: u64, size: u64) -> Option<IdMapping> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::Range;
 
     fn table(own: u32, grants: &[Grant]) -> Vec<(u32, u32, u32)> {
         around(own, grants).iter().map(|m| (m.container_id, m.host_id, m.size)).collect()
@@ -150,8 +187,8 @@ mod tests {
 
     #[test]
     fn written_ranges_follow_the_callers_own() {
-        let range: Range = "1:100000:65536".parse().unwrap();
-        let map = map(Some((0, 1000)), &[], &[range]);
+        let Range(line) = "1:100000:65536".parse().unwrap();
+        let map = map(Some((0, 1000)), &[], &[line]);
         assert_eq!(map.iter().map(|m| m.host_id).collect::<Vec<_>>(), [1000, 100_000]);
     }
 

@@ -88,6 +88,8 @@ pub(crate) struct Plan {
     pub(crate) maps: Vec<Map>,
     /// Deny setgroups(2) before the group map is written.
     pub(crate) deny_setgroups: bool,
+    /// No further user namespaces inside.
+    pub(crate) disable_userns: bool,
     /// The caller's own user and group inside, where they are mapped.
     pub(crate) caller: (Option<u32>, Option<u32>),
 }
@@ -125,6 +127,11 @@ pub(crate) fn resolve(spec: &Idmap, facts: &Facts) -> Result<Plan> {
     }
     let demanded = plan.map(Kind::Group).is_some_and(|m| m.writer == Writer::Itself);
     plan.caller = (inside(&spec.uid_mappings, facts.euid), inside(&spec.gid_mappings, facts.egid));
+    plan.disable_userns = spec.disable_user_namespaces;
+    if plan.disable_userns && plan.maps.is_empty() {
+        let detail = "no user namespace is made here that could have a limit";
+        return Err(Error::usage("disable user namespaces", detail));
+    }
     plan.deny_setgroups = !plan.maps.is_empty() && (spec.setgroups == Some(false) || demanded);
     Ok(plan)
 }
@@ -250,7 +257,7 @@ mod tests {
     }
 
     fn both(lines: &[IdMapping]) -> Idmap {
-        Idmap { uid_mappings: lines.to_vec(), gid_mappings: lines.to_vec(), setgroups: None }
+        Idmap { uid_mappings: lines.to_vec(), gid_mappings: lines.to_vec(), ..Idmap::default() }
     }
 
     #[test]

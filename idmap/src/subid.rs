@@ -35,6 +35,20 @@ pub(crate) fn grants(file: &[u8], uid: u32, name: Option<&[u8]>) -> Vec<Grant> {
     mine.filter_map(|f| Some((number(f[1])?, number(f[2])?))).filter(|g| g.1 > 0).collect()
 }
 
+/// The line of `path` that grants all of these ids to `uid`: `/etc/subuid:3: zoe:100000:65536`.
+pub(crate) fn line_of(path: &str, uid: u32, first: u32, size: u32) -> Option<String> {
+    let name = read(PASSWD).ok()?.and_then(|text| login(&text, uid));
+    let file = read(path).ok()??;
+    let holds = |line: &[u8]| {
+        let within = |&(start, count): &Grant| {
+            first >= start && u64::from(first) + u64::from(size) <= u64::from(start) + u64::from(count)
+        };
+        grants(line, uid, name.as_deref()).iter().any(within)
+    };
+    let (number, line) = file.split(|b| *b == b'\n').enumerate().find(|(_, line)| holds(line))?;
+    Some(format!("{path}:{}: {}", number + 1, String::from_utf8_lossy(line)))
+}
+
 /// Name for messages: `zoe (1000)`.
 pub(crate) fn shown(uid: u32) -> String {
     let name = read(PASSWD).ok().flatten().and_then(|text| login(&text, uid));

@@ -51,7 +51,7 @@ fn check(spec: &NsEnter) -> Result<()> {
     plan.net.give_back = false;
     canary(|| match apply::all(&plan, &targets, &mut State::default())? {
         Outcome::Inside(_) | Outcome::HandedOver => Ok(()),
-        Outcome::Outside(mut child, _) => match child.wait()? {
+        Outcome::Outside(mut child, _) | Outcome::First(mut child) => match child.wait()? {
             0 => Ok(()),
             status => {
                 Err(Error::new(Class::Internal, "try it out", format_args!("it ended with status {status}")))
@@ -102,6 +102,9 @@ fn shown(plan: &Plan, targets: &Targets) -> String {
     }
     if plan.fork != Fork::No {
         line("fork", "the command is a child, and this process looks after it".into());
+    }
+    if plan.init {
+        line("init", "the first process reaps, and the command is its child".into());
     }
     if let Some(name) = &plan.hostname {
         line("hostname", name.clone());

@@ -25,6 +25,8 @@ pub(crate) enum Outcome {
     Inside(Receipt),
     /// The one that stayed outside, to look after the command, and the network devices it gives back then.
     Outside(Supervised, Option<net::Inside>),
+    /// The first process of the new pid namespace, a reaper for the one that goes on.
+    First(Supervised),
     /// The one that stayed outside, and somebody else looks after the command.
     HandedOver,
 }
@@ -58,6 +60,8 @@ pub(crate) fn all(plan: &Plan, targets: &Targets, state: &mut State) -> Result<O
         }
         other => other.map(|()| late)?,
     };
+    // Who is asked to end with a device in its hands puts it back first.
+    let held = plan.net.give_back.then(supervise::hold).transpose()?;
     let returning = match leaving.take_if(|_| plan.net.give_back) {
         Some(leaving) => Some(enter_network(plan, leaving, proc.as_fd())?),
         None => None,
@@ -74,9 +78,13 @@ pub(crate) fn all(plan: &Plan, targets: &Targets, state: &mut State) -> Result<O
                 if !joins.is_empty() {
                     dumpable(true)?;
                 }
+                report::status(&json!({"tool": ToolName::NsEnter, "event": "child", "pid": child.pid()}));
                 return Ok(Outcome::Outside(child, returning));
             }
-            Ok(Side::Child) => enter(&late, process)?,
+            Ok(Side::Child) => {
+                held.map_or(Ok(()), supervise::Held::release)?;
+                enter(&late, process)?;
+            }
             Err(error) => {
                 returning.as_ref().map_or(Ok(()), net::Inside::give_back)?;
                 return Err(of_fork(error, plan));
@@ -92,6 +100,11 @@ pub(crate) fn all(plan: &Plan, targets: &Targets, state: &mut State) -> Result<O
 
     let moved = inside::set_up(plan, proc.as_fd(), leaving, state)?;
     let ns = before.prove(plan, targets, proc.as_fd(), plan.fork != Fork::No)?;
+    if plan.init
+        && let Side::Supervisor(child) = supervise::split(0, state)?
+    {
+        return Ok(Outcome::First(child));
+    }
     Ok(Outcome::Inside(receipt(plan, ns, returning.or(moved).as_ref())))
 }
 

@@ -2,6 +2,7 @@
 
 use chain::cli::{Common, Flags};
 use chain::oci::NamespaceKind;
+use chain::target::Target;
 use std::ffi::OsString;
 
 const EXAMPLES: &str = "\
@@ -15,7 +16,7 @@ Examples:
   ns-enter -n --veth box,10.9.0.1/24=eth0,10.9.0.2/24 -- ping -c 1 10.9.0.1
 
 With a new or joined pid namespace the command is a child: ns-enter stays, forwards signals, gives back its status,
-and the command dies with it. In a new one the command is pid 1 itself, with a pid 1's duties.";
+and the command dies with it. In a new one the command is pid 1 itself, with a pid 1's duties, unless --init.";
 
 /// A letter without a path: what no word of a command line can be.
 pub(crate) const NO_PATH: &str = "\0";
@@ -55,9 +56,10 @@ pub(crate) struct Args {
     /// Take these away from --unshare
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub(crate) share: Vec<Kind>,
-    /// Join namespaces of this process: those whose letter stands here, or --all
-    #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
-    pub(crate) target: Option<i32>,
+    /// Join namespaces of this process: those whose letter stands here, or --all. With the inode of its pidfd, or by an
+    /// open pidfd, no other process can be meant
+    #[arg(short, long, value_name = "PID|PID:INODE|fd:N")]
+    pub(crate) target: Option<Target>,
     /// With -t: all its namespaces
     #[arg(short, long, requires = "target")]
     pub(crate) all: bool,
@@ -93,6 +95,9 @@ pub(crate) struct Args {
     /// Do without these where the host cannot make them
     #[arg(long = "try", value_name = "LIST", value_delimiter = ',')]
     pub(crate) attempt: Vec<Kind>,
+    /// The new pid namespace's first process forwards signals and reaps, and the command is its child
+    #[arg(long)]
+    pub(crate) init: bool,
     /// Do not enter a new or joined pid namespace: the command's children will be in it
     #[arg(long)]
     pub(crate) no_fork: bool,

@@ -15,9 +15,9 @@ use std::os::fd::{AsFd, BorrowedFd, RawFd};
 /// Kinds through which the processes inside come to see this one, or what it has.
 const SEEN_BY: [NamespaceKind; 3] = [NamespaceKind::Pid, NamespaceKind::User, NamespaceKind::Mount];
 
-/// Does `spec` join one of them?
+/// Does `spec` join one of them, or leave a process of ours inside?
 pub(crate) fn may_be_seen(spec: &NsEnter) -> bool {
-    spec.namespaces.iter().any(|ns| ns.path.is_some() && SEEN_BY.contains(&ns.kind))
+    spec.init || spec.namespaces.iter().any(|ns| ns.path.is_some() && SEEN_BY.contains(&ns.kind))
 }
 
 /// Was this program started from a read-only mount, or from a sealed copy?

@@ -4,6 +4,7 @@
 mod answer;
 mod apply;
 mod cli;
+mod init;
 mod inside;
 mod join;
 mod net;
@@ -39,6 +40,7 @@ const FEATURES: &[&str] = &[
     "personality",
     "net-devices",
     "veth",
+    "init",
     "try",
 ];
 
@@ -66,6 +68,10 @@ fn main() -> ExitCode {
             Outcome::Outside(child, devices) => {
                 drop(targets);
                 apply::look_after(child, devices, &link.state)
+            }
+            Outcome::First(child) => {
+                drop(targets);
+                init::look_after(child, &link.state)
             }
             Outcome::HandedOver => Ok(0),
         }

@@ -6,6 +6,7 @@ use chain::files::Files;
 use chain::oci::{Namespace, NamespaceKind, NetDevice, TimeOffset};
 use chain::spec::{NsEnter, Veth};
 use chain::sys::caps;
+use chain::target::Target;
 use chain::{Cannot, Error, Result};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -31,14 +32,15 @@ fn compose(
     known: &dyn Fn(NamespaceKind) -> bool,
 ) -> Result<NsEnter> {
     let mut named = Vec::new();
-    letters(args, &mut named)?;
+    let target = args.target.as_ref().map(Target::pid).transpose()?;
+    letters(args, target, &mut named)?;
     for word in &args.join {
         add(&mut named, join(word)?)?;
     }
     for kind in unshared(args, privileged)? {
         add(&mut named, Namespace { kind, path: None })?;
     }
-    if let (Some(pid), true) = (args.target, args.all) {
+    if let (Some(pid), true) = (target, args.all) {
         // All that nothing else was said of, and this kernel has: a process that is gone, or shows nothing, is an error when they are opened.
         let missing = |kind: &NamespaceKind| !named.iter().any(|n: &Namespace| n.kind == *kind);
         let all: Vec<_> = NamespaceKind::ALL.into_iter().filter(|k| missing(k) && known(*k)).collect();
@@ -58,6 +60,10 @@ fn compose(
     spec.namespaces.retain(|ns| !named.iter().any(|n| n.kind == ns.kind));
     spec.namespaces.extend(named);
 
+    // A bare pid is known by its paths.
+    let exact = args.target.filter(|target| !matches!(target, Target::Pid(_)));
+    spec.target = exact.map(|target| target.to_string()).or(spec.target);
+    spec.init |= args.init;
     spec.hostname = args.hostname.clone().or(spec.hostname);
     spec.domainname = args.domainname.clone().or(spec.domainname);
     spec.no_loopback |= args.no_lo;
@@ -122,10 +128,10 @@ fn joined(kind: NamespaceKind, path: Bytes) -> Namespace {
 }
 
 /// `-n` makes, `-t PID -n` joins, `--net=PATH` joins.
-fn letters(args: &Args, named: &mut Vec<Namespace>) -> Result<()> {
+fn letters(args: &Args, target: Option<i32>, named: &mut Vec<Namespace>) -> Result<()> {
     for (kind, given) in args.letters() {
         let Some(path) = given else { continue };
-        let path = match args.target {
+        let path = match target {
             _ if path.is_empty() => {
                 // `--net=$NS` with nothing in it does not mean a new one.
                 let detail = format!("the path of the {} namespace is empty", kind.as_str());

@@ -123,6 +123,8 @@ pub(crate) struct Plan {
     pub(crate) sysctls: Vec<Sysctl>,
     /// personality(2).
     pub(crate) personality: Option<u64>,
+    /// The first process of the pid namespace is ours, a reaper.
+    pub(crate) init: bool,
     /// Network devices.
     pub(crate) net: Wanted,
     /// For the receipt.
@@ -167,7 +169,8 @@ pub(crate) fn resolve(spec: &NsEnter, facts: &Facts) -> Result<Plan> {
         }
     }
     make.sort_unstable();
-    let ours = |kind: NamespaceKind| make.contains(&kind) || join.contains(&kind);
+    let mapped = |kind| kind == NamespaceKind::User && facts.mapped.is_some();
+    let ours = |kind: NamespaceKind| make.contains(&kind) || join.contains(&kind) || mapped(kind);
     let needs = |what: &str, kind: NamespaceKind| {
         let kind = kind.as_str();
         Error::usage(
@@ -186,6 +189,11 @@ pub(crate) fn resolve(spec: &NsEnter, facts: &Facts) -> Result<Plan> {
     }
     let sysctls = sysctls(spec, &ours, &needs)?;
     let time_offsets = time_offsets(&spec.time_offsets, make.contains(&NamespaceKind::Time))?;
+    if spec.init && (!make.contains(&NamespaceKind::Pid) || spec.no_fork || spec.hand_over) {
+        let detail =
+            "a reaper is the first process of a new pid namespace, and there is none to be entered here";
+        return Err(Error::usage("start a reaper", detail).cure("--unshare pid"));
+    }
     let net = net::resolve(spec, &make, &join, facts.mapped.is_some())?;
     let stays = ours(NamespaceKind::Pid) && !spec.no_fork || net.give_back;
     let fork = match (spec.hand_over, stays) {
@@ -214,6 +222,7 @@ pub(crate) fn resolve(spec: &NsEnter, facts: &Facts) -> Result<Plan> {
         sysctls,
         personality: spec.personality.as_ref().map(personality).transpose()?,
         net,
+        init: spec.init,
         degraded,
         make,
         join,

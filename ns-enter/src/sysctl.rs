@@ -31,6 +31,8 @@ pub(crate) fn find(key: &str) -> Result<(String, NamespaceKind)> {
         Some(("net", _)) => NamespaceKind::Network,
         Some(("kernel", name)) if IPC.contains(&name) => NamespaceKind::Ipc,
         Some(("kernel", "hostname" | "domainname")) => NamespaceKind::Uts,
+        // The limits of a user namespace, which hold for it and all below it.
+        Some(("user", name)) if !name.contains('/') => NamespaceKind::User,
         Some(("fs", name)) if name.starts_with("mqueue/") => NamespaceKind::Ipc,
         _ => return Err(refuse("it belongs to no namespace: setting it would change the host")),
     };
@@ -119,6 +121,7 @@ mod tests {
             ),
             ("kernel.sem", "sys/kernel/sem", NamespaceKind::Ipc),
             ("fs.mqueue.msg_max", "sys/fs/mqueue/msg_max", NamespaceKind::Ipc),
+            ("user.max_net_namespaces", "sys/user/max_net_namespaces", NamespaceKind::User),
             ("kernel.domainname", "sys/kernel/domainname", NamespaceKind::Uts),
         ] {
             assert_eq!(find(key).unwrap(), (path.to_string(), kind));
@@ -137,7 +140,8 @@ mod tests {
             "/net/x",
             "net/x/",
             "net.\0",
-            "user.max_user_namespaces",
+            "user",
+            "user.a.b",
             "kernel/../net/x",
         ] {
             assert!(find(key).is_err(), "{key:?}");

@@ -9,6 +9,7 @@ use chain::{Cannot, Class, Error, Result, supervise, sys};
 use nix::errno::Errno;
 use rustix::fs::{CWD, Mode, OFlags, fstat, openat};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::str::FromStr;
 
 /// One namespace to join.
 pub(crate) struct Target {
@@ -38,12 +39,13 @@ pub(crate) struct Targets {
 pub(crate) fn open(spec: &NsEnter, known: Option<RawFd>) -> Result<Targets> {
     let joins: Vec<(&Namespace, &Bytes)> =
         spec.namespaces.iter().filter_map(|ns| Some((ns, ns.path.as_ref()?))).collect();
-    let process = match common_pid(joins.iter().map(|(_, path)| *path)) {
-        Some(pid) => match known {
-            Some(fd) => Some(taken_over(fd)?),
-            None => open_process(pid)?,
-        },
-        None => None,
+    let exact = spec.target.as_deref().map(exactly).transpose()?;
+    let common = common_pid(joins.iter().map(|(_, path)| *path));
+    let process = match (common, known) {
+        (Some(_), _) if exact.is_some() => exact,
+        (Some(_), Some(fd)) => Some(taken_over(fd)?),
+        (Some(pid), None) => open_process(pid)?,
+        (None, _) => exact,
     };
     let list = joins.iter().map(|(ns, path)| open_one(ns.kind, path)).collect::<Result<Vec<_>>>()?;
     // If it lives now, the files opened above were its own and not those of a successor with its number.
@@ -56,7 +58,14 @@ pub(crate) fn open(spec: &NsEnter, known: Option<RawFd>) -> Result<Targets> {
         };
         return Err(Error::new(Class::Missing, doing, "the process has ended"));
     }
-    Ok(Targets { list, process })
+    Ok(Targets { list, process: process.filter(|_| common.is_some()) })
+}
+
+/// The process that `-t PID:INODE` or `-t fd:N` means, or an error.
+fn exactly(text: &str) -> Result<OwnedFd> {
+    let target = chain::target::Target::from_str(text)
+        .map_err(|what| Error::usage("join the namespaces of a process", what))?;
+    target.open()
 }
 
 /// The process that all these paths belong to.

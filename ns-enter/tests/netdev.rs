@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 /// Two devices, v0 and its peer v1, and what stands in `line`.
 fn net(line: &str) -> Tool {
-    let line = format!("ip link add v0 type veth peer name v1 && {line}");
+    let line = format!("ip link add v0 type veth peer name v1 || exit; {line}");
     shell("exec unshare -n bash -c \"$LINE\"").env("LINE", line)
 }
 
@@ -235,8 +235,8 @@ fn a_pair_is_a_network_of_two() {
     // Its end is the end of both; the kernel takes its time for that.
     assert!(!out.stdout.lines().any(|l| l == "box"), "{out:?}");
     refused("-n --veth box=v0,10.9.0.2/99", "as 10.0.0.1/24");
-    refused("-n --veth box,10.9.0.1/24=eth0,224.0.0.1/4", "give eth0 the address 224.0.0.1/4");
-    refused("--join net=/proc/1/ns/net --veth box=eth0", "only a new network namespace takes one");
+    refused("-n --veth box,10.9.0.1/24=eth0,10.9.0.2/24,10.9.0.2/24", "give eth0 the address 10.9.0.2/24");
+    refused("--join net=/proc/$PPID/ns/net --veth box=eth0", "only a new network namespace takes one");
     refused("-n --veth box", "not OUTSIDE=INSIDE");
 }
 

@@ -38,7 +38,7 @@ fn a_command_line_that_is_wrong() {
         ("-t 1", "-t says no namespace to join"),
         ("-t 1 --unshare net", "-t says no namespace to join"),
         ("-t 1 --net=/proc/self/ns/net", "-t says no namespace to join"),
-        ("-t 0 -n", "0 is not in 1.."),
+        ("-t 0 -n", "'0' is no process"),
         ("-t -1 -n", "-1"),
         ("-t=-1 -n", "-1"),
         ("-t 99999999999 -n", "99999999999"),
@@ -138,9 +138,12 @@ fn a_config_that_is_wrong() {
         ),
         (
             r#"{"ociVersion":"1.0","linux":{"netDevices":{"eth0":{}}}}"#,
-            "linux.netDevices: not carried out yet",
+            "no network namespace is made or joined",
         ),
-        (r#"{"ociVersion":"1.0","linux":{"netDevices":{"eth0":{"name":"x"}}}}"#, "linux.netDevices"),
+        (
+            r#"{"ociVersion":"1.0","linux":{"netDevices":{"eth0":{"name":"x/y"}}}}"#,
+            "not a name of a network device",
+        ),
         (r#"{"ociVersion":"1.0","hostname":"h"}"#, "no uts namespace"),
         (r#"{"ociVersion":"1.0","linux":{"sysctl":{"vm.swappiness":"1"}}}"#, "belongs to no namespace"),
     ] {

@@ -149,6 +149,26 @@ fn parameters_of_the_host_are_refused() {
     refused(&["-n", "--sysctl", "net.ipv4.ip_default_ttl=999"], "(EINVAL)");
 }
 
+/// The limits below /proc/sys/user are those of the user namespace of whoever opens them.
+#[test]
+fn limits_of_a_user_namespace_are_its_own() {
+    if !requires::root() {
+        return;
+    }
+    let file = "/proc/sys/user/max_net_namespaces";
+    let before = std::fs::read(file).expect("it can be read");
+    for line in [
+        "idmap -r -- ns-enter -n --sysctl user.max_net_namespaces=7",
+        "idmap --map-users 0:5000:10 --map-groups 0:5000:10 -- ns-enter -n --sysctl user/max_net_namespaces=7",
+    ] {
+        let out = shell(&format!("{line} -- cat {file}")).run();
+        assert_eq!(out.succeeds().stdout, "7\n", "{line}");
+    }
+    assert_eq!(std::fs::read(file).expect("it can be read"), before);
+    let out = enter(&["-n", "--sysctl", "user.max_net_namespaces=7"]).verb(["ran"]).run();
+    out.refuses(125, "no user namespace is made or joined");
+}
+
 #[test]
 fn clocks_are_shifted() {
     if !requires::root() || !requires::namespace("time") {

@@ -32,6 +32,12 @@ pub(crate) fn state(
     args: &Args,
     notify: Option<Mount>,
 ) -> Result<State> {
+    if args.common.block_fd.is_some() {
+        return Err(Error::usage(
+            "read the command line",
+            "--block-fd belongs to --plan; a container waits for start",
+        ));
+    }
     let (config, folder) = (&bundle.config, bundle.path.as_path());
     let mut state = State::default();
     let mut cg_apply = share::cg_apply(config, folder)?;

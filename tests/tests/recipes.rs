@@ -185,3 +185,35 @@ fn an_older_kernel() {
     let out = run_in(dir.path(), "How would it do on an older kernel?");
     assert_eq!(out.succeeds().stdout, "ENOSYS\nENOSYS\n", "{out:?}");
 }
+
+#[test]
+fn a_network_of_two() {
+    if !requires::veth() {
+        return;
+    }
+    let dir = TempDir::new();
+    let out = run_in(dir.path(), "A network of two");
+    assert!(out.succeeds().stdout.contains("10.93.0.2/24"), "{out:?}");
+}
+
+#[test]
+fn a_network_from_outside() {
+    if !requires::root() || !requires::command("jq") {
+        return;
+    }
+    let leftovers = Leftovers::watch();
+    let dir = TempDir::new();
+    let out = run_in(dir.path(), "A network made from outside, before the command runs");
+    assert_eq!(out.stdout.lines().last(), Some("box"), "{out:?}");
+    leftovers.check();
+}
+
+#[test]
+fn no_further_user_namespaces() {
+    if !requires::root() {
+        return;
+    }
+    let dir = TempDir::new();
+    let out = run_in(dir.path(), "Nobody inside becomes root of anything again");
+    assert_eq!((out.status, out.stdout.as_str()), (0, "refused\n"), "{out:?}");
+}

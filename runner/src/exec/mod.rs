@@ -39,6 +39,9 @@ pub(crate) fn exec(root: &StateRoot, args: &Args, options: &Exec) -> Result<u8> 
     let mut config = config(&container)?;
     process::put_into(&mut config, options)?;
     check_terminal(&config, options)?;
+    if args.common.block_fd.is_some() {
+        return Err(chain::Error::usage("read the command line", "--block-fd belongs to --plan"));
+    }
     let mut state = plan::state(&container.record, &config, options, !args.common.print)?;
     if args.common.print {
         return crate::plan::print(&state).map(|()| 0);
