@@ -197,18 +197,6 @@ fn a_network_of_two() {
 }
 
 #[test]
-fn a_network_from_outside() {
-    if !requires::root() || !requires::command("jq") {
-        return;
-    }
-    let leftovers = Leftovers::watch();
-    let dir = TempDir::new();
-    let out = run_in(dir.path(), "A network made from outside, before the command runs");
-    assert_eq!(out.stdout.lines().last(), Some("box"), "{out:?}");
-    leftovers.check();
-}
-
-#[test]
 fn no_further_user_namespaces() {
     if !requires::root() {
         return;
