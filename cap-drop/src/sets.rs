@@ -209,12 +209,12 @@ fn ambient_can_be_raised(
         return Ok(());
     }
     let place = if oci { "process.capabilities.ambient" } else { "ambient" };
-    let detail = format!("{place}: {}: not in permitted and inheritable", name::few(lost));
+    let detail = format!("{}: not in permitted and inheritable", name::few(lost));
     if !may_lack {
-        return Err(Error::usage("raise ambient capabilities", detail));
+        return Err(Error::usage("raise ambient capabilities", format_args!("{place}: {detail}")));
     }
     sets.ambient &= !lost;
-    degraded.push(detail);
+    degraded.push(format!("{place}: can't raise ambient capability {detail}"));
     Ok(())
 }
 

@@ -66,6 +66,7 @@ fn limit(group: &Group, plan: &mut Plan) -> Result<()> {
     if let Some(limit) = plan.check_usage {
         check_usage(group, limit)?;
     }
+    settle(group, &mut plan.writes)?;
     let before = present(group, &plan.writes)?;
     set(group, plan).map_err(|error| put_back(group, before, error))
 }
@@ -77,7 +78,10 @@ fn set(group: &Group, plan: &mut Plan) -> Result<()> {
     for write in &plan.writes {
         match perform(group, write) {
             Err(e) if matches!(e.errno(), Some(Errno::EINVAL | Errno::EBUSY)) => again.push(write),
-            other => forgive(other, &write.field, &plan.attempt, &mut plan.degraded)?,
+            other => {
+                let other = other.map_err(|e| explain(e, group, write));
+                forgive(other, &write.field, &plan.attempt, &mut plan.degraded)?;
+            }
         }
     }
     for write in again {
@@ -89,6 +93,17 @@ fn set(group: &Group, plan: &mut Plan) -> Result<()> {
         let version = if matches!(rules, Devices::V1(_)) { Version::V1 } else { Version::V2 };
         let result = dir_of(group, "devices", version).and_then(|dir| device_limits::limit(dir, rules));
         forgive(result, "resources.devices", &plan.attempt, &mut plan.degraded)?;
+    }
+    Ok(())
+}
+
+/// Which of two files it is that this kernel has.
+fn settle(group: &Group, writes: &mut [Write]) -> Result<()> {
+    for write in writes {
+        let Some((file, value)) = write.instead.take() else { continue };
+        if dir_of(group, &write.controller, write.version)?.read(&write.file)?.is_none() {
+            (write.file, write.value) = (file.into(), value);
+        }
     }
     Ok(())
 }
@@ -157,6 +172,10 @@ fn explain(error: Error, group: &Group, write: &Write) -> Error {
         }
         (Some(Errno::EINVAL), "cpu") => error
             .why("a quota is from 1000 µs, a period from 1000 to 1000000 µs, and both within the parent's"),
+        (Some(Errno::ENODEV), "blkio" | "io") => error.why("there is no such disk; a partition is none"),
+        (Some(Errno::EINVAL | Errno::ERANGE), "blkio" | "io") => {
+            error.why("a weight is from 10 to 1000, and a rate is of a whole disk")
+        }
         (Some(Errno::EACCES | Errno::EINVAL | Errno::ERANGE), "cpuset") => {
             error.why("it may only have what its parent has, and what is online")
         }
@@ -275,7 +294,8 @@ fn read_back(group: &Group, writes: &[Write], degraded: &[String]) -> Result<Map
     for (at, write) in writes.iter().enumerate() {
         // A later write to the same file is the one that counts.
         let replaced = writes[at + 1..].iter().any(|w| w.file == write.file && w.version == write.version);
-        if left_out(&write.field) || replaced && write.expect != Expect::Anything {
+        let one_of_many = matches!(write.expect, Expect::Anything | Expect::Words);
+        if left_out(&write.field) || replaced && !one_of_many {
             continue;
         }
         let dir = dir_of(group, &write.controller, write.version)?;
@@ -305,6 +325,10 @@ fn agrees(write: &Write, text: &str) -> bool {
         Expect::Unlimited => text.parse::<u64>().is_ok_and(|n| n >= i64::MAX as u64 - (1 << 21)),
         Expect::List => members(text) == members(&write.value),
         Expect::Line(line) => text.lines().any(|l| l == line),
+        Expect::Words => text.lines().any(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            write.value.split_whitespace().all(|word| words.contains(&word))
+        }),
         Expect::Anything => true,
     }
 }
@@ -329,7 +353,16 @@ mod tests {
 
     fn write(value: &str, expect: Expect) -> Write {
         let (field, controller, file) = (String::new(), String::new(), String::new());
-        Write { field, controller, version: Version::V1, file, value: value.into(), expect, optional: false }
+        Write {
+            field,
+            controller,
+            version: Version::V1,
+            file,
+            value: value.into(),
+            expect,
+            optional: false,
+            instead: None,
+        }
     }
 
     #[test]
@@ -348,6 +381,9 @@ mod tests {
             ("0-1", Expect::List, "0", false),
             ("1", Expect::Line("oom_kill_disable 1"), "oom_kill_disable 1\nunder_oom 0", true),
             ("1", Expect::Line("oom_kill_disable 1"), "oom_kill_disable 0\nunder_oom 0", false),
+            ("8:0 rbps=5", Expect::Words, "8:16 rbps=7\n8:0 rbps=5 wbps=max riops=max wiops=max", true),
+            ("8:0 rbps=5", Expect::Words, "8:16 rbps=5\n8:0 rbps=50 wbps=max", false),
+            ("333", Expect::Words, "default 333\n8:0 444", true),
         ];
         for (value, expect, found, agreed) in table {
             assert_eq!(agrees(&write(value, expect), found), agreed, "{value} {expect:?} {found}");

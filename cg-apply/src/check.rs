@@ -43,14 +43,14 @@ pub(crate) fn check(spec: &CgApply) -> Result<Vec<String>> {
 fn refuse_present(group: &Group, asked: &Plan) -> Result<()> {
     let doing = "take the cgroup for a new container";
     if asked.exclusive && group.is_frozen()? {
-        return Err(Error::new(Class::Conflict, doing, "it exists and is frozen"));
+        return Err(Error::new(Class::Conflict, doing, "container's cgroup unexpectedly frozen"));
     }
     let procs = group.procs()?;
     if asked.exclusive && !procs.is_empty() {
         return Err(Error::new(
             Class::Conflict,
             doing,
-            format_args!("it exists and is not empty: {} process(es)", procs.len()),
+            format_args!("container's cgroup is not empty: {} process(es)", procs.len()),
         ));
     }
     asked.check_usage.map_or(Ok(()), |limit| apply::check_usage(group, limit))

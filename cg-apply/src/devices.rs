@@ -4,7 +4,7 @@
 use crate::limits::unsupported;
 use chain::oci::DeviceRule;
 use chain::sys::bpf::Instruction;
-use chain::{Error, Result};
+use chain::{Error, Result, report};
 use std::fmt;
 
 /// BPF_DEVCG_ACC_* of linux/bpf.h.
@@ -51,14 +51,14 @@ fn parse_one(at: usize, rule: &DeviceRule) -> Result<Rule> {
     if access.is_empty() {
         return wrong("access", &"missing");
     }
-    let mut bits = 0;
-    for letter in access.chars() {
-        bits |= match letter {
-            'r' => READ,
-            'w' => WRITE,
-            'm' => MKNOD,
-            _ => return wrong("access", &format_args!("'{}' is not of r, w, m", access.escape_debug())),
-        };
+    let bits = access.chars().map(bit).fold(0, |bits, bit| bits | bit);
+    let stray = access.chars().any(|letter| bit(letter) == 0);
+    let said = format!("'{}' is not of r, w, m", access.escape_debug());
+    // runc passes over what it does not know, and there are configs that rely on it.
+    match bits {
+        0 => return wrong("access", &said),
+        _ if stray => report::warn("cg-apply", format_args!("resources.devices[{at}].access: {said}")),
+        _ => {}
     }
     let number = |value: Option<i64>| match value {
         None | Some(-1) => Ok(None),
@@ -68,6 +68,15 @@ fn parse_one(at: usize, rule: &DeviceRule) -> Result<Rule> {
         (Ok(major), Ok(minor)) => Ok(Rule { allow: rule.allow, kind, major, minor, access: bits }),
         (Err(n), _) => wrong("major", &format_args!("{n} is no device number")),
         (_, Err(n)) => wrong("minor", &format_args!("{n} is no device number")),
+    }
+}
+
+fn bit(letter: char) -> u8 {
+    match letter {
+        'r' => READ,
+        'w' => WRITE,
+        'm' => MKNOD,
+        _ => 0,
     }
 }
 

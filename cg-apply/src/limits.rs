@@ -1,6 +1,6 @@
 //! `resources` as writes to files of a cgroup: pure. Zero and empty values, which engines write for "not set", are none.
 
-use crate::memory;
+use crate::{block, memory};
 use chain::cgroup::{Version, cpu_weight_of_shares};
 use chain::oci::{Cpu, Resources};
 use chain::{Class, Error, Result, share};
@@ -28,6 +28,8 @@ pub(crate) enum Expect {
     List,
     /// This line among others.
     Line(&'static str),
+    /// A line with all words of what was written, among others.
+    Words,
     /// Nothing that can be foretold.
     Anything,
 }
@@ -49,6 +51,8 @@ pub(crate) struct Write {
     pub(crate) expect: Expect,
     /// A kernel without this file is no failure.
     pub(crate) optional: bool,
+    /// A kernel without this file has another one, and a value for it.
+    pub(crate) instead: Option<(&'static str, String)>,
 }
 
 /// A file, its value and what it must say then.
@@ -89,17 +93,20 @@ pub(crate) fn writes<'a>(
         cpu_time(cpu, &mut sheet)?;
         cpu_set(cpu, &mut sheet)?;
     }
-    if let Some(limit) = resources.pids.as_ref().and_then(|p| p.limit).filter(|n| *n != 0) {
-        let value = if limit < 0 { "max".to_string() } else { limit.to_string() };
+    if let Some(limit) = resources.pids.as_ref().and_then(|p| p.limit) {
+        // 0 is a limit of its own since 1.3 of the specification. systemd knows no 0, so runc has 1 for it everywhere:
+        // the container's first process and no other.
+        let value = if limit < 0 { "max".to_string() } else { limit.max(1).to_string() };
         let setting = ("pids.max", value, Expect::Same);
         sheet.put("resources.pids.limit", "pids", Some(setting.clone()), Some(setting))?;
+    }
+    if let Some(block) = &resources.block_io {
+        block::writes(block, &mut sheet)?;
     }
     if let Some(limits) = resources.hugepage_limits.as_ref().filter(|v| !v.is_null()) {
         huge_pages(limits, &mut sheet)?;
     }
-    for (name, value) in
-        [("blockIO", &resources.block_io), ("network", &resources.network), ("rdma", &resources.rdma)]
-    {
+    for (name, value) in [("network", &resources.network), ("rdma", &resources.rdma)] {
         let field = format!("resources.{name}");
         if let Err(error) = share::refuse(&format!("linux.{field}"), value.as_ref()) {
             sheet.give_up(&field, error)?;
@@ -146,7 +153,16 @@ impl Sheet<'_> {
         expect: Expect,
     ) {
         let (field, controller) = (field.to_string(), controller.to_string());
-        self.writes.push(Write { field, controller, version, file, value, expect, optional: false });
+        self.writes.push(Write {
+            field,
+            controller,
+            version,
+            file,
+            value,
+            expect,
+            optional: false,
+            instead: None,
+        });
     }
 
     /// Which version holds the controller.
@@ -321,8 +337,10 @@ fn unified(file: &str, value: &str, sheet: &mut Sheet<'_>) -> Result<()> {
         ));
     }
     if controller != "cgroup" && sheet.version_of(controller) != Some(Version::V2) {
-        let error =
-            unsupported(&field, format_args!("cgroup v2 has no controller '{controller}' on this host"));
+        let error = unsupported(
+            &field,
+            format_args!("invalid configuration: cgroup v2 has no controller '{controller}' on this host"),
+        );
         return sheet.give_up(&field, error);
     }
     if sheet.controllers.v2.is_none() {

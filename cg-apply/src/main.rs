@@ -3,6 +3,7 @@
 
 mod answer;
 mod apply;
+mod block;
 mod check;
 mod cli;
 mod device_limits;

@@ -17,7 +17,7 @@ use nix::sys::signal::SigSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What `--try` may name.
-const FIELDS: [&str; 31] = [
+const FIELDS: [&str; 32] = [
     "cgroupsPath",
     "resources",
     "resources.devices",
@@ -43,6 +43,7 @@ const FIELDS: [&str; 31] = [
     "resources.pids",
     "resources.pids.limit",
     "resources.blockIO",
+    "resources.blockIO.weight",
     "resources.hugepageLimits",
     "resources.network",
     "resources.rdma",
@@ -166,8 +167,10 @@ pub(crate) fn wants_group(spec: &CgApply) -> bool {
 }
 
 fn says_something(resources: &Resources) -> bool {
-    serde_json::to_value(resources)
-        .map_or(true, |v| !chain::share::says_nothing(&v) || !resources.devices.is_empty())
+    // The one 0 that is a limit.
+    resources.pids.as_ref().is_some_and(|pids| pids.limit.is_some())
+        || serde_json::to_value(resources)
+            .map_or(true, |v| !chain::share::says_nothing(&v) || !resources.devices.is_empty())
 }
 
 /// Everything that will be done.

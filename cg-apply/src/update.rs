@@ -111,6 +111,7 @@ fn zeros(cpu: Option<&Cpu>, controllers: &Controllers) -> Vec<Write> {
         value: "0".into(),
         expect: Expect::Same,
         optional: true,
+        instead: None,
     };
     let burst = if version == Version::V1 { "cpu.cfs_burst_us" } else { "cpu.max.burst" };
     let idle = cpu.filter(|cpu| cpu.idle == Some(0)).map(|_| write("idle", "cpu.idle"));

@@ -198,7 +198,7 @@ fn exclusive_takes_an_empty_group_and_no_other() {
     let mut inside =
         tool("cg-apply").args(["--keep", "--cgroup", &group.below("deep")]).verb(["sleep"]).spawn();
     assert_eq!(inside.line(), "ready");
-    exclusive().refuses(125, "it exists and is not empty: 1 process(es)");
+    exclusive().refuses(125, "container's cgroup is not empty: 1 process(es)");
     assert!(is_alive(inside.pid()));
     inside.kill();
 
@@ -207,7 +207,7 @@ fn exclusive_takes_an_empty_group_and_no_other() {
         None => ("cgroup.freeze", "1"),
     };
     group.write("freezer", file, value);
-    exclusive().refuses(125, "it exists and is frozen");
+    exclusive().refuses(125, "container's cgroup unexpectedly frozen");
     drop((inside, group));
     leftovers.check();
 }

@@ -167,7 +167,7 @@ fn what_v2_alone_has_by_the_name_of_its_file() {
         tool("runner").arg("--plan").arg(plan(&dir, &spec)).command(["echo", "ran"]).run()
     };
     if version == Version::V1 {
-        let text = "resources.unified.memory.high: cgroup v2 has no controller 'memory' on this host";
+        let text = "resources.unified.memory.high: invalid configuration: cgroup v2 has no controller 'memory' on this host";
         layer("").refuses(125, text);
         group.expect_gone();
         assert_eq!(layer(r#","try":["resources.unified"]"#).succeeds().stdout, "ran\n");

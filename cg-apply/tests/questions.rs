@@ -185,7 +185,7 @@ fn check_leaves_a_group_that_is_there_as_it_is() {
     };
     assert_eq!(check(&[]).succeeds().stdout, "this host can do it\n");
     assert_eq!((group.read("pids", "pids.max"), group.procs()), ("40".into(), vec![inside.pid()]));
-    check(&["--exclusive"]).refuses(125, "it exists and is not empty: 1 process(es)");
+    check(&["--exclusive"]).refuses(125, "container's cgroup is not empty: 1 process(es)");
     inside.signal(Signal::SIGTERM);
     inside.wait();
     assert_eq!(check(&["--exclusive"]).succeeds().stdout, "this host can do it\n");

@@ -176,7 +176,10 @@ fn resources_that_say_nonsense() {
     let dir = TempDir::new();
     for (resources, text) in [
         (r#""unified":{"memory.maximum.nonsense":"1"}"#, "memory.maximum.nonsense"),
-        (r#""unified":{"nonsense.max":"1"}"#, "cgroup v2 has no controller 'nonsense' on this host"),
+        (
+            r#""unified":{"nonsense.max":"1"}"#,
+            "invalid configuration: cgroup v2 has no controller 'nonsense' on this host",
+        ),
         (r#""unified":{"cgroup.nonsense":"1"}"#, "this kernel has no such limit"),
         (r#""unified":{"cgroup.procs":"1"}"#, "not the name of a file that sets a limit"),
         (r#""unified":{"cgroup.kill":"1"}"#, "not the name of a file that sets a limit"),
@@ -188,8 +191,8 @@ fn resources_that_say_nonsense() {
             "resources.devices[0].type: 'x' is not a, b or c",
         ),
         (
-            r#""devices":[{"allow":true,"access":"rx"}]"#,
-            "resources.devices[0].access: 'rx' is not of r, w, m",
+            r#""devices":[{"allow":true,"access":"ax"}]"#,
+            "resources.devices[0].access: 'ax' is not of r, w, m",
         ),
         (r#""devices":[{"allow":true}]"#, "resources.devices[0].access: missing"),
         (
@@ -198,7 +201,7 @@ fn resources_that_say_nonsense() {
         ),
         (r#""memory":{"limit":-7}"#, "resources.memory.limit: -7 is below -1"),
         (r#""network":{"classID":5}"#, "linux.resources.network: not carried out yet"),
-        (r#""blockIO":{"weight":5}"#, "linux.resources.blockIO: not carried out yet"),
+        (r#""rdma":{"mlx5_1":{"hcaHandles":3}}"#, "linux.resources.rdma: not carried out yet"),
         (r#""hugepageLimits":[{"pageSize":"2 MB","limit":5}]"#, "hugepageLimits[0]"),
     ] {
         let path = config(&dir, &format!(r#""resources":{{{resources}}}"#), "");

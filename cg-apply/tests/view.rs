@@ -62,7 +62,7 @@ fn exclusive_sees_a_frozen_one() {
         "cg-apply -N --keep --cgroup {0} -- true && echo 1 > /sys/fs/cgroup{0}/cgroup.freeze && cg-apply -N --exclusive --cgroup {0} -- echo ran; S=$?; echo 0 > /sys/fs/cgroup{0}/cgroup.freeze; cg-apply --rm {0}; exit $S",
         group.path()
     );
-    v2_view(&line).run().refuses(125, "it exists and is frozen");
+    v2_view(&line).run().refuses(125, "container's cgroup unexpectedly frozen");
     group.expect_gone();
     leftovers.check();
 }

@@ -94,7 +94,7 @@ impl Stage<'_> {
                 let how = match ended {
                     Ended::Status(WaitStatus::Exited(_, 0)) => return Ok(()),
                     Ended::Status(WaitStatus::Exited(_, status)) => format!("exit status {status}"),
-                    Ended::Status(WaitStatus::Signaled(_, signal, _)) => format!("killed by {signal}"),
+                    Ended::Status(WaitStatus::Signaled(_, signal, _)) => killed_by(signal),
                     Ended::Status(other) => format!("{other:?}"),
                     Ended::TooLate => {
                         format!("it ran past its timeout of {} s and was killed", hook.timeout.unwrap_or(0))
@@ -231,6 +231,14 @@ impl Running {
         let named = ["its output", "its errors"].into_iter().zip(&self.said);
         let told = named.filter(|(_, said)| !said.tail.is_empty());
         told.map(|(name, said)| format!("{name}: {}", said.text())).collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// The one signal whose name tells few people what happened: a seccomp filter, which holds for startContainer hooks too.
+fn killed_by(signal: Signal) -> String {
+    match signal {
+        Signal::SIGSYS => format!("killed by {signal} (bad system call)"),
+        signal => format!("killed by {signal}"),
     }
 }
 

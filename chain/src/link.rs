@@ -326,8 +326,9 @@ impl Link {
         receipt.asked = std::mem::take(&mut self.asked);
         report::status(&json!({"tool": self.tool, "event": "receipt", "receipt": receipt}));
         receipt.asked = Value::Null;
-        if let (Some(socket), ToolName::CgApply) = (self.state.fds.meet, self.tool) {
-            // The runner writes down where the cgroup is, to find it again at delete.
+        // The runner writes down where the cgroup is, to find it again at delete.
+        let wanted = self.tool == ToolName::CgApply || self.state.debug;
+        if let Some(socket) = self.state.fds.meet.filter(|_| wanted) {
             let socket = sys::fd::borrow(socket).cannot("tell the runner", "fcntl")?;
             meet::send(socket, &meet::Message::Receipt(Box::new(receipt.clone())), None)?;
         }

@@ -134,6 +134,9 @@ pub struct State {
     /// The container's hooks, if it has any that a link is to know of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hooks: Option<Box<ChainHooks>>,
+    /// The runner's `--debug`: it wants to hear every receipt.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub debug: bool,
     /// The last member.
     pub complete: bool,
 }
@@ -148,6 +151,7 @@ impl Default for State {
             fds: Fds::default(),
             landing: Landing::default(),
             hooks: None,
+            debug: false,
             complete: true,
         }
     }

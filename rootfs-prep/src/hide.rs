@@ -28,7 +28,11 @@ pub(crate) fn readonly(place: &mut Place, paths: &[Bytes]) -> Result<()> {
 pub(crate) fn mask(place: &mut Place, paths: &[Bytes]) -> Result<()> {
     let mut empty: Option<OwnedFd> = None;
     let mut null: Option<OwnedFd> = None;
-    for path in paths {
+    for (at, path) in paths.iter().enumerate() {
+        // Named twice is covered once.
+        if paths[..at].contains(path) {
+            continue;
+        }
         let doing = format!("mask {path}");
         let Some(target) = open(place, path, &doing)? else { continue };
         let folder =

@@ -188,7 +188,11 @@ fn ordinary_folder(place: &Place, at: &Bytes, doing: &str) -> Result<(OwnedFd, b
                 place.root.make(at, Make::Folder).cannot(doing, format_args!("mkdirat({at})"))?;
             }
             Err(Errno::LOOP | Errno::NOTDIR) => {
-                return Err(Error::new(Class::Denied, doing, "it must be an ordinary directory"));
+                return Err(Error::new(
+                    Class::Denied,
+                    doing,
+                    format_args!("{at} must be mounted on ordinary directory"),
+                ));
             }
             Err(e) => return Err(Error::call(doing, format_args!("openat2({at})"), e)),
         }

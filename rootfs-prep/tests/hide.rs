@@ -40,6 +40,14 @@ fn a_masked_file_is_empty_and_a_masked_folder_too() {
     assert!(!there(&root, "no").exists());
 }
 
+#[test]
+fn a_path_that_is_named_twice_is_covered_once() {
+    let root = rootfs();
+    root.file("srv/secrets/key", "secret");
+    let args = ["--mask", "/srv/secrets", "--mask", "/etc", "--mask", "/srv/secrets", "--proc", "/proc"];
+    assert_eq!(sh(&root, &args, "ls -A /srv/secrets; grep -c ' /srv/secrets ' /proc/self/mountinfo"), "1\n");
+}
+
 /// A mask is on top of whatever the plan mounts there.
 #[test]
 fn masks_cover_mounts() {

@@ -100,7 +100,7 @@ fn proc_and_sys_must_be_ordinary_folders() {
         let flag = format!("--{name}");
         let at = format!("/{name}");
         let out = bare(&root, &[&flag, &at]).command(["/bin/echo", "ran"]).run();
-        out.refuses(125, "it must be an ordinary directory");
+        out.refuses(125, "must be mounted on ordinary directory");
         rooted(&root, &[]).command(["/bin/echo", "ran"]).run().fails(125, "");
         assert!(!there(&root, "no").exists());
     }

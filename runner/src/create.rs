@@ -6,7 +6,7 @@ use crate::container::{Record, StateRoot, start_time};
 use crate::draft::Draft;
 use crate::janitor::Janitor;
 use crate::notify::{self, Notify};
-use crate::{activation, hooks, id, log, pidfile, plan, terminal, time};
+use crate::{activation, hooks, id, late, log, pidfile, plan, terminal, time};
 use chain::bytes::Bytes;
 use chain::error::EXIT_OURS;
 use chain::link::go_to_layer;
@@ -69,6 +69,7 @@ pub(crate) fn launch(
     }
     state.fds.keep = preserved(options.preserve_fds)?;
     state.fds.status = args.common.status_fd;
+    state.debug = log::is_debug();
     let tools: Vec<_> = state.layers.iter().map(|l| (l.tool, None)).collect();
     let next::Opened { tools, mounts } = next::open_tools(&tools)?;
     state.fds.tools = tools;
@@ -166,6 +167,7 @@ fn write_down(
     janitor: &Janitor,
 ) -> Result<Record> {
     let mut record = record(bundle, options, met)?;
+    late::tighten(&bundle.config, &met.cgroups)?;
     // Known to the janitor before the container may go on, written down before it does.
     janitor.knows_process(met.pid, met.pidfd.as_fd())?;
     if let Some(path) = &options.pidfd_socket {
@@ -300,7 +302,7 @@ fn listen_to_chain(
     // The one that stays behind says which process it is, that one how far it is: in any order.
     while !ready || process.is_none() {
         let Some((message, fd)) = meet::receive(meet)? else { return Err(silent()) };
-        log::debug(format_args!("the chain says {message:?}"));
+        log::heard(&message);
         match (message, fd) {
             (Message::Pid(pid), Some(fd)) => *process = Some((pid, fd)),
             (Message::Terminal, Some(fd)) => {

@@ -5,7 +5,8 @@ use crate::cli::{Args, LogFormat};
 use crate::globals::Level;
 use crate::time;
 use chain::error::Error;
-use chain::report;
+use chain::meet::Message;
+use chain::{ToolName, report};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use serde_json::json;
 use std::fmt::Display;
@@ -81,10 +82,20 @@ pub(crate) fn warn(text: impl Display) {
     }
 }
 
-/// A step, for `--debug`.
-pub(crate) fn debug(text: impl Display) {
-    if let Some(log) = LOG.get().filter(|log| log.level >= Level::Debug) {
-        log.put(Level::Debug, &text.to_string());
+/// Whether every step is told.
+pub(crate) fn is_debug() -> bool {
+    LOG.get().is_some_and(|log| log.level >= Level::Debug)
+}
+
+/// A step: what the chain told. What of it runc tells too is told in its words, for those who look for them.
+pub(crate) fn heard(message: &Message) {
+    let Some(log) = LOG.get().filter(|log| log.level >= Level::Debug) else { return };
+    log.put(Level::Debug, &format!("the chain says {message:?}"));
+    if let Message::Receipt(receipt) = message
+        && receipt.tool == ToolName::SeccompLoad
+        && let Some(flags) = receipt.applied.get("flags")
+    {
+        log.put(Level::Debug, &format!("seccomp filter flags: {flags}"));
     }
 }
 

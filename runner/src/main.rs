@@ -3,6 +3,7 @@
 
 mod activation;
 mod bundle;
+mod called;
 mod cgroup;
 mod checkpoint;
 mod cli;
@@ -19,6 +20,7 @@ mod hooks;
 mod id;
 mod janitor;
 mod kill;
+mod late;
 mod list;
 mod log;
 mod matching;
@@ -68,7 +70,8 @@ fn main() -> ExitCode {
 
 fn act(args: &Args) -> Result<u8> {
     if args.globals.v || args.common.version {
-        return chain::report::stdout(cli::version(args.common.json).as_bytes()).map(|()| 0);
+        return chain::report::stdout(called::version(&cli::version(args.common.json)).as_bytes())
+            .map(|()| 0);
     }
     let root = container::StateRoot::new(args)?;
     match args.verb.as_ref().map(|chosen| &chosen.0) {

@@ -2,7 +2,7 @@
 
 use crate::bundle::Bundle;
 use crate::cli::{Args, Create};
-use crate::{activation, cgroup, notify as service};
+use crate::{activation, cgroup, late, notify as service};
 use chain::landing::Command;
 use chain::link;
 use chain::oci::{Mount, NamespaceKind};
@@ -46,6 +46,9 @@ pub(crate) fn state(
     let met = !args.common.print;
     cg_apply.keep = met;
     cg_apply.exclusive = true;
+    if met {
+        late::loosen(&mut cg_apply);
+    }
     state.layers.push(Layer::of(&cg_apply)?);
 
     let idmap = share::idmap(config, folder)?;

@@ -1,10 +1,10 @@
 //! update: new limits for a container's group. cg-apply sets them, reads them back, and puts back what was there before
 //! if one is refused; here is only what runc's flags mean.
 
-use crate::container::{Container, StateRoot, Status};
+use crate::container::{StateRoot, Status};
 use crate::{cgroup, log};
 use chain::bytes::Bytes;
-use chain::oci::{Cpu, Memory, Pids, Resources};
+use chain::oci::{BlockIo, Cpu, Memory, Pids, Resources};
 use chain::{Cannot, Class, Error, Result, ToolName, next, size};
 use clap::Args as Group;
 use serde_json::Value;
@@ -73,9 +73,9 @@ pub(crate) struct Limits {
     /// runc sets it no more
     #[arg(long, value_name = "SIZE", hide = true, allow_negative_numbers = true)]
     kernel_memory_tcp: Option<String>,
-    /// Most processes and threads, -1: no limit
-    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
-    pids_limit: i64,
+    /// Most processes and threads, -1: no limit, 0: as 1
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pids_limit: Option<i64>,
     /// Schema of Intel RDT's L3 cache
     #[arg(long, value_name = "SCHEMA")]
     l3_cache_schema: Option<String>,
@@ -111,7 +111,7 @@ pub(crate) fn update(root: &StateRoot, options: &Update) -> Result<u8> {
     if container.record.cgroups.is_empty() {
         return Err(cgroup::none(doing));
     }
-    apply(&container, &resources, doing).map(|()| 0)
+    apply(&container.record.cgroups, &resources, doing).map(|()| 0)
 }
 
 /// Whoever updates a container sends all of its resources; its devices are in force since it was made.
@@ -163,16 +163,16 @@ fn from_flags(flags: &Limits, doing: &str) -> Result<Resources> {
     Ok(Resources {
         memory: Some(memory).filter(|m| *m != Memory::default()),
         cpu: Some(cpu).filter(|c| *c != Cpu::default()),
-        pids: set(flags.pids_limit).map(|limit| Pids { limit: Some(limit) }),
-        block_io: weight.map(|weight| serde_json::json!({"weight": weight})),
+        pids: flags.pids_limit.map(|limit| Pids { limit: Some(limit) }),
+        block_io: weight.map(|weight| BlockIo { weight: Some(weight), ..BlockIo::default() }),
         ..Resources::default()
     })
 }
 
 /// Has cg-apply do it, and tells in its words what it could not do.
-fn apply(container: &Container, resources: &Resources, doing: String) -> Result<()> {
+pub(crate) fn apply(cgroups: &[Bytes], resources: &Resources, doing: String) -> Result<()> {
     let text = serde_json::to_vec(resources).map_err(|e| Error::new(Class::Internal, &doing, e))?;
-    let output = run(&container.record.cgroups, &text, &doing)?;
+    let output = run(cgroups, &text, &doing)?;
     if output.status.success() {
         return Ok(());
     }

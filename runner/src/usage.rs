@@ -2,7 +2,7 @@
 
 use crate::cli::{Args, LogFormat};
 use crate::globals::Level;
-use crate::log;
+use crate::{called, log};
 use chain::near::nearest;
 use chain::{Error, report};
 use clap::error::{ContextKind, ErrorKind};
@@ -16,13 +16,14 @@ const NO_SUCH_COMMAND: u8 = 3;
 
 /// Help goes to stdout, the rest is one line, on stderr and in the log.
 pub(crate) fn answer(error: &clap::Error) -> ExitCode {
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        return match report::stdout(error.to_string().as_bytes()) {
+        let text = if called::as_runc() { called::help(&words) } else { error.to_string() };
+        return match report::stdout(text.as_bytes()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::from(log::FAILED),
         };
     }
-    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
     let format = option(&words, "--log-format").and_then(OsStr::to_str);
     let format = format.and_then(|word| LogFormat::from_str(word, false).ok()).unwrap_or(LogFormat::Text);
     log::open_as(option(&words, "--log").map(Path::new), format, Level::Warning);
@@ -70,7 +71,11 @@ fn is_command(word: &OsStr) -> bool {
 fn no_such_command(word: &str) -> Error {
     let commands = Args::command();
     let names = commands.get_subcommands().map(clap::Command::get_name);
-    let detail = format!("unknown command {}", word.escape_debug());
+    let word_shown = word.escape_debug();
+    let detail = match called::as_runc() {
+        true => format!("No help topic for '{word_shown}'"),
+        false => format!("unknown command {word_shown}"),
+    };
     let error = Error::usage("read the command line", detail);
     match nearest(word, names) {
         Some(near) => error.cure(format_args!("{near}?")),

@@ -3,7 +3,7 @@
 
 mod common;
 
-use catena_tests::{Leftovers, Output, TempDir, requires, tool};
+use catena_tests::{Leftovers, Output, TempDir, requires, shell, tool};
 use common::Bundle;
 use serde_json::{Value, json};
 
@@ -32,6 +32,34 @@ fn version_tells_what_engines_look_for() {
     assert_eq!(lines[2], "spec: 1.3.0");
     // Docker takes the version from the last line that has the word in it.
     assert_eq!(version.stdout.matches("version").count(), 1, "{version:?}");
+}
+
+/// A link of that name, for scripts that read what runc says of itself.
+#[test]
+fn under_the_name_of_runc_version_and_help_have_its_layout() {
+    let dir = TempDir::new();
+    let link = dir.path().join("runc");
+    std::os::unix::fs::symlink(catena_tests::tool_path("runner"), &link).unwrap();
+    let runc = |words: &str| shell(&format!("{} {words}", link.display())).run();
+    let version = runc("-v").succeeds().stdout.clone();
+    let lines: Vec<&str> = version.lines().collect();
+    assert!(lines[0].strip_prefix("runc version ").is_some_and(|v| v.split('.').count() == 3), "{version}");
+    assert!(lines[1].starts_with("commit: ") && lines[2] == "spec: 1.3.0", "{version}");
+    // It does not hide whose it is.
+    assert!(lines[3].starts_with("runner: ") && version.matches("version").count() == 1, "{version}");
+    for words in ["-h", "--help"] {
+        let help = runc(words).succeeds().stdout.clone();
+        assert!(help.starts_with("NAME:\n   runc - Open Container Initiative runtime\n"), "{help}");
+        assert!(help.contains("--systemd-cgroup") && help.contains("  delete "), "{help}");
+        for command in ["exec", "features", "kill"] {
+            let help = runc(&format!("{command} {words}")).succeeds().stdout.clone();
+            assert!(help.starts_with(&format!("NAME:\n   runc {command} - ")), "{help}");
+            assert!(help.contains(&format!("runc {command}")) && !help.contains("runner exec"), "{help}");
+        }
+    }
+    runc("foo -h").fails(3, "No help topic for 'foo'");
+    // Nothing else changes with the name.
+    runc(&format!("--root {} state nobody", dir.path().display())).refuses(1, "container does not exist");
 }
 
 #[test]
@@ -148,7 +176,9 @@ fn debug_tells_the_steps_and_nothing_else_does() {
     if !requires::root() {
         return;
     }
-    let bundle = Bundle::sh("exit 0");
+    let filter = json!({"defaultAction": "SCMP_ACT_ALLOW", "flags": ["SECCOMP_FILTER_FLAG_LOG"],
+        "syscalls": [{"names": ["acct"], "action": "SCMP_ACT_ERRNO"}]});
+    let bundle = Bundle::sh("exit 0").set("/linux/seccomp", filter);
     let log = bundle.rootfs.parent().join("log.json");
     let run = |flags: &[&str]| {
         let runner = bundle.runner(["--log", log.to_str().unwrap(), "--log-format", "json"]).args(flags);
@@ -162,6 +192,13 @@ fn debug_tells_the_steps_and_nothing_else_does() {
     for flags in [&["--debug"][..], &["--log-level", "debug"]] {
         let lines = run(flags);
         assert!(lines.len() > 1 && lines.iter().all(|line| line["level"] == "debug"), "{lines:?}");
+        // Each link has its say, and of the filter runc's words are there.
+        let told =
+            |text: &str| lines.iter().any(|line| line["msg"].as_str().is_some_and(|m| m.contains(text)));
+        for tool in ["CgApply", "NsEnter", "RootfsPrep", "CapDrop", "SeccompLoad"] {
+            assert!(told(&format!("tool: {tool}")), "{tool}: {lines:?}");
+        }
+        assert!(told("seccomp filter flags: 2"), "{lines:?}");
     }
 }
 

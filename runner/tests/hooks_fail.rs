@@ -75,6 +75,24 @@ fn one_that_fails_at_start_stops_the_container() {
     leftovers.check();
 }
 
+/// The filter is the container's, so it is the hook's; the error says that a system call was what killed it.
+#[test]
+fn one_that_the_filter_kills_fails_the_start() {
+    if !requires::root() {
+        return;
+    }
+    let leftovers = Leftovers::watch();
+    let filter = json!({"defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_KILL_PROCESS"}]});
+    let bundle = hook(all_tell("echo RAN"), "startContainer", sh("ulimit -c 0; exec mkdir /tmp/x"));
+    let bundle = bundle.set("/linux/seccomp", filter);
+    let out = bundle.run();
+    out.fails(1, "error running startContainer hook #1: /bin/sh: killed by SIGSYS (bad system call)");
+    assert!(!out.stdout.contains("RAN"), "{out:?}");
+    drop(bundle);
+    leftovers.check();
+}
+
 #[test]
 fn poststop_that_fails_is_a_warning_and_the_rest_run() {
     if !requires::root() {

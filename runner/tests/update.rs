@@ -38,7 +38,7 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
     bundle.create().succeeds();
     update(&bundle, &["--pids-limit", "50"]).succeeds();
     for (options, said) in [
-        (&["--blkio-weight", "100"][..], "resources.blockIO"),
+        (&["--blkio-weight", "1001"][..], "resources.blockIO.weight: 1001 is not from 10 to 1000"),
         (&["--l3-cache-schema", "L3:0=f"], "--l3-cache-schema: linux.intelRdt: not carried out yet"),
         (&["--mem-bw-schema", "MB:0=20"], "--mem-bw-schema: linux.intelRdt: not carried out yet"),
         (&["--pids-limit", "60", "--cpuset-cpus", "x-y"], "resources.cpu.cpus"),
@@ -67,9 +67,11 @@ fn by_flags_and_by_a_document_whose_devices_stay_out() {
     let bundle = created();
     update(&bundle, &["--pids-limit", "40"]).succeeds();
     assert_eq!(value(&bundle, "pids", "pids.max", "pids.max"), "40");
-    // Zero is not set.
-    update(&bundle, &["--pids-limit", "0", "--memory", "0", "--cpu-share", "0"]).succeeds();
+    // Zero is not set, but of pids, where it is as good as 1.
+    update(&bundle, &["--memory", "0", "--cpu-share", "0"]).succeeds();
     assert_eq!(value(&bundle, "pids", "pids.max", "pids.max"), "40");
+    update(&bundle, &["--pids-limit", "0"]).succeeds();
+    assert_eq!(value(&bundle, "pids", "pids.max", "pids.max"), "1");
     let document = json!({"pids": {"limit": 30}, "devices": [{"allow": false, "access": "rwm"}], "memory": {}, "frob": 1});
     bundle.runner(["update", "-r", "-", &bundle.id]).input(document.to_string()).run().succeeds();
     assert_eq!(value(&bundle, "pids", "pids.max", "pids.max"), "30");
@@ -130,4 +132,23 @@ fn cpu_time_whose_quota_and_period_keep_each_other() {
     update(&bundle, &["--cpu-burst", "10000"]).succeeds();
     update(&bundle, &["--cpu-burst", "0", "--cpu-quota", "-1"]).succeeds();
     assert!(["-1 100000", "max 100000"].contains(&both().as_str()), "{}", both());
+}
+
+/// The chain forks in the container's cgroup; the limit that would forbid it comes after that, and before the command.
+#[test]
+fn a_limit_of_one_process_holds_for_the_command_and_lets_the_chain_be() {
+    if !requires::controller("pids") {
+        return;
+    }
+    let leftovers = Leftovers::watch();
+    for limit in [0, 1] {
+        let bundle = |line| Bundle::sh(line).set("/linux/resources/pids", json!({"limit": limit}));
+        assert_eq!(bundle("exec echo alone").run().succeeds().stdout, "alone\n");
+        let forks = bundle("true & echo RAN").run();
+        assert!(forks.status != 0 && !forks.stdout.contains("RAN"), "{limit}: {forks:?}");
+        let created = bundle("exec sleep 60");
+        created.create().succeeds();
+        assert_eq!(value(&created, "pids", "pids.max", "pids.max"), "1");
+    }
+    leftovers.check();
 }

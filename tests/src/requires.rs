@@ -92,6 +92,19 @@ fn kernel() -> (u32, u32) {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
+/// A whole disk, by its device number.
+pub fn disk() -> Option<(u32, u32)> {
+    let disks = std::fs::read_dir("/sys/block").into_iter().flatten().filter_map(Result::ok);
+    let number = |disk: std::fs::DirEntry| {
+        let text = std::fs::read_to_string(disk.path().join("dev")).ok()?;
+        let (major, minor) = text.trim().split_once(':')?;
+        Some((major.parse().ok()?, minor.parse().ok()?))
+    };
+    let found = disks.filter_map(number).next();
+    need(found.is_some(), "needs a disk");
+    found
+}
+
 /// A program in PATH.
 pub fn command(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -75,14 +75,14 @@ impl Dir {
         }
         let doing = format!("take the cgroup {} for a new container", self.path);
         if self.is_frozen()? {
-            return Err(Error::new(Class::Conflict, doing, "it exists and is frozen"));
+            return Err(Error::new(Class::Conflict, doing, "container's cgroup unexpectedly frozen"));
         }
         match self.procs()?.len() {
             0 => Ok(()),
             n => Err(Error::new(
                 Class::Conflict,
                 doing,
-                format_args!("it exists and is not empty: {n} process(es)"),
+                format_args!("container's cgroup is not empty: {n} process(es)"),
             )),
         }
     }

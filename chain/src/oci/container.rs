@@ -1,5 +1,6 @@
 //! The container's state, as the specification has it for hooks and for a seccomp agent.
 
+use super::null_is_empty;
 use crate::bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -20,7 +21,7 @@ pub struct ContainerState {
     /// The bundle's folder.
     pub bundle: Bytes,
     /// The config's annotations.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(deserialize_with = "null_is_empty", skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
 }
 

@@ -1,6 +1,6 @@
 //! `linux`.
 
-use super::Seccomp;
+use super::{Seccomp, null_is_empty};
 use crate::bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -11,19 +11,19 @@ use std::collections::BTreeMap;
 #[serde(rename_all = "camelCase", default)]
 pub struct Linux {
     /// Namespaces to make or join.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
     pub namespaces: Vec<Namespace>,
     /// Map of user ids of the new user namespace.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
     pub uid_mappings: Vec<IdMapping>,
     /// Map of group ids of the new user namespace.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
     pub gid_mappings: Vec<IdMapping>,
     /// Clock offsets of the new time namespace: `monotonic`, `boottime`.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(deserialize_with = "null_is_empty", skip_serializing_if = "BTreeMap::is_empty")]
     pub time_offsets: BTreeMap<String, TimeOffset>,
     /// Devices that must exist.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<Device>,
     /// Network devices to move in.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -41,7 +41,7 @@ pub struct Linux {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_policy: Option<Value>,
     /// Kernel parameters.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(deserialize_with = "null_is_empty", skip_serializing_if = "BTreeMap::is_empty")]
     pub sysctl: BTreeMap<String, String>,
     /// System call filter.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,10 +50,10 @@ pub struct Linux {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rootfs_propagation: Option<String>,
     /// Paths made unreadable.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
     pub masked_paths: Vec<Bytes>,
     /// Paths made read-only.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
     pub readonly_paths: Vec<Bytes>,
     /// SELinux label of the mounts.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -214,7 +214,7 @@ pub struct Personality {
     /// `LINUX` or `LINUX32`.
     pub domain: String,
     /// None are defined.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
     pub flags: Vec<String>,
 }
 
@@ -223,7 +223,7 @@ pub struct Personality {
 #[serde(rename_all = "camelCase", default)]
 pub struct Resources {
     /// Device access rules in order.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<DeviceRule>,
     /// Memory limits, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -236,7 +236,7 @@ pub struct Resources {
     pub pids: Option<Pids>,
     /// Block I/O.
     #[serde(rename = "blockIO", skip_serializing_if = "Option::is_none")]
-    pub block_io: Option<Value>,
+    pub block_io: Option<BlockIo>,
     /// Huge pages.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hugepage_limits: Option<Value>,
@@ -247,7 +247,7 @@ pub struct Resources {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rdma: Option<Value>,
     /// Cgroup v2 files by name.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(deserialize_with = "null_is_empty", skip_serializing_if = "BTreeMap::is_empty")]
     pub unified: BTreeMap<String, String>,
 }
 
@@ -335,6 +335,69 @@ pub struct Cpu {
     /// 1 makes the group SCHED_IDLE.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle: Option<i64>,
+}
+
+/// `resources.blockIO`. Weights are 10 to 1000.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BlockIo {
+    /// Relative weight on every device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u16>,
+    /// v1, of kernels before 5.0: the weight of its own tasks beside the groups below it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leaf_weight: Option<u16>,
+    /// Relative weights on single devices.
+    #[serde(deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
+    pub weight_device: Vec<WeightDevice>,
+    /// Most bytes read in a second.
+    #[serde(deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
+    pub throttle_read_bps_device: Vec<ThrottleDevice>,
+    /// Most bytes written in a second.
+    #[serde(deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
+    pub throttle_write_bps_device: Vec<ThrottleDevice>,
+    /// Most reads in a second.
+    #[serde(
+        rename = "throttleReadIOPSDevice",
+        deserialize_with = "null_is_empty",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub throttle_read_iops_device: Vec<ThrottleDevice>,
+    /// Most writes in a second.
+    #[serde(
+        rename = "throttleWriteIOPSDevice",
+        deserialize_with = "null_is_empty",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub throttle_write_iops_device: Vec<ThrottleDevice>,
+}
+
+/// One of `weightDevice`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct WeightDevice {
+    /// Major number.
+    pub major: u32,
+    /// Minor number.
+    pub minor: u32,
+    /// Its weight.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u16>,
+    /// As above.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leaf_weight: Option<u16>,
+}
+
+/// One of the throttled devices.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ThrottleDevice {
+    /// Major number.
+    pub major: u32,
+    /// Minor number.
+    pub minor: u32,
+    /// How many in a second; 0: no limit.
+    pub rate: u64,
 }
 
 /// `resources.pids`.

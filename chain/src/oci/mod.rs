@@ -20,6 +20,7 @@ pub use profile::*;
 pub use read::{CONFIG_MAX, parse_config, read_bounded, read_config, read_resources};
 pub use seccomp::*;
 
+use read::null_is_empty;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -34,7 +35,7 @@ pub struct Config {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub root: Option<Root>,
     /// Mounts in order.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
     pub mounts: Vec<Mount>,
     /// The process to run.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -49,7 +50,7 @@ pub struct Config {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hooks: Option<Hooks>,
     /// Free metadata.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(deserialize_with = "null_is_empty", skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
     /// The Linux section.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -76,22 +77,22 @@ pub struct Config {
 #[serde(rename_all = "camelCase", default)]
 pub struct Hooks {
     /// Deprecated; after the namespaces are made, in the runtime's namespaces.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
     pub prestart: Vec<Hook>,
     /// As prestart.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
     pub create_runtime: Vec<Hook>,
     /// In the container's namespaces, before the pivot.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
     pub create_container: Vec<Hook>,
     /// In the container, after start, before the command.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
     pub start_container: Vec<Hook>,
     /// After the command was started.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
     pub poststart: Vec<Hook>,
     /// After the container was deleted.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
     pub poststop: Vec<Hook>,
 }
 
@@ -102,7 +103,7 @@ pub struct Hook {
     /// Absolute path of the program.
     pub path: String,
     /// Its argv, argv\[0\] included.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
     /// Its environment: this one, or where it is left out, that of whoever starts the hook.
     #[serde(skip_serializing_if = "Option::is_none")]

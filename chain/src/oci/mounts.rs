@@ -1,6 +1,6 @@
 //! `root` and `mounts`.
 
-use super::IdMapping;
+use super::{IdMapping, null_is_empty};
 use crate::bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -28,12 +28,12 @@ pub struct Mount {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<Bytes>,
     /// Mount options, as in fstab(5), with the specification's own additions.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
     pub options: Vec<String>,
     /// Map of an idmapped mount.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
     pub uid_mappings: Vec<IdMapping>,
     /// Map of an idmapped mount.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
     pub gid_mappings: Vec<IdMapping>,
 }

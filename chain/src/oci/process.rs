@@ -1,5 +1,6 @@
 //! `process`.
 
+use super::null_is_empty;
 use crate::bytes::Bytes;
 use crate::ids::{Gid, Uid};
 use serde::{Deserialize, Serialize};
@@ -18,12 +19,13 @@ pub struct Process {
     /// Whom it runs as.
     pub user: User,
     /// Its argv.
+    #[serde(deserialize_with = "null_is_empty")]
     pub args: Vec<Bytes>,
     /// Windows only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command_line: Option<Value>,
     /// Its environment, `KEY=VALUE`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<Bytes>,
     /// Its working directory, absolute.
     pub cwd: Bytes,
@@ -31,7 +33,7 @@ pub struct Process {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capabilities: Option<Capabilities>,
     /// Resource limits.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
     pub rlimits: Vec<Rlimit>,
     /// Set no_new_privs.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -77,7 +79,7 @@ pub struct User {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub umask: Option<u32>,
     /// Supplementary groups.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
     pub additional_gids: Vec<Gid>,
     /// Windows only.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -89,19 +91,19 @@ pub struct User {
 #[serde(default)]
 pub struct Capabilities {
     /// Bounding set.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
     pub bounding: Vec<String>,
     /// Effective set.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
     pub effective: Vec<String>,
     /// Inheritable set.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
     pub inheritable: Vec<String>,
     /// Permitted set.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
     pub permitted: Vec<String>,
     /// Ambient set.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
     pub ambient: Vec<String>,
 }
 

@@ -2,8 +2,8 @@
 //! capabilities, architecture and kernel. A file of our user's own, so a member that is not known is an error: a
 //! misspelt `includes` would widen the filter.
 
-use super::SyscallArg;
-use serde::{Deserialize, Deserializer, Serialize};
+use super::{SyscallArg, null_is_empty};
+use serde::{Deserialize, Serialize};
 
 /// The document.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,9 +96,4 @@ pub struct Condition {
     /// This kernel, as `4.8`, or a newer one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_kernel: Option<String>,
-}
-
-/// Go writes an empty list as null.
-fn null_is_empty<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<Vec<T>, D::Error> {
-    Ok(Option::deserialize(d)?.unwrap_or_default())
 }

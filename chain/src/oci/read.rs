@@ -4,6 +4,7 @@ use super::{Config, Resources};
 use crate::error::{Cannot, Class, Error, Result};
 use crate::files::Files;
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
+use serde::{Deserialize, Deserializer};
 use std::fmt::Display;
 use std::io::Read;
 use std::os::fd::OwnedFd;
@@ -61,6 +62,13 @@ fn read_stdin(doing: &dyn Display) -> Result<Vec<u8>> {
     Ok(text)
 }
 
+/// Go writes a list or a map that is empty as null, and takes null for an empty one.
+pub(super) fn null_is_empty<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    d: D,
+) -> std::result::Result<T, D::Error> {
+    Ok(Option::deserialize(d)?.unwrap_or_default())
+}
+
 /// Parses a config and checks what holds for every tool: the major version, the platform.
 pub fn parse_config(text: &[u8], doing: &dyn Display) -> Result<Config> {
     // An array would do for a struct, member by member.
@@ -90,4 +98,28 @@ pub fn parse_config(text: &[u8], doing: &dyn Display) -> Result<Config> {
         }
     }
     Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn null_is_nothing_wherever_a_list_or_a_map_may_be() {
+        let text = br#"{"ociVersion":"1.3.0","mounts":null,"annotations":null,"hooks":{"prestart":null},
+            "process":{"args":null,"env":null,"rlimits":null,"user":{"additionalGids":null},
+                "capabilities":{"ambient":null,"bounding":["CAP_KILL"]}},
+            "linux":{"namespaces":null,"uidMappings":null,"timeOffsets":null,"devices":null,"sysctl":null,
+                "maskedPaths":null,"resources":{"devices":null,"unified":null},
+                "seccomp":{"defaultAction":"SCMP_ACT_ALLOW","architectures":null,"syscalls":[{"names":null,"args":null}]}}}"#;
+        let config = parse_config(text, &"read it").unwrap();
+        let linux = config.linux.unwrap();
+        assert!(config.mounts.is_empty() && linux.time_offsets.is_empty() && linux.namespaces.is_empty());
+        // What stands beside it is not lost with it.
+        assert_eq!(config.process.unwrap().capabilities.unwrap().bounding, ["CAP_KILL"]);
+        // Null is no name, number or flag.
+        for bad in [r#"{"ociVersion":null}"#, r#"{"ociVersion":"1.0.0","process":{"terminal":null}}"#] {
+            parse_config(bad.as_bytes(), &"read it").unwrap_err();
+        }
+    }
 }

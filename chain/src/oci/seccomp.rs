@@ -1,5 +1,6 @@
 //! `linux.seccomp`.
 
+use super::null_is_empty;
 use serde::{Deserialize, Serialize};
 
 /// A system call filter.
@@ -12,7 +13,7 @@ pub struct Seccomp {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_errno_ret: Option<u32>,
     /// `SCMP_ARCH_X86_64` and its like; the native one is always in.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
     pub architectures: Vec<String>,
     /// `SECCOMP_FILTER_FLAG_LOG` and its like.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -24,7 +25,7 @@ pub struct Seccomp {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listener_metadata: Option<String>,
     /// Rules.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
     pub syscalls: Vec<SyscallRule>,
 }
 
@@ -33,6 +34,7 @@ pub struct Seccomp {
 #[serde(rename_all = "camelCase", default)]
 pub struct SyscallRule {
     /// Names of the calls.
+    #[serde(deserialize_with = "null_is_empty")]
     pub names: Vec<String>,
     /// What happens.
     pub action: String,
@@ -40,7 +42,7 @@ pub struct SyscallRule {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub errno_ret: Option<u32>,
     /// Conditions on arguments; all must hold.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<SyscallArg>,
 }
 

@@ -48,6 +48,7 @@ pub(crate) fn exec(root: &StateRoot, args: &Args, options: &Exec) -> Result<u8> 
     }
     state.fds.keep = keep;
     state.fds.status = args.common.status_fd;
+    state.debug = log::is_debug();
     state.fds.process = Some(first.as_raw_fd());
     let tools: Vec<_> = state.layers.iter().map(|l| (l.tool, None)).collect();
     state.fds.tools = next::open_tools(&tools)?.tools;
@@ -115,7 +116,9 @@ fn listen(meet: BorrowedFd<'_>, options: &Exec, met: &mut Met) -> Result<()> {
     let mut ready = false;
     while !ready || met.process.is_none() {
         let told = meet::receive(meet)?;
-        log::debug(format_args!("the chain says {told:?}"));
+        if let Some((message, _)) = &told {
+            log::heard(message);
+        }
         match told {
             None => return Err(silent()),
             Some((Message::Pid(pid), Some(fd))) => met.process = Some((pid, fd)),
