@@ -114,3 +114,23 @@ fn a_cgroup_namespace_behind_it_starts_at_the_group() {
     group.expect_gone();
     leftovers.check();
 }
+
+/// runc passes over it without a word, and there are configs that rely on that. What is good in the rule holds.
+#[test]
+fn a_letter_too_many_in_a_device_rule_is_passed_over_aloud() {
+    if !requires::root() || controller("pids").is_none() {
+        return;
+    }
+    let leftovers = Leftovers::watch();
+    let dir = TempDir::new();
+    let group = Group::new();
+    let rules =
+        r#"[{"allow":true,"access":"rwm"},{"allow":false,"type":"c","major":1,"minor":5,"access":"rwa"}]"#;
+    let linux = format!(r#""cgroupsPath":"{}","resources":{{"devices":{rules}}}"#, group.path());
+    let path = config(&dir, &linux, "");
+    let line = ["/bin/sh", "-c", "head -c 1 /dev/zero >/dev/null || echo denied"];
+    let out = tool("cg-apply").arg("--oci").arg(path).command(line).run();
+    assert!(out.stderr.contains("warning: resources.devices[1].access: 'rwa' is not of r, w, m"), "{out:?}");
+    group.expect_gone();
+    leftovers.check();
+}
