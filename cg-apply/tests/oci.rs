@@ -125,12 +125,13 @@ fn a_letter_too_many_in_a_device_rule_is_passed_over_aloud() {
     let dir = TempDir::new();
     let group = Group::new();
     let rules =
-        r#"[{"allow":true,"access":"rwm"},{"allow":false,"type":"c","major":1,"minor":5,"access":"rwa"}]"#;
+        r#"[{"allow":true,"access":"rwm"},{"allow":false,"type":"c","major":1,"minor":11,"access":"rwa"}]"#;
     let linux = format!(r#""cgroupsPath":"{}","resources":{{"devices":{rules}}}"#, group.path());
     let path = config(&dir, &linux, "");
-    let line = ["/bin/sh", "-c", "head -c 1 /dev/zero >/dev/null || echo denied"];
+    let line = ["/bin/sh", "-c", "(: </dev/null) && (: </dev/kmsg) || echo denied"];
     let out = tool("cg-apply").arg("--oci").arg(path).command(line).run();
     assert!(out.stderr.contains("warning: resources.devices[1].access: 'rwa' is not of r, w, m"), "{out:?}");
+    assert_eq!(out.stdout, "denied\n", "{out:?}");
     group.expect_gone();
     leftovers.check();
 }
