@@ -26,6 +26,7 @@ fn a_command_line_that_is_wrong() {
         ("--all --plan -", "exclude each other"),
         ("--all --plan /nonexistent", "exclude each other"),
         ("--all --status-fd x", "--status-fd"),
+        ("--all --block-fd x", "--block-fd"),
     ] {
         let out = cap_drop(line).verb(["ran"]).run();
         out.refuses(125, text);

@@ -140,7 +140,7 @@ fn wrong_rules_are_named() {
     let good = rule("allow c 1:3 rwm");
     let table = [
         (DeviceRule { kind: Some("x".into()), ..good.clone() }, "resources.devices[1].type"),
-        (DeviceRule { access: Some("rwx".into()), ..good.clone() }, "resources.devices[1].access"),
+        (DeviceRule { access: Some("xyz".into()), ..good.clone() }, "resources.devices[1].access"),
         (DeviceRule { access: Some(String::new()), ..good.clone() }, "resources.devices[1].access"),
         (DeviceRule { access: None, ..good.clone() }, "resources.devices[1].access"),
         (DeviceRule { major: Some(-2), ..good.clone() }, "resources.devices[1].major"),

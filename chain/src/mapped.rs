@@ -19,6 +19,9 @@ use rustix::mount::{OpenTreeFlags, open_tree};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 
+/// AT_RECURSIVE of linux/fcntl.h.
+const AT_RECURSIVE: i32 = 0x8000;
+
 /// Users and groups of a mount: who they are in the file system, who they are seen as.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Maps {
@@ -106,8 +109,6 @@ fn mapped(maps: &Maps, proc: &OwnedFd, child: &OwnedFd, doing: &str) -> Result<O
 
 /// Maps the ids of a mount that is attached nowhere yet, or of it and all below.
 pub fn map(mount: BorrowedFd<'_>, space: BorrowedFd<'_>, recursive: bool, doing: &str) -> Result<()> {
-    /// AT_RECURSIVE of linux/fcntl.h.
-    const AT_RECURSIVE: i32 = 0x8000;
     let attr =
         MountAttr { attr_set: attr::IDMAP, userns_fd: space.as_raw_fd() as u64, ..MountAttr::default() };
     let flags = AtFlags::EMPTY_PATH.bits() as i32 | if recursive { AT_RECURSIVE } else { 0 };
@@ -140,12 +141,18 @@ pub fn open_sources(state: &mut State, container: Container<'_>) -> Result<()> {
     let done = state.receipts.len();
     let layer = state.layers.iter().skip(done).find(|l| l.tool == ToolName::RootfsPrep);
     let Some(spec) = layer.map(|l| l.spec::<RootfsPrep>()).transpose()? else { return Ok(()) };
+    // As the mounts of the namespace that is made in there will be: a clone is a peer of what it was cloned from, and what
+    // is mounted in it later would be mounted on the host as well.
+    let propagation = match spec.rootfs_propagation.as_deref() {
+        Some("slave" | "rslave" | "shared" | "rshared") => libc::MS_SLAVE,
+        _ => libc::MS_PRIVATE,
+    };
     let mut spaces = Spaces::default();
     for (i, mount) in spec.mounts.iter().enumerate() {
         let Some((source, recursive)) = opened_early(mount) else { continue };
         let wish = mount.id_map(&format!("mounts[{i}]"))?;
         let doing = format!("bind {source} on {}", mount.destination);
-        let fd = match source_of(mount, source, recursive) {
+        let fd = match source_of(mount, source, recursive).and_then(|fd| cut_off(fd, propagation)) {
             Ok(fd) => fd,
             Err(error) if wish.is_some() => {
                 return Err(Error::call(doing, format!("open_tree({source})"), error));
@@ -181,6 +188,16 @@ fn source_of(mount: &Mount, source: &Bytes, recursive: bool) -> rustix::io::Resu
     flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
     flags.set(OpenTreeFlags::AT_SYMLINK_NOFOLLOW, mount.options.iter().any(|o| o == "src-nofollow"));
     open_tree(CWD, source.as_os_str(), flags)
+}
+
+/// Without mount_setattr(2), Linux 5.12, as without power over mounts.
+fn cut_off(mount: OwnedFd, propagation: u64) -> rustix::io::Result<OwnedFd> {
+    let attr = MountAttr { propagation, ..MountAttr::default() };
+    match mount_setattr(mount.as_fd(), c"", AtFlags::EMPTY_PATH.bits() as i32 | AT_RECURSIVE, &attr) {
+        Ok(()) => Ok(mount),
+        Err(Errno::ENOSYS) => Err(rustix::io::Errno::PERM),
+        Err(e) => Err(rustix::io::Errno::from_raw_os_error(e as i32)),
+    }
 }
 
 impl Mount {

@@ -137,11 +137,11 @@ fn a_config_that_is_wrong() {
             "linux.namespaces[0].path: not an absolute path",
         ),
         (
-            r#"{"ociVersion":"1.0","linux":{"netDevices":{"eth0":{}}}}"#,
+            r#"{"ociVersion":"1.0","linux":{"netDevices":{"catena-none":{}}}}"#,
             "no network namespace is made or joined",
         ),
         (
-            r#"{"ociVersion":"1.0","linux":{"netDevices":{"eth0":{"name":"x/y"}}}}"#,
+            r#"{"ociVersion":"1.0","linux":{"netDevices":{"catena-none":{"name":"x/y"}}}}"#,
             "not a name of a network device",
         ),
         (r#"{"ociVersion":"1.0","hostname":"h"}"#, "no uts namespace"),

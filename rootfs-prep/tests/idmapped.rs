@@ -189,3 +189,31 @@ fn no_source_is_left_open() {
     p.expect_mount_options("/vol", &["ro", "nosuid", "nodev"]);
     p.expect_not_mounted("/x");
 }
+
+/// A source is opened while the mounts of the host are in sight, and may be a peer of theirs: nothing that is mounted in
+/// it inside is to show up outside.
+#[test]
+fn what_is_mounted_in_a_source_stays_inside() {
+    if !requires::root() {
+        return;
+    }
+    let (root, dir) = (rootfs(), TempDir::new());
+    dir.file("vol/below/.keep", "");
+    for propagation in ["", "--propagation slave", "--propagation rslave", "--propagation rshared"] {
+        let line = format!(
+            "mount --bind vol vol && mount --make-rshared vol || exit 9
+             idmap --map-users 0:200000:2000 --map-groups 0:200000:2000 | ns-enter -mpniuC | rootfs-prep --root {} \
+                 {propagation} --bind {1}/vol /vol --tmpfs /vol/below -- /bin/sh -c 'touch /vol/below/x; ls /vol/below' || exit 8
+             mount | grep -c {1}/vol; ls vol/below",
+            root.path().display(),
+            dir.path().display()
+        );
+        let out = shell(&format!(
+            "exec unshare -m --propagation private bash -c '{}'",
+            line.replace('\'', "'\\''")
+        ))
+        .cwd(&dir)
+        .run();
+        assert_eq!(out.succeeds().stdout, "x\n1\n", "{propagation}: {out:?}");
+    }
+}

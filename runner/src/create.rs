@@ -5,18 +5,16 @@ use crate::cli::{Args, Create};
 use crate::container::{Record, StateRoot, start_time};
 use crate::draft::Draft;
 use crate::janitor::Janitor;
+use crate::meeting::{Met, meet_chain, reap_quietly, start_chain};
 use crate::notify::{self, Notify};
 use crate::{activation, hooks, id, late, log, pidfile, plan, terminal, time};
 use chain::bytes::Bytes;
-use chain::error::EXIT_OURS;
-use chain::link::go_to_layer;
 use chain::meet::{self, Message};
-use chain::name::ToolName;
 use chain::oci::{Config, NamespaceKind};
 use chain::state::State;
 use chain::supervise::Supervised;
 use chain::{Cannot, Class, Error, Result, next, sys};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, socketpair};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// A container that exists and stands at the gate.
@@ -227,140 +225,8 @@ pub(crate) fn gate_address(dir: BorrowedFd<'_>) -> Result<rustix::net::SocketAdd
     rustix::net::SocketAddrUnix::new(path).cannot("find the start gate", "sockaddr_un")
 }
 
-/// Starts the process that becomes the chain, in this v2 cgroup if the kernel can; gives our end of the meeting
-/// socket and the pid.
-pub(crate) fn start_chain(
-    mut state: State,
-    gate: Option<OwnedFd>,
-    cgroup: Option<BorrowedFd<'_>>,
-) -> Result<(OwnedFd, i32)> {
-    let doing = "start the chain";
-    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-        .cannot(doing, "socketpair")?;
-    state.fds.meet = Some(theirs.as_raw_fd());
-    state.fds.gate = gate.as_ref().map(AsRawFd::as_raw_fd);
-    let mut failed = None;
-    let mut become_chain = || {
-        // What is meant for the runner's group, ^C or a kill, is not meant for the container.
-        failed = Some(match rustix::process::setsid().cannot(doing, "setsid") {
-            Ok(_) => go_to_layer(&state, &[]),
-            Err(error) => error,
-        });
-        EXIT_OURS
-    };
-    let in_cgroup = cgroup.map(|cgroup| sys::spawn::vfork_into(&mut become_chain, 0, cgroup));
-    let pid = match in_cgroup {
-        Some(Ok(pid)) => pid,
-        // Where the cgroup is refused, cg-apply tries again and says why.
-        None | Some(Err(_)) => {
-            sys::spawn::vfork(&mut become_chain).cannot(doing, "clone(CLONE_VM|CLONE_VFORK)")?
-        }
-    };
-    if let Some(error) = failed {
-        reap_quietly(pid);
-        return Err(error);
-    }
-    // Our copies go, so that the end of the chain is the end of the socket.
-    for fd in state.fds.tools.into_values() {
-        drop(sys::fd::adopt(fd).cannot(doing, format_args!("fcntl({fd})"))?);
-    }
-    Ok((ours, pid))
-}
-
-/// What the chain told.
-struct Met {
-    pid: i32,
-    pidfd: OwnedFd,
-    terminal: Option<OwnedFd>,
-    cgroups: Vec<Bytes>,
-}
-
-/// Listens until the chain is ready for its command. If it is not to come to that, its process ends here: that nobody
-/// listens to it any more would be a second error, and no news.
-fn meet_chain(meet: BorrowedFd<'_>, janitor: &Janitor, bundle: &Bundle, options: &Create) -> Result<Met> {
-    let mut process = None;
-    let met = listen_to_chain(meet, janitor, bundle, options, &mut process);
-    if let (Err(_), Some((_, pidfd))) = (&met, &process) {
-        crate::janitor::end(pidfd.as_fd())?;
-    }
-    let (terminal, cgroups) = met?;
-    let (pid, pidfd) = process.ok_or_else(|| {
-        Error::new(Class::Internal, "meet the chain", "it is ready and never said which process it is")
-    })?;
-    Ok(Met { pid, pidfd, terminal, cgroups })
-}
-
-fn listen_to_chain(
-    meet: BorrowedFd<'_>,
-    janitor: &Janitor,
-    bundle: &Bundle,
-    options: &Create,
-    process: &mut Option<(i32, OwnedFd)>,
-) -> Result<(Option<OwnedFd>, Vec<Bytes>)> {
-    let (mut terminal, mut cgroups) = (None, Vec::new());
-    let (mut mounted, mut ready) = (false, false);
-    // The one that stays behind says which process it is, that one how far it is: in any order.
-    while !ready || process.is_none() {
-        let Some((message, fd)) = meet::receive(meet)? else { return Err(silent()) };
-        log::heard(&message);
-        match (message, fd) {
-            (Message::Pid(pid), Some(fd)) => *process = Some((pid, fd)),
-            (Message::Terminal, Some(fd)) => {
-                terminal = terminal::hand_over(fd, options.console_socket.as_deref())?
-            }
-            (Message::Receipt(receipt), _) if receipt.tool == ToolName::CgApply => {
-                janitor.knows_cgroup(&receipt)?;
-                cgroups = crate::cgroup::of_receipt(&receipt);
-            }
-            (Message::Mounted, _) => mounted = true,
-            (Message::Warning { tool, text }, _) => log::warn(format_args!("{text} ({tool})")),
-            (Message::Error { tool, error }, _) => {
-                // A link that fails takes back what it made itself.
-                if cgroups.is_empty() {
-                    janitor.knows_no_cgroup()?;
-                }
-                return Err(of_tool(&tool, *error));
-            }
-            (Message::Ready, _) => ready = true,
-            _ => {}
-        }
-        if let Some((pid, pidfd)) = process.as_ref().filter(|_| mounted) {
-            mounted = false;
-            janitor.knows_process(*pid, AsFd::as_fd(pidfd))?;
-            hooks::create_runtime(bundle, &options.id, *pid)?;
-            meet::send(meet, &Message::Go, None)?;
-        }
-    }
-    Ok((terminal, cgroups))
-}
-
 fn gone_already() -> Error {
     Error::new(Class::Conflict, "make the container", "its first process is gone already")
-}
-
-fn silent() -> Error {
-    Error::new(Class::Internal, "make the container", "its chain ended without a word")
-        .why("it was killed, perhaps by the memory limit of its cgroup")
-}
-
-/// The tool's own sentence, with its name.
-pub(crate) fn of_tool(tool: &str, error: Error) -> Error {
-    if tool == "runner" {
-        return error;
-    }
-    let cure = error.cure.filter(|cure| !is_of_the_tool(cure));
-    Error { doing: format!("{} ({tool})", error.doing), cure, ..error }
-}
-
-/// What the user of a tool would type, which nobody can who has a bundle; `--no-pivot` is `runner`'s own too.
-fn is_of_the_tool(cure: &str) -> bool {
-    let first = cure.split(' ').next().unwrap_or_default();
-    first.starts_with('-') && first != "--no-pivot" || ToolName::of_program(first.as_ref()).is_some()
-}
-
-/// The chain's first process ends when the container's first process is there.
-fn reap_quietly(pid: i32) {
-    while nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None) == Err(nix::errno::Errno::EINTR) {}
 }
 
 fn record(bundle: &Bundle, options: &Create, met: &Met) -> Result<Record> {

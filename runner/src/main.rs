@@ -24,6 +24,7 @@ mod late;
 mod list;
 mod log;
 mod matching;
+mod meeting;
 mod narrow;
 mod notify;
 mod pause;

@@ -2,7 +2,8 @@
 
 use crate::cli::{Args, Run};
 use crate::container::StateRoot;
-use crate::create::{Gate, Launched, launch, of_tool};
+use crate::create::{Gate, Launched, launch};
+use crate::meeting::of_tool;
 use crate::notify::Notify;
 use crate::{delete, hooks, proxy};
 use chain::meet::{self, Message};

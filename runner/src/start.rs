@@ -2,7 +2,8 @@
 //! cannot be run is this start's error and not a container that was never there.
 
 use crate::container::{Container, StateRoot, Status};
-use crate::create::{gate_address, of_tool};
+use crate::create::gate_address;
+use crate::meeting::of_tool;
 use crate::notify::Notify;
 use crate::{delete, hooks};
 use chain::meet::{self, Message};

@@ -152,7 +152,7 @@ fn fields_that_are_carried_out_and_fields_that_are_not() {
     as_told("/linux/apparmor/enabled", "cap-drop", process("apparmorProfile", json!("unconfined")));
     as_told("/linux/selinux/enabled", "cap-drop", process("selinuxLabel", json!("a:b:c:s0")));
     as_told("/linux/intelRdt/enabled", "cg-apply", json!({"linux": {"intelRdt": {"closID": "x"}}}));
-    as_told("/linux/netDevices/enabled", "ns-enter", json!({"linux": {"netDevices": {"eth0": {}}}}));
+    as_told("/linux/netDevices/enabled", "ns-enter", json!({"linux": {"netDevices": {"catena-none": {}}}}));
     as_told(
         "/linux/cgroup/rdma",
         "cg-apply",

@@ -35,7 +35,12 @@ fn who_has_no_folder_for_states_is_told_how_to_name_one() {
     std::os::unix::fs::chown(dir.path(), Some(54_321), None).unwrap();
     let user = "setpriv --reuid 54321 --regid 54321 --clear-groups env -u XDG_RUNTIME_DIR";
     let line = format!("{user} runner spec --bundle $D && {user} runner run --bundle $D x");
-    let out = shell(&line).env("D", dir.path()).run();
+    // Elsewhere /run may be everybody's.
+    let line = format!("mount -t tmpfs -o mode=755 tmpfs /run && {line}");
+    let out = shell("exec unshare -m --propagation private bash -c \"$L\"")
+        .env("D", dir.path())
+        .env("L", line)
+        .run();
     out.fails(1, "/run/catena): Permission denied (EACCES)")
         .fails(1, "try: --root DIR, or XDG_RUNTIME_DIR=DIR");
 }

@@ -10,6 +10,7 @@ pub mod names;
 mod process;
 mod profile;
 mod read;
+mod resources;
 mod seccomp;
 
 pub use container::*;
@@ -18,6 +19,7 @@ pub use mounts::*;
 pub use process::*;
 pub use profile::*;
 pub use read::{CONFIG_MAX, parse_config, read_bounded, read_config, read_resources};
+pub use resources::*;
 pub use seccomp::*;
 
 use read::null_is_empty;

@@ -13,7 +13,8 @@ pub(crate) use cli::Exec;
 
 use crate::cli::Args;
 use crate::container::{Container, StateRoot};
-use crate::create::{inherited, of_tool, start_chain};
+use crate::create::inherited;
+use crate::meeting::{of_tool, start_chain};
 use crate::{log, pidfile, proxy, terminal};
 use chain::cgroup::Group;
 use chain::meet::{self, Message};
