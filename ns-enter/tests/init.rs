@@ -38,7 +38,7 @@ fn orphans_are_reaped() {
     // Ten grandchildren whose parents are gone end, and none stays as a zombie.
     let line = "for i in 1 2 3 4 5 6 7 8 9 10; do (true & exec true); done; \
         for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do \
-        n=$(grep -l \"^State:.Z\" /proc/[0-9]*/status | wc -l); [ $n = 0 ] && break; sleep 0.05; done; echo zombies $n";
+        n=$(grep -ls \"^State:.Z\" /proc/[0-9]*/status | wc -l); [ $n = 0 ] && break; sleep 0.05; done; echo zombies $n";
     let out = inside(line).run();
     assert!(out.succeeds().stdout.ends_with("zombies 0\n"), "{out:?}");
 }

@@ -3,8 +3,9 @@
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fstat, memfd_create};
 use serde_json::Value;
 use std::fs::File;
-use std::io::{Read, Seek, Write};
+use std::io::Write;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 
 /// A memfd of `content`, sealed against everything or not at all.
 pub fn memfd(content: &[u8], sealed: bool) -> OwnedFd {
@@ -42,10 +43,11 @@ impl StatusLog {
     /// Every line so far.
     #[track_caller]
     pub fn events(&self) -> Vec<Value> {
-        let mut file = self.0.try_clone().expect("an fd can be duplicated");
-        let mut text = String::new();
-        file.rewind().expect("memory can be read from its start");
-        file.read_to_string(&mut text).expect("memory can be read");
+        // Not from the position that all who write share.
+        let size = self.0.metadata().expect("fstat works").len();
+        let mut text = vec![0; size as usize];
+        self.0.read_exact_at(&mut text, 0).expect("memory can be read");
+        let text = String::from_utf8(text).expect("JSON is UTF-8");
         text.lines().map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("{e}: {l}"))).collect()
     }
 

@@ -85,6 +85,13 @@ pub fn idmapped_mounts() -> bool {
     root() && need(call && known, "needs idmapped mounts of temporary folders")
 }
 
+/// mount_setattr(2), Linux 5.12.
+pub fn mount_setattr() -> bool {
+    let nothing = chain::sys::mount::MountAttr::default();
+    let call = chain::sys::mount::mount_setattr(rustix::fs::CWD, c"", 0, &nothing);
+    need(call != Err(nix::errno::Errno::ENOSYS), "needs mount_setattr")
+}
+
 /// Its version.
 fn kernel() -> (u32, u32) {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();

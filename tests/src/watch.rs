@@ -33,8 +33,11 @@ pub(crate) fn fds() -> ExitCode {
 fn foreign(link: &Path) -> Option<PathBuf> {
     let there = std::fs::metadata(link).ok().filter(std::fs::Metadata::is_dir)?;
     let target = std::fs::read_link(link).ok()?;
+    // Closed and opened as something else between two looks: what is kept is there for the next.
+    let id = |m: &std::fs::Metadata| (m.dev(), m.ino());
+    std::fs::metadata(link).ok().filter(|again| id(again) == id(&there))?;
     let here = std::fs::metadata(&target).ok();
-    let same = here.is_some_and(|here| (here.dev(), here.ino()) == (there.dev(), there.ino()));
+    let same = here.is_some_and(|here| id(&here) == id(&there));
     (!same).then_some(target)
 }
 
