@@ -152,7 +152,7 @@ pub fn open_sources(state: &mut State, container: Container<'_>) -> Result<()> {
         let Some((source, recursive)) = opened_early(mount) else { continue };
         let wish = mount.id_map(&format!("mounts[{i}]"))?;
         let doing = format!("bind {source} on {}", mount.destination);
-        let fd = match source_of(mount, source, recursive).and_then(|fd| cut_off(fd, propagation)) {
+        let fd = match source_of(mount, source, recursive) {
             Ok(fd) => fd,
             Err(error) if wish.is_some() => {
                 return Err(Error::call(doing, format!("open_tree({source})"), error));
@@ -162,6 +162,11 @@ pub fn open_sources(state: &mut State, container: Container<'_>) -> Result<()> {
             // rootfs-prep knows whether it may be missing, and says it in its own words.
             Err(_) => continue,
         };
+        match cut_off(fd.as_fd(), propagation) {
+            // Before Linux 5.12: as without power over mounts.
+            Err(Errno::ENOSYS) if wish.is_none() => return Ok(()),
+            other => other.cannot(&doing, format_args!("mount_setattr({source})"))?,
+        }
         if let Some(wish) = wish {
             let space = match (wish.on_the_host(container, &doing)?, container) {
                 (Some(maps), _) => spaces.of(&maps, &doing)?,
@@ -190,14 +195,9 @@ fn source_of(mount: &Mount, source: &Bytes, recursive: bool) -> rustix::io::Resu
     open_tree(CWD, source.as_os_str(), flags)
 }
 
-/// Without mount_setattr(2), Linux 5.12, as without power over mounts.
-fn cut_off(mount: OwnedFd, propagation: u64) -> rustix::io::Result<OwnedFd> {
+fn cut_off(mount: BorrowedFd<'_>, propagation: u64) -> std::result::Result<(), Errno> {
     let attr = MountAttr { propagation, ..MountAttr::default() };
-    match mount_setattr(mount.as_fd(), c"", AtFlags::EMPTY_PATH.bits() as i32 | AT_RECURSIVE, &attr) {
-        Ok(()) => Ok(mount),
-        Err(Errno::ENOSYS) => Err(rustix::io::Errno::PERM),
-        Err(e) => Err(rustix::io::Errno::from_raw_os_error(e as i32)),
-    }
+    mount_setattr(mount, c"", AtFlags::EMPTY_PATH.bits() as i32 | AT_RECURSIVE, &attr)
 }
 
 impl Mount {

@@ -153,7 +153,7 @@ fn a_range_of_ids_is_written_by_newuidmap() {
         return;
     }
     let leftovers = Leftovers::watch();
-    let mut bundle = Bundle::sh("id -u; touch /tmp/mine; chown 7:8 /tmp/mine; ls -n /tmp/mine");
+    let mut bundle = Bundle::new();
     let map = |own: u32| {
         json!([
             {"containerID": 0, "hostID": own, "size": 1},
@@ -166,7 +166,6 @@ fn a_range_of_ids_is_written_by_newuidmap() {
     bundle.config["process"]["user"] = json!({"uid": 5, "gid": 6, "additionalGids": [7]});
     bundle.config["process"]["capabilities"] = json!({});
     bundle.config["linux"].as_object_mut().unwrap().remove("resources");
-    bundle.config["process"]["args"] = json!(["/probe"]);
     bundle.write();
     for path in [bundle.rootfs.parent(), &bundle.rootfs.path(), bundle.state.path()] {
         chown(path, Some(user.uid), Some(user.gid)).unwrap();

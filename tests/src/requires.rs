@@ -72,24 +72,25 @@ pub fn controller(name: &str) -> bool {
 
 /// Root, and mounts with mapped ids of the file system that temporary folders are on.
 pub fn idmapped_mounts() -> bool {
-    use nix::errno::Errno;
     use nix::sys::statfs::{BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC, statfs};
-    let nothing = chain::sys::mount::MountAttr::default();
-    let call = chain::sys::mount::mount_setattr(rustix::fs::CWD, c"", 0, &nothing) != Err(Errno::ENOSYS);
     let kind = statfs(&std::env::temp_dir()).map(|s| s.filesystem_type());
     let known = kind.is_ok_and(|kind| match kind {
         // Linux 6.3.
         TMPFS_MAGIC => kernel() >= (6, 3),
         kind => [EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC].contains(&kind),
     });
-    root() && need(call && known, "needs idmapped mounts of temporary folders")
+    root() && need(has_mount_setattr() && known, "needs idmapped mounts of temporary folders")
 }
 
 /// mount_setattr(2), Linux 5.12.
 pub fn mount_setattr() -> bool {
+    need(has_mount_setattr(), "needs mount_setattr")
+}
+
+fn has_mount_setattr() -> bool {
     let nothing = chain::sys::mount::MountAttr::default();
     let call = chain::sys::mount::mount_setattr(rustix::fs::CWD, c"", 0, &nothing);
-    need(call != Err(nix::errno::Errno::ENOSYS), "needs mount_setattr")
+    call != Err(nix::errno::Errno::ENOSYS)
 }
 
 /// Its version.
