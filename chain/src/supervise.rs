@@ -151,6 +151,10 @@ impl Supervised {
                 Err(e) => return Err(Error::call("wait for the command", "read(signalfd)", e)),
             };
             let signal = info.ssi_signo as i32;
+            // Of a write of our own to a pipe without a reader: pending, as it is held back, though it is ignored.
+            if signal == libc::SIGPIPE && info.ssi_pid == std::process::id() {
+                continue;
+            }
             seen(signal);
             if signal == libc::SIGCHLD {
                 if let Some(status) = self.reap()? {

@@ -322,6 +322,26 @@ fn who_comes_in_is_hidden_from_those_inside() {
     guest.wait().exits(5);
 }
 
+/// Who read the status lines goes away in the middle: its own affair, and no signal of ours ends the command.
+#[test]
+fn a_reader_of_the_status_that_goes_away_is_not_the_commands_affair() {
+    if !requires::root() {
+        return;
+    }
+    let target = Target::new("-r -mp --mount-proc");
+    for _ in 0..20 {
+        let (read, write) = full_pipe();
+        let guest =
+            enter(&format!("-t {} -a --status-fd 9", target.pid)).fd(write, 9).verb(["exit", "5"]).spawn();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+        while child_of(guest.pid()).is_none() {
+            assert!(std::time::Instant::now() < deadline, "nobody came in");
+        }
+        drop(read);
+        guest.wait().exits(5);
+    }
+}
+
 /// A pipe for one message, which is full.
 fn full_pipe() -> (OwnedFd, OwnedFd) {
     use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
