@@ -1,7 +1,11 @@
-//! Under the name `runc`, as a link or a copy may have it: version and help in runc's layout, for scripts that read
-//! them. All else is the same under any name.
+//! Under the name `runc`, as a link or a copy may have it: version and help in runc's layout, the words of its debug log
+//! at the moments they stand for, and its form for a command that cannot be run, for scripts that read them. All else
+//! is the same under any name.
 
 use crate::cli::Args;
+use chain::error::Error;
+use chain::meet::Message;
+use chain::name::ToolName;
 use clap::CommandFactory;
 use std::ffi::OsString;
 use std::path::Path;
@@ -17,6 +21,33 @@ fn layout(name: &str) -> String {
 pub(crate) fn as_runc() -> bool {
     let word = std::env::args_os().next().unwrap_or_default();
     Path::new(&word).file_name().is_some_and(|name| name == NAME)
+}
+
+/// What runc's debug log says when it protects its own program, which here every tool is from the start.
+pub(crate) const SEALED: &str = "the tools run from a read-only detached mount, which is what \
+    'runc exeseal: using /proc/self/exe clone' and \
+    'runc exeseal: using overlayfs for sealed /proc/self/exe' are for";
+
+/// What runc's debug log says at this moment.
+pub(crate) fn words(message: &Message, exec: bool) -> &'static [&'static str] {
+    match message {
+        Message::Receipt(receipt) if receipt.tool == ToolName::NsEnter => {
+            &["nsexec container setup", "child process in init()"]
+        }
+        Message::Ready if exec => &["setns_init: about to exec"],
+        Message::Ready => &["init: closing the pipe to signal completion"],
+        _ => &[],
+    }
+}
+
+/// As Go says that a command cannot be run; nothing for any other error.
+pub(crate) fn execve_error(error: &Error) -> Option<String> {
+    let program = error.call.as_deref()?.strip_prefix("execve(")?.strip_suffix(')')?;
+    if error.why.as_deref().is_some_and(|why| why.contains("not in PATH=")) {
+        return Some(format!("exec: {program:?}: executable file not found in $PATH"));
+    }
+    let errno = nix::errno::Errno::from_raw(error.errno?);
+    Some(format!("exec {program}: {}", errno.desc().to_lowercase()))
 }
 
 /// What program this says to be. The version is our own under this name too, and a last line says whose it is.

@@ -70,6 +70,7 @@ pub(crate) fn launch(
     state.debug = log::is_debug();
     let tools: Vec<_> = state.layers.iter().map(|l| (l.tool, None)).collect();
     let next::Opened { tools, mounts } = next::open_tools(&tools)?;
+    log::tools_are_open();
     state.fds.tools = tools;
 
     let root_fd = root.open(true)?;

@@ -1,6 +1,7 @@
 //! What runc's callers read: one line on stderr for people, and in the log file lines in one of logrus' two formats, of
 //! which the last is the cause.
 
+use crate::called;
 use crate::cli::{Args, LogFormat};
 use crate::globals::Level;
 use crate::time;
@@ -60,13 +61,15 @@ fn open_file(path: &Path) -> Result<OwnedFd, String> {
 
 /// Tells the error, once to people and once to the log.
 pub(crate) fn fail(error: &Error) -> ExitCode {
+    let as_runc = called::execve_error(error).filter(|_| called::as_runc());
+    let text = || as_runc.map_or_else(|| report::text("runner", error), |text| format!("{text}\n"));
     match LOG.get() {
         Some(log @ Log { file: Some(_), .. }) => {
-            report::stderr(&report::text("runner", error));
+            report::stderr(&text());
             log.put(Level::Error, &one_line(error));
         }
         Some(log @ Log { format: LogFormat::Json, .. }) => log.put(Level::Error, &one_line(error)),
-        _ => report::stderr(&report::text("runner", error)),
+        _ => report::stderr(&text()),
     }
     ExitCode::from(FAILED)
 }
@@ -87,8 +90,9 @@ pub(crate) fn is_debug() -> bool {
     LOG.get().is_some_and(|log| log.level >= Level::Debug)
 }
 
-/// A step: what the chain told. What of it runc tells too is told in its words, for those who look for them.
-pub(crate) fn heard(message: &Message) {
+/// A step: what the chain of a container, or of an `exec`, told. What of it runc tells too is told in its words, for
+/// those who look for them.
+pub(crate) fn heard(message: &Message, exec: bool) {
     let Some(log) = LOG.get().filter(|log| log.level >= Level::Debug) else { return };
     log.put(Level::Debug, &format!("the chain says {message:?}"));
     if let Message::Receipt(receipt) = message
@@ -96,6 +100,20 @@ pub(crate) fn heard(message: &Message) {
         && let Some(flags) = receipt.applied.get("flags")
     {
         log.put(Level::Debug, &format!("seccomp filter flags: {flags}"));
+    }
+    if called::as_runc() {
+        for words in called::words(message, exec) {
+            log.put(Level::Debug, words);
+        }
+    }
+}
+
+/// That the chain's programs are open, each where nobody can write to it.
+pub(crate) fn tools_are_open() {
+    if let Some(log) = LOG.get().filter(|log| log.level >= Level::Debug)
+        && called::as_runc()
+    {
+        log.put(Level::Debug, called::SEALED);
     }
 }
 

@@ -98,7 +98,7 @@ fn listen_to_chain(
     // The one that stays behind says which process it is, that one how far it is: in any order.
     while !ready || process.is_none() {
         let Some((message, fd)) = meet::receive(meet)? else { return Err(silent()) };
-        log::heard(&message);
+        log::heard(&message, false);
         match (message, fd) {
             (Message::Pid(pid), Some(fd)) => *process = Some((pid, fd)),
             (Message::Terminal, Some(fd)) => {

@@ -34,12 +34,59 @@ fn version_tells_what_engines_look_for() {
     assert_eq!(version.stdout.matches("version").count(), 1, "{version:?}");
 }
 
+/// A link of that name.
+fn runc_in(dir: &TempDir) -> std::path::PathBuf {
+    let link = dir.path().join("runc");
+    std::os::unix::fs::symlink(catena_tests::tool_path("runner"), &link).unwrap();
+    link
+}
+
+/// And what it writes into a log that scripts look through, or says of a command that is not there.
+#[test]
+fn under_the_name_of_runc_a_debug_log_and_a_missing_command_are_in_its_words() {
+    if !requires::root() {
+        return;
+    }
+    let dir = TempDir::new();
+    let link = runc_in(&dir);
+    let bundle = Bundle::sh("sleep 60");
+    let log = dir.path().join("log");
+    let line = |words: &str| {
+        let (link, state, log) = (link.display(), bundle.state.path().display(), log.display());
+        shell(&format!("{link} --root {state} --debug --log {log} {words}"))
+    };
+    let told = || {
+        let text = std::fs::read_to_string(&log).unwrap();
+        std::fs::remove_file(&log).unwrap();
+        text
+    };
+    line(&format!("run -d -b {} {} >/dev/null 2>&1 </dev/null", bundle.dir(), bundle.id)).run().succeeds();
+    let words = ["runc exeseal: using", "nsexec container setup", "child process in init()"];
+    let text = told();
+    for word in words.iter().chain(&["init: closing the pipe to signal completion"]) {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    line(&format!("exec {} true", bundle.id)).run().succeeds();
+    let text = told();
+    for word in words.iter().chain(&["setns_init: about to exec"]) {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    let out = line(&format!("exec {} /not-there", bundle.id)).run();
+    assert_eq!((out.status, &*out.stderr), (255, "exec /not-there: no such file or directory\n"), "{out:?}");
+    let out = line(&format!("exec {} not-there", bundle.id)).run();
+    let expected = "exec: \"not-there\": executable file not found in $PATH\n";
+    assert_eq!((out.status, &*out.stderr), (255, expected), "{out:?}");
+    // Under its own name they are not made up.
+    bundle.runner(["--debug", "--log", log.to_str().unwrap(), "exec", &bundle.id, "true"]).run().succeeds();
+    let text = told();
+    assert!(text.contains("CapDrop") && !text.contains("setns_init"), "{text}");
+}
+
 /// A link of that name, for scripts that read what runc says of itself.
 #[test]
 fn under_the_name_of_runc_version_and_help_have_its_layout() {
     let dir = TempDir::new();
-    let link = dir.path().join("runc");
-    std::os::unix::fs::symlink(catena_tests::tool_path("runner"), &link).unwrap();
+    let link = runc_in(&dir);
     let runc = |words: &str| shell(&format!("{} {words}", link.display())).run();
     let version = runc("-v").succeeds().stdout.clone();
     let lines: Vec<&str> = version.lines().collect();

@@ -53,6 +53,7 @@ pub(crate) fn exec(root: &StateRoot, args: &Args, options: &Exec) -> Result<u8> 
     state.fds.process = Some(first.as_raw_fd());
     let tools: Vec<_> = state.layers.iter().map(|l| (l.tool, None)).collect();
     state.fds.tools = next::open_tools(&tools)?.tools;
+    log::tools_are_open();
     // A caller may have left it ignored, and then no child's end is told.
     default_action(Signal::SIGCHLD)?;
     // The quick way in: cg-apply finds itself there, and need not fork.
@@ -118,7 +119,7 @@ fn listen(meet: BorrowedFd<'_>, options: &Exec, met: &mut Met) -> Result<()> {
     while !ready || met.process.is_none() {
         let told = meet::receive(meet)?;
         if let Some((message, _)) = &told {
-            log::heard(message);
+            log::heard(message, true);
         }
         match told {
             None => return Err(silent()),
