@@ -238,9 +238,54 @@ fn a_runner_killed_during_a_hook_leaves_nothing() {
     }
 }
 
+/// Killed later, it leaves what runs, as any runner that is killed does; delete takes that away, and poststop runs once.
+#[test]
+fn a_runner_killed_during_a_late_hook_leaves_what_can_be_deleted() {
+    if !requires::root() {
+        return;
+    }
+    let leftovers = Leftovers::watch();
+    for kind in &KINDS[3..5] {
+        let bundle = with_log("exec sleep 300");
+        let told = common::hooked::tells(&bundle, "poststop");
+        let inside = if *kind == "startContainer" { "/log".into() } else { format!("{}/log", bundle.dir()) };
+        let waits = sh(&format!("touch {inside}/here; exec sleep 300"));
+        let bundle = hook(hook(bundle, kind, waits), "poststop", told);
+        let mut runner = bundle.runner(["run", "--bundle", bundle.dir(), &bundle.id]).spawn();
+        until(kind, || bundle.rootfs.parent().join("log/here").exists());
+        runner.kill();
+        drop(runner);
+        bundle.delete().succeeds();
+        assert_eq!((states(&bundle), kinds(&bundle)), (vec![], vec!["poststop".to_string()]), "{kind}");
+        drop(bundle);
+        leftovers.check();
+    }
+}
+
+/// Whoever kills a hook makes it one that failed, at every stage.
+#[test]
+fn a_hook_that_is_killed_has_failed() {
+    if !requires::root() {
+        return;
+    }
+    let leftovers = Leftovers::watch();
+    for kind in &KINDS[..5] {
+        let bundle = hook(with_log("exec sleep 300"), kind, sh("kill -KILL $$"));
+        let out = bundle.run();
+        out.fails(1, &format!("error running {kind} hook #0: /bin/sh: killed by SIGKILL"));
+        assert_eq!(states(&bundle), NO_NAMES, "{kind}");
+    }
+    let bundle = hook(with_log("true"), "poststop", sh("kill -KILL $$"));
+    let out = bundle.run();
+    assert!(out.status == 0 && out.stderr.contains("hook #0: /bin/sh: killed by SIGKILL"), "{out:?}");
+    assert_eq!(states(&bundle), NO_NAMES);
+    drop(bundle);
+    leftovers.check();
+}
+
 #[track_caller]
 fn until(what: &str, is_so: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + Duration::from_secs(20);
     while !is_so() {
         assert!(Instant::now() < deadline, "{what}");
         std::thread::sleep(Duration::from_millis(5));

@@ -87,6 +87,30 @@ fn start_waits_until_the_command_is_ready_and_the_manager_knows() {
     leftovers.check();
 }
 
+/// A command with ids of its own, for which the folders above the socket are somebody else's.
+#[test]
+fn a_command_in_a_user_namespace_is_heard_too() {
+    if !requires::root() {
+        return;
+    }
+    let leftovers = Leftovers::watch();
+    let maps = serde_json::json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
+    let bundle = says("READY=1")
+        .set("/linux/namespaces/-", serde_json::json!({"type": "user"}))
+        .set("/linux/uidMappings", maps.clone())
+        .set("/linux/gidMappings", maps);
+    shell(&format!("chown -R 100000:100000 {0}/rootfs && chmod 755 {0}", bundle.dir())).run().succeeds();
+    let manager = Manager::of(&bundle);
+    let run = ["run", "--bundle", bundle.dir(), &bundle.id];
+    let runner = managed(bundle.runner(run), &manager).spawn();
+    assert_eq!(manager.hears().0, "READY=1\n");
+    assert_eq!(manager.hears().0, format!("MAINPID={}\n", runner.pid()));
+    bundle.runner(["kill", &bundle.id, "KILL"]).run().succeeds();
+    assert_eq!(runner.wait().status, 137);
+    drop(bundle);
+    leftovers.check();
+}
+
 #[test]
 fn start_ends_when_the_command_ends_and_was_never_ready() {
     if !requires::root() {
