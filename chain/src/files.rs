@@ -5,7 +5,7 @@ use crate::error::{Cannot, Error, Result};
 use crate::name::ToolName;
 use crate::next::Segment;
 use crate::sys;
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, openat};
 use std::ffi::OsStr;
 use std::io::Read;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
@@ -72,7 +72,12 @@ fn again(fd: RawFd, doing: &str) -> Result<OwnedFd> {
     }
 }
 
-/// Opens what later links name: the file of `--oci`, and every operand of seccomp-load that is a file here.
+fn is_socket(path: &Path) -> bool {
+    let mode = rustix::fs::stat(path).map(|stat| stat.st_mode);
+    mode.is_ok_and(|mode| FileType::from_raw_mode(mode) == FileType::Socket)
+}
+
+/// Opens what later links name: the file of `--oci`, and every operand of seccomp-load that is a file or a socket here.
 pub(crate) fn open_files(later: &[Segment<'_>]) -> Result<Vec<(Bytes, RawFd)>> {
     let mut files = Vec::new();
     for segment in later {
@@ -85,6 +90,13 @@ pub(crate) fn open_files(later: &[Segment<'_>]) -> Result<Vec<(Bytes, RawFd)>> {
             named = word == "--oci";
             let Some(path) = path else { continue };
             let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+            // The agent of `--notify` is no file to open.
+            if operand && is_socket(Path::new(path)) {
+                if let Ok(fd) = crate::agent::connect(&path.into()) {
+                    files.push((path.into(), fd.into_raw_fd()));
+                }
+                continue;
+            }
             // What cannot be opened now is the later link's to complain about, in its own words.
             if let Ok(fd) = openat(CWD, path, flags, Mode::empty()) {
                 files.push((path.into(), fd.into_raw_fd()));

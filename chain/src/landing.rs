@@ -7,10 +7,12 @@
 mod block;
 mod command;
 mod credentials;
+mod filter;
 mod gate;
 mod hooks;
 mod keyring;
 mod label;
+mod listener;
 mod rehearsal;
 mod stdio;
 
@@ -21,8 +23,8 @@ use crate::error::{Cannot, Class, Error, Result};
 use crate::meet::{self, Message};
 use crate::state::State;
 use crate::sys::process::prctl;
-use crate::sys::seccomp::Instruction;
 use crate::{report, sys};
+use filter::Filter;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::convert::Infallible;
@@ -54,7 +56,7 @@ pub struct Landing {
     /// Flags for seccomp(2); the program is the fd `filter` of the state.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter_flags: Option<u64>,
-    /// Where the listener fd of a notifying filter goes (`listenerPath`).
+    /// What the agent of a notifying filter is told besides, where the landing tells it itself (`listenerMetadata`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listener: Option<String>,
     /// Limits set last: (RLIMIT_* number, soft, hard).
@@ -129,7 +131,7 @@ fn try_land(tool: &str, state: &State, argv: &[OsString]) -> Result<Infallible> 
     let program = argv[0].clone();
 
     // The filter's program is read while there is still an fd table to read it through.
-    let filter = read_filter(state)?;
+    let filter = filter::read(state)?;
 
     if landing.command.is_some() {
         command::exists(&program, &env, landing)?;
@@ -152,13 +154,14 @@ fn try_land(tool: &str, state: &State, argv: &[OsString]) -> Result<Infallible> 
         block::wait(fd)?;
     }
 
+    let filter = filter.map(|program| filter::Filter::new(program, state)).transpose()?;
     if let Some(name) = &landing.session_keyring {
         keyring::make(name)?;
     }
     if let Some(hooks) = state.hooks.as_ref().filter(|hooks| !hooks.start_container.is_empty()) {
-        hooks::start(hooks, state, filter.as_deref(), &env)?;
+        hooks::start(hooks, state, filter.as_ref(), &env)?;
     }
-    assume(state, filter.as_deref(), || {
+    assume(state, filter.as_ref(), || {
         report::status(&json!({"tool": tool, "event": "exec", "program": program.to_string_lossy()}));
     })?;
     Err(command::exec(&program, &argv, &env))
@@ -166,14 +169,15 @@ fn try_land(tool: &str, state: &State, argv: &[OsString]) -> Result<Infallible> 
 
 /// Becomes who the command is to be, with nothing open but what the command gets. `last` is called while there are still
 /// fds of ours.
-fn assume(state: &State, filter: Option<&[Instruction]>, last: impl FnOnce()) -> Result<()> {
+fn assume(state: &State, filter: Option<&Filter>, last: impl FnOnce()) -> Result<()> {
     let landing = &state.landing;
     // A private procfs for the labels, while mounting is still permitted.
     let labels = label::files(landing)?;
 
     // No fd crosses but those that were asked for: not a leaked directory (CVE-2024-21626), not a link, not the state.
-    let label_fds: Vec<RawFd> = labels.iter().map(|(fd, _)| fd.as_raw_fd()).collect();
-    close_others(state, &label_fds)?;
+    let label_fds = labels.iter().map(|(fd, _)| fd.as_raw_fd());
+    let ours: Vec<RawFd> = label_fds.chain(filter.and_then(Filter::told_by)).collect();
+    close_others(state, &ours)?;
     keep_fds(&state.fds.keep)?;
 
     for (fd, label) in labels {
@@ -183,7 +187,7 @@ fn assume(state: &State, filter: Option<&[Instruction]>, last: impl FnOnce()) ->
     // Without no_new_privs, loading wants CAP_SYS_ADMIN, so it comes before the capabilities go.
     let nnp_now = prctl(libc::PR_GET_NO_NEW_PRIVS, 0, 0) == Ok(1);
     if let Some(filter) = filter.filter(|_| !landing.no_new_privs && !nnp_now) {
-        load_filter(landing, filter)?;
+        filter.load()?;
     }
 
     let early_cwd = enter_cwd(landing);
@@ -203,7 +207,7 @@ fn assume(state: &State, filter: Option<&[Instruction]>, last: impl FnOnce()) ->
     // would never end.
     default_sigpipe()?;
     match filter.filter(|_| landing.no_new_privs || nnp_now) {
-        Some(filter) => load_filter(landing, filter),
+        Some(filter) => filter.load(),
         None => Ok(()),
     }
 }
@@ -244,48 +248,6 @@ fn all_layers_done(state: &State) -> Result<()> {
                 format_args!("the layer of {tool} was not proven"),
             ));
         }
-    }
-    Ok(())
-}
-
-fn read_filter(state: &State) -> Result<Option<Vec<Instruction>>> {
-    let Some(fd) = state.fds.filter else { return Ok(None) };
-    let doing = "read the compiled filter";
-    let fd = sys::fd::borrow(fd).cannot(doing, format_args!("fcntl({fd})"))?;
-    let size = rustix::fs::fstat(fd).cannot(doing, "fstat")?.st_size as usize;
-    let mut raw = vec![0; size];
-    let read = rustix::io::pread(fd, &mut raw, 0).cannot(doing, "pread")?;
-    if read != size || size == 0 || !size.is_multiple_of(8) {
-        return Err(Error::new(
-            Class::Internal,
-            doing,
-            format_args!("{read} of {size} bytes, not whole instructions"),
-        ));
-    }
-    let word = |b: &[u8]| u16::from_ne_bytes([b[0], b[1]]);
-    let program = raw.chunks_exact(8).map(|b| Instruction {
-        code: word(b),
-        jt: b[2],
-        jf: b[3],
-        k: u32::from_ne_bytes([b[4], b[5], b[6], b[7]]),
-    });
-    Ok(Some(program.collect()))
-}
-
-fn load_filter(landing: &Landing, program: &[Instruction]) -> Result<()> {
-    let flags = landing.filter_flags.unwrap_or(0);
-    let listener = sys::seccomp::load(program, flags).cannot(
-        "load the filter",
-        format_args!("seccomp(SET_MODE_FILTER, {} instructions)", program.len()),
-    )?;
-    if let Some(listener) = listener {
-        let path = landing.listener.as_deref().unwrap_or("");
-        return Err(Error::new(
-            Class::Unsupported,
-            "hand over the seccomp listener",
-            format_args!("to '{path}'"),
-        )
-        .why(format_args!("fd {} has nobody to go to", listener.as_raw_fd())));
     }
     Ok(())
 }

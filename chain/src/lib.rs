@@ -4,6 +4,7 @@
 //! applies it, reads the kernel's state back, and becomes the next program ([`link::Link::go_on`]). `docs/design.md`
 //! is the contract.
 
+pub mod agent;
 pub mod bytes;
 pub mod canary;
 pub mod cgroup;

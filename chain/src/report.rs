@@ -28,6 +28,11 @@ pub fn errors_to(fd: RawFd) {
     LISTENER.store(fd, Relaxed);
 }
 
+/// Where errors go, if not to stderr: somebody waits there for the exec.
+pub fn listener() -> Option<RawFd> {
+    Some(LISTENER.load(Relaxed)).filter(|fd| *fd >= 0)
+}
+
 /// The fds in use here, which the landing keeps until the exec.
 pub fn fds() -> impl Iterator<Item = RawFd> {
     [STATUS.load(Relaxed), LISTENER.load(Relaxed)].into_iter().filter(|fd| *fd >= 0)

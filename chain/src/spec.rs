@@ -337,6 +337,9 @@ pub struct SeccompLoad {
     /// For calls that no rule names, instead of what the profile says; with `names` empty.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default: Option<SyscallRule>,
+    /// The socket of the agent that notified calls are asked of, instead of the filter's `listenerPath`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub notify: Option<Bytes>,
     /// Log whatever is not allowed (SECCOMP_FILTER_FLAG_LOG), besides the flags of the filter.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub log: bool,

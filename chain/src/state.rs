@@ -86,6 +86,9 @@ pub struct Fds {
     /// The compiled filter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter: Option<RawFd>,
+    /// A connection to the agent that is to have the listener of the filter, where no `runner` hands it over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<RawFd>,
     /// The command's terminal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub terminal: Option<RawFd>,
@@ -103,7 +106,8 @@ pub struct Fds {
 impl Fds {
     /// The chain's own: not given by the user, not for the command.
     pub fn own(&self) -> impl Iterator<Item = RawFd> {
-        let single = [self.meet, self.gate, self.filter, self.terminal, self.parent, self.process];
+        let single =
+            [self.meet, self.gate, self.filter, self.agent, self.terminal, self.parent, self.process];
         let files = self.files.iter().map(|(_, fd)| *fd);
         let sources = self.sources.iter().map(|(_, fd)| *fd);
         self.tools.values().copied().chain(files).chain(sources).chain(single.into_iter().flatten())

@@ -9,6 +9,7 @@
 use crate::cli::Args;
 pub(crate) use crate::record::{Record, start_time};
 use crate::{draft, id};
+use chain::oci::Config;
 use chain::{Cannot, Class, Error, Result};
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, fstat, mkdirat, openat};
 use rustix::io::Errno;
@@ -199,6 +200,15 @@ impl Container {
     /// Its folder.
     pub(crate) fn dir(&self) -> &OwnedFd {
         &self.dir
+    }
+
+    /// The config that it was made from.
+    pub(crate) fn config(&self) -> Result<Config> {
+        let doing = format!("read the config of {}", self.record.id);
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let fd =
+            openat(&self.dir, "config.json", flags, Mode::empty()).cannot(&doing, "open(config.json)")?;
+        chain::oci::parse_config(&chain::oci::read_bounded(fd, &doing)?, &doing)
     }
 
     /// Holds everybody else off until this value is gone, and looks again: what waited before us may have removed it,

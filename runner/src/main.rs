@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod activation;
+mod agent;
 mod bundle;
 mod called;
 mod cgroup;

@@ -1,15 +1,13 @@
 //! run: create without a gate; then either leave, or look after the container until its command ends.
 
 use crate::cli::{Args, Run};
-use crate::container::StateRoot;
+use crate::container::{StateRoot, Status};
 use crate::create::{Gate, Launched, launch};
-use crate::meeting::of_tool;
 use crate::notify::Notify;
-use crate::{delete, hooks, proxy};
-use chain::meet::{self, Message};
+use crate::{agent, delete, hooks, proxy};
 use chain::supervise::Supervised;
 use chain::sys::process::prctl;
-use chain::{Cannot, Class, Error, Result};
+use chain::{Cannot, Error, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -23,7 +21,7 @@ pub(crate) fn run(root: &StateRoot, args: &Args, options: &Run) -> Result<u8> {
     let Some(launched) = launch(root, args, &options.create, Gate::Open, options.detach)? else {
         return Ok(0);
     };
-    if let Err(error) = started(&launched).and_then(|()| hooks::poststart(&launched.record)) {
+    if let Err(error) = started(root, &launched).and_then(|()| hooks::poststart(&launched.record)) {
         delete::destroy(root, &launched.record.id)?;
         return Err(error);
     }
@@ -39,17 +37,11 @@ pub(crate) fn run(root: &StateRoot, args: &Args, options: &Run) -> Result<u8> {
     status
 }
 
-/// The exec closes the socket; anything else on it is the reason why there was none.
-fn started(launched: &Launched) -> Result<()> {
-    match meet::receive(launched.meet.as_fd())? {
-        None => Ok(()),
-        Some((Message::Error { tool, error }, _)) => Err(of_tool(&tool, *error)),
-        Some(_) => Err(Error::new(
-            Class::Internal,
-            "start the command",
-            "the chain said something else than it should",
-        )),
-    }
+fn started(root: &StateRoot, launched: &Launched) -> Result<()> {
+    agent::until_exec(launched.meet.as_fd(), "start the command", &|| {
+        let container = root.container(&launched.record.id)?;
+        agent::of(&container, launched.record.pid, Status::Created)
+    })
 }
 
 fn look_after(mut child: Supervised, terminal: Option<OwnedFd>, notify: Option<Notify>) -> Result<u8> {

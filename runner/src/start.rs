@@ -3,9 +3,8 @@
 
 use crate::container::{Container, StateRoot, Status};
 use crate::create::gate_address;
-use crate::meeting::of_tool;
 use crate::notify::Notify;
-use crate::{delete, hooks};
+use crate::{agent, delete, hooks};
 use chain::meet::{self, Message};
 use chain::{Cannot, Class, Error, Result};
 use rustix::fs::{AtFlags, unlinkat};
@@ -27,21 +26,14 @@ pub(crate) fn start(root: &StateRoot, id: &str) -> Result<u8> {
     let knocked = knock(&container)?;
     // From here on it is started, whatever comes of the command.
     unlinkat(container.dir(), "gate", AtFlags::empty()).cannot(format_args!("start {id}"), "unlink(gate)")?;
-    match meet::receive(knocked.as_fd())? {
-        None => {
-            poststart(&container)?;
-            if let (Some(notify), Some(pidfd)) = (notify, pidfd) {
-                notify.wait(container.record.pid, pidfd.as_fd())?;
-            }
-            Ok(0)
-        }
-        Some((Message::Error { tool, error }, _)) => Err(of_tool(&tool, *error)),
-        Some(_) => Err(Error::new(
-            Class::Internal,
-            format_args!("start {id}"),
-            "it said something else than it should",
-        )),
+    agent::until_exec(knocked.as_fd(), &format!("start {id}"), &|| {
+        agent::of(&container, container.record.pid, Status::Created)
+    })?;
+    poststart(&container)?;
+    if let (Some(notify), Some(pidfd)) = (notify, pidfd) {
+        notify.wait(container.record.pid, pidfd.as_fd())?;
     }
+    Ok(0)
 }
 
 /// A container whose poststart hooks fail is stopped, and stays to be deleted. A hook may take long, or call us: nobody is

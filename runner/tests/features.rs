@@ -120,7 +120,7 @@ fn capabilities() {
 fn seccomp_words() {
     let all = ["SCMP_ACT_NOTIFY", "SCMP_ACT_FROB"];
     exactly("/linux/seccomp/actions", "seccomp-load", &all, |action| {
-        seccomp(json!({"syscalls": [{"names": ["mkdirat"], "action": action}]}))
+        seccomp(json!({"listenerPath": "/s", "syscalls": [{"names": ["mkdirat"], "action": action}]}))
     });
     exactly("/linux/seccomp/operators", "seccomp-load", &["SCMP_CMP_FROB"], |op| {
         let arg = json!({"index": 0, "value": 1, "valueTwo": 1, "op": op});

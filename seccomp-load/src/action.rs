@@ -1,6 +1,6 @@
 //! What happens to a call: OCI's names, the words of the command line, the kernel's return values.
 
-use chain::{Class, Error, Result};
+use chain::{Error, Result};
 use nix::errno::Errno;
 use std::fmt;
 
@@ -12,6 +12,7 @@ pub(crate) enum Action {
     KillThread,
     Trap,
     Errno(u16),
+    Notify,
     Trace(u16),
     Log,
     Allow,
@@ -22,11 +23,12 @@ const EPERM: u32 = libc::EPERM as u32;
 const MAX_ERRNO: u32 = 4095;
 
 /// The words of `-s NAME:WORD` and `--default WORD`, and what OCI calls them.
-const WORDS: [(&str, &str); 6] = [
+const WORDS: [(&str, &str); 7] = [
     ("allow", "SCMP_ACT_ALLOW"),
     ("log", "SCMP_ACT_LOG"),
     ("trap", "SCMP_ACT_TRAP"),
     ("trace", "SCMP_ACT_TRACE"),
+    ("notify", "SCMP_ACT_NOTIFY"),
     ("kill", "SCMP_ACT_KILL_PROCESS"),
     ("kill-thread", "SCMP_ACT_KILL_THREAD"),
 ];
@@ -56,16 +58,10 @@ impl Action {
             "SCMP_ACT_TRACE" => Action::Trace(data as u16),
             "SCMP_ACT_LOG" => Action::Log,
             "SCMP_ACT_ALLOW" => Action::Allow,
-            "SCMP_ACT_NOTIFY" => {
-                return Err(Error::new(
-                    Class::Unsupported,
-                    doing,
-                    format_args!("{at}: SCMP_ACT_NOTIFY: not carried out yet"),
-                ));
-            }
+            "SCMP_ACT_NOTIFY" => Action::Notify,
             other => {
                 let detail = format!("{at}: '{}' is not an action", other.escape_debug());
-                return Err(Error::usage(doing, detail).cure("SCMP_ACT_ALLOW, SCMP_ACT_ERRNO, SCMP_ACT_KILL_PROCESS, SCMP_ACT_KILL_THREAD, SCMP_ACT_LOG, SCMP_ACT_TRACE, SCMP_ACT_TRAP"));
+                return Err(Error::usage(doing, detail).cure("SCMP_ACT_ALLOW, SCMP_ACT_ERRNO, SCMP_ACT_KILL_PROCESS, SCMP_ACT_KILL_THREAD, SCMP_ACT_LOG, SCMP_ACT_NOTIFY, SCMP_ACT_TRACE, SCMP_ACT_TRAP"));
             }
         };
         // The specification: an errno with an action that has none is an error.
@@ -82,15 +78,16 @@ impl Action {
             Action::KillThread => 0,
             Action::Trap => 0x0003_0000,
             Action::Errno(errno) => 0x0005_0000 | u32::from(errno),
+            Action::Notify => 0x7fc0_0000,
             Action::Trace(data) => 0x7ff0_0000 | u32::from(data),
             Action::Log => 0x7ffc_0000,
             Action::Allow => 0x7fff_0000,
         }
     }
 
-    /// Whether the call takes place (or a tracer decides).
+    /// Whether the call takes place (or an agent or a tracer decides).
     pub(crate) fn lets_through(self) -> bool {
-        matches!(self, Action::Allow | Action::Log | Action::Trace(_))
+        matches!(self, Action::Allow | Action::Log | Action::Notify | Action::Trace(_))
     }
 }
 
@@ -101,6 +98,7 @@ impl fmt::Display for Action {
             Action::KillThread => f.write_str("kill-thread"),
             Action::Trap => f.write_str("trap"),
             Action::Errno(errno) => f.write_str(&errno_name(*errno)),
+            Action::Notify => f.write_str("notify"),
             Action::Trace(data) => write!(f, "trace({data})"),
             Action::Log => f.write_str("log"),
             Action::Allow => f.write_str("allow"),
@@ -158,7 +156,7 @@ mod tests {
         assert_eq!(of_word("ENOTSUP").unwrap().1, Some(95));
         assert_eq!(of_word("0").unwrap().1, Some(0));
         assert_eq!(of_word("kill").unwrap().0, "SCMP_ACT_KILL_PROCESS");
-        for bad in ["", "EPREM", "4096", "-1", "eperm", "Allow", "notify", "UnknownErrno"] {
+        for bad in ["", "EPREM", "4096", "-1", "eperm", "Allow", "Notify", "UnknownErrno"] {
             assert!(of_word(bad).is_err(), "{bad:?}");
         }
     }
@@ -169,11 +167,16 @@ mod tests {
         assert_eq!(of("SCMP_ACT_ERRNO", None).unwrap(), Action::Errno(1));
         assert_eq!(of("SCMP_ACT_ERRNO", Some(38)).unwrap().ret(), 0x0005_0026);
         assert_eq!(of("SCMP_ACT_KILL", None).unwrap(), of("SCMP_ACT_KILL_THREAD", None).unwrap());
-        assert_eq!(of("SCMP_ACT_NOTIFY", None).unwrap_err().class, Class::Unsupported);
+        assert_eq!(of("SCMP_ACT_NOTIFY", None).unwrap().ret(), 0x7fc0_0000);
         for bad in ["", "SCMP_ACT_DENY", "scmp_act_allow", "ALLOW"] {
             assert!(of(bad, None).is_err(), "{bad:?}");
         }
-        for (name, errno) in [("SCMP_ACT_ERRNO", 4096), ("SCMP_ACT_TRACE", 65536), ("SCMP_ACT_ALLOW", 1)] {
+        for (name, errno) in [
+            ("SCMP_ACT_ERRNO", 4096),
+            ("SCMP_ACT_TRACE", 65536),
+            ("SCMP_ACT_ALLOW", 1),
+            ("SCMP_ACT_NOTIFY", 1),
+        ] {
             assert!(of(name, Some(errno)).is_err(), "{name} {errno}");
         }
     }

@@ -15,7 +15,7 @@ pub(crate) struct Args {
     #[arg(value_name = "PROFILE")]
     pub(crate) profile: Option<PathBuf>,
     /// A rule for each call (or `@set` of calls), on top of the profile: `mount:EPERM,ptrace:kill`. An action is an errno by name or number,
-    /// allow, log, trap, trace, kill (the process) or kill-thread
+    /// allow, log, notify, trap, trace, kill (the process) or kill-thread
     #[arg(short = 's', long = "syscall", value_name = "CALL:ACTION", value_delimiter = ',')]
     pub(crate) rules: Vec<String>,
     /// Refuse these calls with EPERM
@@ -27,6 +27,9 @@ pub(crate) struct Args {
     /// What becomes of calls that no rule names, instead of what the profile says; without a profile they are allowed
     #[arg(long, value_name = "ACTION")]
     pub(crate) default: Option<String>,
+    /// Ask the agent that listens on this socket about calls whose action is notify
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) notify: Option<PathBuf>,
     /// Log to the audit log whatever is not allowed
     #[arg(long, help_heading = "More")]
     pub(crate) log: bool,
@@ -58,6 +61,7 @@ Examples:
   seccomp-load -s openat2:ENOSYS,clone3:ENOSYS -- make check
   seccomp-load --deny @mount,@module,@keyring -- ./game
   seccomp-load --default kill --allow read,write,exit_group,execve -- ./pure
+  seccomp-load -s mount:notify --notify /run/agent.sock -- make install
   seccomp-load @default --print --raw >filter.bpf    bwrap --seccomp 9 9<filter.bpf …";
 
 impl Flags for Args {

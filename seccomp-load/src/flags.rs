@@ -33,6 +33,9 @@ pub(crate) fn from_flags(args: &Args, base: SeccompLoad, files: &Files<'_>) -> R
         let (action, errno_ret) = action::of_word(word)?;
         spec.default = Some(SyscallRule { action, errno_ret, ..SyscallRule::default() });
     }
+    if let Some(path) = &args.notify {
+        spec.notify = Some(path.as_path().into());
+    }
     spec.log |= args.log;
     spec.allow_new_privileges |= args.allow_new_privs;
     let asks = spec.profile.is_some() || !spec.rules.is_empty() || spec.default.is_some();
@@ -189,6 +192,8 @@ mod tests {
         assert!(of("-s openat2:ENOSYS,clone3:ENOSYS").is_ok());
         let pure = of("--default kill --allow read,write,exit_group,execve").unwrap();
         assert_eq!(pure.default.unwrap().action, "SCMP_ACT_KILL_PROCESS");
+        let notify = of("-s mount:notify --notify /run/agent.sock").unwrap();
+        assert_eq!(notify.notify, Some("/run/agent.sock".into()));
         assert!(cli::parse("@default --print --raw").unwrap().raw);
         assert!(of("-N --allow-new-privileges -s openat2:ENOSYS").unwrap().allow_new_privileges);
     }

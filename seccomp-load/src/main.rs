@@ -15,6 +15,7 @@ mod default;
 mod facts;
 mod flags;
 mod lint;
+mod notify;
 mod number;
 #[cfg(test)]
 mod oracle;
@@ -31,7 +32,7 @@ use chain::link::Begun;
 use std::process::ExitCode;
 
 /// For `--version --json`.
-const FEATURES: &[&str] = &["@default", "oci", "profile-conditions", "rules", "sets"];
+const FEATURES: &[&str] = &["@default", "notify", "oci", "profile-conditions", "rules", "sets"];
 
 fn main() -> ExitCode {
     chain::link::run("seccomp-load", || {

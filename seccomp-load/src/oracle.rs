@@ -181,7 +181,13 @@ fn rules_of_one_call_are_put_together_alike() {
             let rules = [rule(&["read"], first, one), rule(&["read"], then, two)];
             let (theirs, _) = theirs(Action::Errno(1), &rules, &[]);
             let archs = crate::arch::of_this_kernel(&[]).unwrap();
-            let head = crate::rule::Head { default: Action::Errno(1), archs, flags: 0, newest: None };
+            let head = crate::rule::Head {
+                default: Action::Errno(1),
+                archs,
+                flags: 0,
+                newest: None,
+                agent: Default::default(),
+            };
             let pairs = rules.map(|r| (r, Unknown::Refuse));
             let ours = program::compile(&table::build(&head, &pairs).unwrap()).unwrap();
             same(&ours, &theirs, &["SCMP_ARCH_X86_64"], &[4, 5, 6], 0);
@@ -223,7 +229,8 @@ fn every_operator_on_every_kind_of_argument() {
                 ];
                 let (theirs, _) = theirs(default, &rules, &[]);
                 let archs = crate::arch::of_this_kernel(&[]).unwrap();
-                let head = crate::rule::Head { default, archs, flags: 0, newest: None };
+                let head =
+                    crate::rule::Head { default, archs, flags: 0, newest: None, agent: Default::default() };
                 let pairs: Vec<_> = rules.iter().map(|r| (r.clone(), Unknown::Refuse)).collect();
                 let ours = program::compile(&table::build(&head, &pairs).unwrap()).unwrap();
                 same(&ours, &theirs, &["SCMP_ARCH_X86_64"], &interesting(&rules), 72);
@@ -286,7 +293,13 @@ fn a_condition_does_not_let_a_multiplexed_call_through() {
     }
     let rules = [(rule(&["socket"], Action::Allow, vec![vec![test(0, Op::Eq, 1)]]), Unknown::Refuse)];
     let archs = crate::arch::of_this_kernel(&["SCMP_ARCH_X86".to_string()]).unwrap();
-    let head = crate::rule::Head { default: Action::Errno(1), archs, flags: 0, newest: None };
+    let head = crate::rule::Head {
+        default: Action::Errno(1),
+        archs,
+        flags: 0,
+        newest: None,
+        agent: Default::default(),
+    };
     let code = program::compile(&table::build(&head, &rules).unwrap()).unwrap();
     let audit = by_name("SCMP_ARCH_X86").unwrap().audit;
     let made = |number, first| run(&code, Made { number, audit, args: [first, 0, 0, 0, 0, 0] });

@@ -3,9 +3,9 @@
 
 use crate::action::Action;
 use crate::facts::Facts;
-use crate::rule::{self, Head, Rule};
+use crate::rule::{self, Asked, Head, Rule};
 use crate::table::{self, Note, Table, Unknown};
-use crate::{arch, default, number, profile, program};
+use crate::{arch, default, notify, number, profile, program};
 use chain::landing::Landing;
 use chain::oci::{Profile, Seccomp};
 use chain::spec::{ProfileSource, SeccompLoad};
@@ -19,6 +19,8 @@ use serde_json::{Value, json};
 pub(crate) struct Plan {
     /// None where config.json has no filter.
     pub(crate) filter: Option<Filter>,
+    /// Who is asked, if the filter asks anybody.
+    pub(crate) agent: Option<Asked>,
     /// Set no_new_privs, without which the kernel takes no filter from who lacks CAP_SYS_ADMIN.
     pub(crate) no_new_privs: bool,
 }
@@ -35,8 +37,11 @@ pub(crate) struct Filter {
 /// Names to numbers, and every refusal.
 pub(crate) fn resolve(spec: &SeccompLoad, facts: &Facts) -> Result<Plan> {
     let no_new_privs = !spec.allow_new_privileges;
-    let Some((head, rules)) = written(spec, facts)? else { return Ok(Plan { filter: None, no_new_privs }) };
-    let table = table::build(&head, &rules)?;
+    let Some((head, rules)) = written(spec, facts)? else {
+        return Ok(Plan { filter: None, agent: None, no_new_privs });
+    };
+    let mut table = table::build(&head, &rules)?;
+    let agent = notify::agent(head, spec.notify.clone(), &mut table)?;
     let code = program::compile(&table)?;
     // The landing executes the command behind the filter.
     if let Some(action) = table.native(libc::SYS_execve).filter(|action| !action.lets_through()) {
@@ -49,7 +54,7 @@ pub(crate) fn resolve(spec: &SeccompLoad, facts: &Facts) -> Result<Plan> {
         let detail = "without no_new_privs it wants CAP_SYS_ADMIN, which is not held";
         return Err(Error::new(Class::Denied, "load the filter", detail).cure("leave out --allow-new-privs"));
     }
-    Ok(Plan { filter: Some(Filter { table, code }), no_new_privs })
+    Ok(Plan { filter: Some(Filter { table, code }), agent, no_new_privs })
 }
 
 type Written = (Head, Vec<(Rule, Unknown)>);
@@ -105,13 +110,15 @@ fn of_oci(seccomp: &Seccomp) -> Result<(Head, Vec<Rule>)> {
 /// 32-bit program gets around is none.
 fn everything() -> Head {
     let newest = Some(number::NEWEST);
-    Head { default: Action::Allow, archs: arch::all_of_this_kernel(), flags: rule::FLAG_SPEC_ALLOW, newest }
+    let archs = arch::all_of_this_kernel();
+    Head { default: Action::Allow, archs, flags: rule::FLAG_SPEC_ALLOW, newest, agent: Asked::default() }
 }
 
 impl Plan {
     /// Leaves it to the landing; the program itself travels in `state.fds.filter`.
     pub(crate) fn hand_to(&self, landing: &mut Landing) {
         landing.no_new_privs |= self.no_new_privs;
+        landing.listener = self.agent.as_ref().and_then(|agent| agent.metadata.clone());
         landing.filter_flags = self.filter.as_ref().map(|filter| filter.table.flags);
     }
 
@@ -184,16 +191,16 @@ mod tests {
                 "linux.seccomp.defaultAction: missing",
             ),
             (
-                oci(json!({"defaultAction": "SCMP_ACT_NOTIFY"})),
-                "linux.seccomp.defaultAction: SCMP_ACT_NOTIFY: not carried out yet",
+                oci(json!({"defaultAction": "SCMP_ACT_NOTIFY", "listenerPath": "/s"})),
+                "SCMP_ACT_NOTIFY cannot be used as default action",
             ),
             (
                 oci(json!({"defaultAction": "SCMP_ACT_ALLOW", "defaultErrnoRet": 1})),
                 "SCMP_ACT_ALLOW takes no errno",
             ),
             (
-                oci(json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/s"})),
-                "linux.seccomp.listenerPath: not carried out yet",
+                rule(json!({"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"})),
+                "linux.seccomp.listenerPath: missing, and SCMP_ACT_NOTIFY asks whoever listens there",
             ),
             (
                 oci(json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X87"]})),

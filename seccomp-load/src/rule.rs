@@ -2,8 +2,10 @@
 
 use crate::action::Action;
 use crate::arch::{self, Arch};
+use chain::bytes::Bytes;
 use chain::oci::{Seccomp, SyscallArg, SyscallRule};
-use chain::{Class, Error, Result};
+use chain::sys::seccomp::FLAG_WAIT_KILLABLE_RECV;
+use chain::{Error, Result};
 use std::fmt;
 
 /// Compares one argument.
@@ -72,6 +74,19 @@ pub(crate) struct Head {
     pub(crate) flags: u64,
     /// Whoever wrote the rules knew all calls up to this one, whatever they name.
     pub(crate) newest: Option<u32>,
+    /// Who is asked about calls that are notified.
+    pub(crate) agent: Asked,
+}
+
+/// The agent of a filter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// Its socket.
+    pub(crate) path: Option<Bytes>,
+    /// What it is told besides.
+    pub(crate) metadata: Option<String>,
+    /// The JSON path of its socket.
+    pub(crate) at: String,
 }
 
 const DOING: &str = "read the filter";
@@ -86,15 +101,14 @@ pub(crate) fn head(seccomp: &Seccomp, at: &str) -> Result<Head> {
     let archs = arch::of_this_kernel(&seccomp.architectures).map_err(|name| {
         Error::usage(DOING, format_args!("{at}architectures: '{}' is not known", name.escape_debug()))
     })?;
-    for (member, value) in
-        [("listenerPath", &seccomp.listener_path), ("listenerMetadata", &seccomp.listener_metadata)]
-    {
-        if value.as_deref().is_some_and(|text| !text.is_empty()) {
-            let detail = format!("{at}{member}: not carried out yet");
-            return Err(Error::new(Class::Unsupported, DOING, detail));
-        }
-    }
-    Ok(Head { default, archs, flags: flags(seccomp.flags.as_deref(), at)?, newest: None })
+    // The specification: a filter that asks nobody has no use for these two, and may have them.
+    let said = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let agent = Asked {
+        path: said(&seccomp.listener_path).map(|path| path.as_str().into()),
+        metadata: said(&seccomp.listener_metadata),
+        at: format!("{at}listenerPath"),
+    };
+    Ok(Head { default, archs, flags: flags(seccomp.flags.as_deref(), at)?, newest: None, agent })
 }
 
 /// One of `syscalls`; `at` is its JSON path.
@@ -155,12 +169,7 @@ fn flags(names: Option<&[String]>, at: &str) -> Result<u64> {
             "SECCOMP_FILTER_FLAG_TSYNC" => 0,
             "SECCOMP_FILTER_FLAG_LOG" => FLAG_LOG,
             "SECCOMP_FILTER_FLAG_SPEC_ALLOW" => FLAG_SPEC_ALLOW,
-            "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" => {
-                let detail = format!(
-                    "{at}flags[{i}]: {name}: only with SCMP_ACT_NOTIFY, which is not carried out yet"
-                );
-                return Err(Error::new(Class::Unsupported, DOING, detail));
-            }
+            "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" => FLAG_WAIT_KILLABLE_RECV,
             other => {
                 let detail = format!("{at}flags[{i}]: '{}' is not known", other.escape_debug());
                 return Err(Error::usage(DOING, detail));
@@ -212,11 +221,6 @@ mod tests {
         assert!(
             arch.to_string().contains("linux.seccomp.architectures: 'SCMP_ARCH_X86_65' is not known"),
             "{arch}"
-        );
-        let listener = with(|s| s.listener_path = Some("/run/s".into()));
-        assert!(
-            listener.to_string().contains("linux.seccomp.listenerPath: not carried out yet"),
-            "{listener}"
         );
         assert!(
             with(|s| s.default_action.clear()).to_string().contains("linux.seccomp.defaultAction: missing")

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod agent;
 mod caps;
 pub mod engines;
 mod expect;
@@ -26,6 +27,7 @@ mod temp;
 pub mod verbs;
 mod watch;
 
+pub use agent::{Agent, Told};
 pub use caps::{CAPS, cap_bit, cap_names};
 pub use leftovers::{Leftovers, processes};
 pub use memory::{StatusLog, memfd, state_name};

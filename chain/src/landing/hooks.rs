@@ -1,18 +1,17 @@
 //! startContainer hooks: in the container, after somebody said start. Each is landed as the command is, with its user,
 //! capabilities, label and filter; who waits for it stays who it is, so that no filter stands between them.
 
-use super::assume;
+use super::{Filter, assume};
 use crate::error::Result;
 use crate::hook::{ChainHooks, Stage};
 use crate::state::State;
-use crate::sys::seccomp::Instruction;
 use std::ffi::CString;
 
 /// Runs them. One that names no environment has the command's, as runc has it.
 pub(super) fn start(
     hooks: &ChainHooks,
     state: &State,
-    filter: Option<&[Instruction]>,
+    filter: Option<&Filter>,
     env: &[CString],
 ) -> Result<()> {
     let mut own = state.clone();

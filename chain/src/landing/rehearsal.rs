@@ -1,6 +1,6 @@
 //! The landing without the command, in a child: what `--check` of cap-drop and seccomp-load proves.
 
-use super::{credentials, keyring, label, read_filter};
+use super::{credentials, filter, keyring, label};
 use crate::canary::canary;
 use crate::error::{Cannot, Error, Result};
 use crate::landing::Landing;
@@ -21,7 +21,7 @@ pub type Denied = (i64, i32);
 pub fn rehearse(state: &State, denied: Option<Denied>) -> Result<()> {
     canary(|| {
         let landing = &state.landing;
-        let filter = read_filter(state)?;
+        let filter = filter::read(state)?;
         // A label shows only when it is written whether some module takes it; it ends with this child.
         for (fd, text) in label::files(landing)? {
             label::write(fd.as_fd(), &text)?;
@@ -46,7 +46,9 @@ fn try_filter(program: &[Instruction], landing: &Landing, denied: Option<Denied>
     let doing = "load the filter";
     match fork(0).cannot(doing, "clone3")? {
         Forked::Child => {
-            let loaded = seccomp::load(program, landing.filter_flags.unwrap_or(0)).map(drop);
+            // Nobody listens to a rehearsal: what would wait for an agent is answered with ENOSYS.
+            let flags = landing.filter_flags.unwrap_or(0) & !seccomp::FLAGS_OF_LISTENERS;
+            let loaded = seccomp::load(program, flags);
             exit_now(loaded.err().map_or_else(|| after_load(denied), |errno| errno as i32))
         }
         Forked::Parent(pid, _) => match waitpid(Pid::from_raw(pid), None).cannot(doing, "wait4")? {

@@ -6,6 +6,7 @@ pub mod caps;
 pub mod fd;
 #[cfg(feature = "harness")]
 pub mod harness;
+pub mod listener;
 pub mod mount;
 pub mod namespaces;
 pub mod process;

@@ -2,7 +2,7 @@
 
 use super::check;
 use nix::errno::Errno;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::RawFd;
 
 /// `struct sock_filter` of linux/filter.h.
 #[repr(C)]
@@ -20,16 +20,26 @@ pub struct Instruction {
 
 /// SECCOMP_FILTER_FLAG_NEW_LISTENER: load gives an fd on which notified calls arrive.
 pub const FLAG_NEW_LISTENER: u64 = 1 << 3;
+/// SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, Linux 5.19: once the agent has taken up a call, only a fatal signal ends it.
+pub const FLAG_WAIT_KILLABLE_RECV: u64 = 1 << 5;
+/// What the kernel takes of filters with a listener alone.
+pub const FLAGS_OF_LISTENERS: u64 = FLAG_NEW_LISTENER | FLAG_WAIT_KILLABLE_RECV;
 
-/// seccomp(SECCOMP_SET_MODE_FILTER): from here on every call of this process goes through `program`.
-pub fn load(program: &[Instruction], flags: u64) -> Result<Option<OwnedFd>, Errno> {
+/// seccomp(SECCOMP_SET_MODE_FILTER): from here on every call of this process goes through `program`. A filter with a
+/// listener is loaded by [`super::listener::load`].
+pub fn load(program: &[Instruction], flags: u64) -> Result<(), Errno> {
+    load_raw(program, flags).map(drop)
+}
+
+/// As [`load`]; the listener, if the flags ask for one.
+pub(super) fn load_raw(program: &[Instruction], flags: u64) -> Result<RawFd, Errno> {
     const SECCOMP_SET_MODE_FILTER: libc::c_uint = 1;
     let len = u16::try_from(program.len()).map_err(|_| Errno::E2BIG)?;
     let fprog = libc::sock_fprog { len, filter: program.as_ptr().cast_mut().cast() };
     let prog = std::ptr::from_ref(&fprog);
     // SAFETY: the kernel copies `len` instructions (same layout as struct sock_filter) before returning.
-    let ret = check(unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, prog) })?;
-    if flags & FLAG_NEW_LISTENER != 0 { super::fd::adopt(ret as RawFd).map(Some) } else { Ok(None) }
+    check(unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, prog) })
+        .map(|ret| ret as RawFd)
 }
 
 /// Makes call `number` with every argument -1; its errno, if it failed. For a call that a filter refuses, or else the

@@ -15,7 +15,7 @@ use crate::cli::Args;
 use crate::container::{Container, StateRoot};
 use crate::create::inherited;
 use crate::meeting::{of_tool, start_chain};
-use crate::{log, pidfile, proxy, terminal};
+use crate::{agent, log, pidfile, proxy, terminal};
 use chain::cgroup::Group;
 use chain::meet::{self, Message};
 use chain::oci::Config;
@@ -24,7 +24,6 @@ use chain::supervise::{Supervised, default_action};
 use chain::sys::process::pidfd_signal;
 use chain::{Cannot, Class, Error, Result, next};
 use nix::sys::signal::Signal;
-use rustix::fs::{Mode, OFlags, openat};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// Status of a failure of ours: what runc says, for the command's own may be anything below.
@@ -37,7 +36,7 @@ pub(crate) fn exec(root: &StateRoot, args: &Args, options: &Exec) -> Result<u8> 
     let container = root.container(&options.id())?;
     let group = Group::at(&container.record.cgroups)?;
     let first = first_process(&container, &group, options)?;
-    let mut config = config(&container)?;
+    let mut config = container.config()?;
     process::put_into(&mut config, options)?;
     check_terminal(&config, options)?;
     if args.common.block_fd.is_some() {
@@ -58,7 +57,7 @@ pub(crate) fn exec(root: &StateRoot, args: &Args, options: &Exec) -> Result<u8> 
     default_action(Signal::SIGCHLD)?;
     // The quick way in: cg-apply finds itself there, and need not fork.
     let v2 = group.v2().filter(|_| options.cgroup.is_empty());
-    launch(state, v2.map(|dir| dir.fd()).transpose()?.as_deref(), options)
+    launch(state, &container, v2.map(|dir| dir.fd()).transpose()?.as_deref(), options)
 }
 
 /// A pidfd of the container's first process. One that waits for start has its namespaces and mounts already.
@@ -72,14 +71,6 @@ fn first_process(container: &Container, group: &Group, options: &Exec) -> Result
             .cure("--ignore-paused: the command goes on when the container does"));
     }
     Ok(first)
-}
-
-fn config(container: &Container) -> Result<Config> {
-    let doing = format!("read the config of {}", container.record.id);
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let fd =
-        openat(container.dir(), "config.json", flags, Mode::empty()).cannot(&doing, "open(config.json)")?;
-    chain::oci::parse_config(&chain::oci::read_bounded(fd, &doing)?, &doing)
 }
 
 fn check_terminal(config: &Config, options: &Exec) -> Result<()> {
@@ -102,10 +93,11 @@ struct Met {
     terminal: Option<OwnedFd>,
 }
 
-fn launch(state: State, cgroup: Option<&OwnedFd>, options: &Exec) -> Result<u8> {
+fn launch(state: State, container: &Container, cgroup: Option<&OwnedFd>, options: &Exec) -> Result<u8> {
     let (meet, _) = start_chain(state, None, cgroup.map(AsFd::as_fd))?;
     let mut met = Met::default();
-    let result = listen(meet.as_fd(), options, &mut met).and_then(|()| let_go(meet, options, &mut met));
+    let result =
+        listen(meet.as_fd(), options, &mut met).and_then(|()| let_go(meet, container, options, &mut met));
     if let (Err(_), Some((_, process))) = (&result, &met.process) {
         // Nobody knows of it: it may hang where nothing ends it, in a cgroup that is frozen.
         pidfd_signal(process.as_fd(), libc::SIGKILL).unwrap_or(());
@@ -137,7 +129,7 @@ fn listen(meet: BorrowedFd<'_>, options: &Exec, met: &mut Met) -> Result<()> {
 }
 
 /// Tells whoever wants to know which process it is, lets it become the command, and waits for that, if asked to.
-fn let_go(meet: OwnedFd, options: &Exec, met: &mut Met) -> Result<u8> {
+fn let_go(meet: OwnedFd, container: &Container, options: &Exec, met: &mut Met) -> Result<u8> {
     let (pid, pidfd) = met.process.as_ref().ok_or_else(silent)?;
     if let Some(path) = &options.pidfd_socket {
         terminal::send_fd(path, pidfd.as_fd(), "give the pidfd to the pidfd socket")?;
@@ -153,12 +145,9 @@ fn let_go(meet: OwnedFd, options: &Exec, met: &mut Met) -> Result<u8> {
     };
     let mut child = if options.detach { None } else { Some(waits(pidfd)?) };
     meet::send(meet.as_fd(), &Message::Go, None)?;
-    // The exec closes the socket; anything else on it is the reason why there was none.
-    match meet::receive(meet.as_fd())? {
-        None => {}
-        Some((Message::Error { tool, error }, _)) => return Err(of_tool(&tool, *error)),
-        Some(_) => return Err(silent()),
-    }
+    agent::until_exec(meet.as_fd(), "exec in the container", &|| {
+        agent::of(container, *pid, container.status()?)
+    })?;
     drop(meet);
     match (&mut child, &met.terminal) {
         (None, _) => Ok(0),
