@@ -85,6 +85,35 @@ impl Action {
         }
     }
 
+    /// The action of a return value of ours.
+    pub(crate) fn of_ret(ret: u32) -> Action {
+        let data = ret as u16;
+        match ret & 0xffff_0000 {
+            0x8000_0000 => Action::KillProcess,
+            0x0003_0000 => Action::Trap,
+            0x0005_0000 => Action::Errno(data),
+            0x7fc0_0000 => Action::Notify,
+            0x7ff0_0000 => Action::Trace(data),
+            0x7ffc_0000 => Action::Log,
+            0x7fff_0000 => Action::Allow,
+            _ => Action::KillThread,
+        }
+    }
+
+    /// OCI's name, and the errno that stands beside it.
+    pub(crate) fn oci(self) -> (&'static str, Option<u32>) {
+        match self {
+            Action::KillProcess => ("SCMP_ACT_KILL_PROCESS", None),
+            Action::KillThread => ("SCMP_ACT_KILL_THREAD", None),
+            Action::Trap => ("SCMP_ACT_TRAP", None),
+            Action::Errno(errno) => ("SCMP_ACT_ERRNO", Some(errno.into())),
+            Action::Notify => ("SCMP_ACT_NOTIFY", None),
+            Action::Trace(data) => ("SCMP_ACT_TRACE", Some(data.into())),
+            Action::Log => ("SCMP_ACT_LOG", None),
+            Action::Allow => ("SCMP_ACT_ALLOW", None),
+        }
+    }
+
     /// Whether the call takes place (or an agent or a tracer decides).
     pub(crate) fn lets_through(self) -> bool {
         matches!(self, Action::Allow | Action::Log | Action::Notify | Action::Trace(_))
@@ -178,6 +207,23 @@ mod tests {
             ("SCMP_ACT_NOTIFY", 1),
         ] {
             assert!(of(name, Some(errno)).is_err(), "{name} {errno}");
+        }
+    }
+
+    #[test]
+    fn there_and_back() {
+        let plain = [
+            Action::KillProcess,
+            Action::KillThread,
+            Action::Trap,
+            Action::Notify,
+            Action::Log,
+            Action::Allow,
+        ];
+        for action in plain.into_iter().chain([Action::Errno(38), Action::Trace(7)]) {
+            assert_eq!(Action::of_ret(action.ret()), action);
+            let (name, errno) = action.oci();
+            assert_eq!(Action::of_oci(name, errno, "x").unwrap(), action);
         }
     }
 

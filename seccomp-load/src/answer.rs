@@ -4,7 +4,7 @@ use crate::action::Action;
 use crate::cli::Args;
 use crate::plan::{Filter, Plan};
 use crate::table::{Call, Calls, Table};
-use crate::{apply, facts, lint, number, plan, program};
+use crate::{apply, decide, diff, dump, facts, flags, lint, number, plan, program};
 use chain::landing::{self, Denied};
 use chain::link::Question;
 use chain::report::stdout;
@@ -27,9 +27,33 @@ pub(crate) fn answer(question: Question, args: &Args, spec: &SeccompLoad) -> Res
         // In a child that goes no further: really loaded, and a call that must be refused really made.
         landing::rehearse(&state, table.and_then(denied))?;
     }
+    if let Some(filter) = &plan.filter {
+        let (text, said) = match () {
+            () if !args.test.is_empty() => decide::test(filter, &args.test, args.common.json)?,
+            () if args.dump => (dump::text(spec, &facts::gather(spec, &state.landing)?)?, true),
+            () if args.lint => said_of(&lint::lines(&filter.table)),
+            () if args.diff.is_some() => {
+                let other = flags::other(spec, args)?;
+                let other = plan::resolve(&other, &facts::gather(&other, &state.landing)?)?;
+                let other = other.filter.as_ref().map(|filter| &filter.table);
+                said_of(&other.map(|other| diff::lines(&filter.table, other)).unwrap_or_default())
+            }
+            () => return show_plan(&plan, args),
+        };
+        return stdout(text.as_bytes()).map(|()| u8::from(!said));
+    }
+    show_plan(&plan, args)
+}
+
+/// Lines, and whether there are none.
+fn said_of(lines: &[String]) -> (String, bool) {
+    (lines.iter().map(|line| format!("{line}\n")).collect(), lines.is_empty())
+}
+
+fn show_plan(plan: &Plan, args: &Args) -> Result<u8> {
     match &plan.filter {
         Some(filter) if args.raw => stdout(&program::bytes(&filter.code)),
-        _ => stdout(print(&plan, args.common.json).as_bytes()),
+        _ => stdout(print(plan, args.common.json).as_bytes()),
     }
     .map(|()| 0)
 }

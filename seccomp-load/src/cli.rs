@@ -42,6 +42,18 @@ pub(crate) struct Args {
     /// With --print: the program for the kernel, struct sock_filter by struct sock_filter
     #[arg(long, requires = "print", conflicts_with = "json", help_heading = "More")]
     pub(crate) raw: bool,
+    /// With --print: what becomes of this call, found out without the kernel; status 1 if it does not go through
+    #[arg(long, value_name = "NAME(ARG,…)", requires = "print", conflicts_with_all = ["raw", "dump", "diff", "lint"])]
+    pub(crate) test: Vec<String>,
+    /// With --print: the filter as the object `linux.seccomp` of OCI, as far as it holds here
+    #[arg(long, requires = "print", conflicts_with_all = ["raw", "diff", "lint"])]
+    pub(crate) dump: bool,
+    /// With --print: the calls that this other profile decides otherwise; status 1 if there are any
+    #[arg(long, value_name = "PROFILE", requires = "print", conflicts_with_all = ["raw", "lint"])]
+    pub(crate) diff: Option<PathBuf>,
+    /// With --print: only the calls that are refused while others that do the same go through; status 1 if there are any
+    #[arg(long, requires = "print", conflicts_with = "raw")]
+    pub(crate) lint: bool,
 
     #[command(flatten)]
     pub(crate) common: Common,
@@ -62,7 +74,9 @@ Examples:
   seccomp-load --deny @mount,@module,@keyring -- ./game
   seccomp-load --default kill --allow read,write,exit_group,execve -- ./pure
   seccomp-load -s mount:notify --notify /run/agent.sock -- make install
-  seccomp-load @default --print --raw >filter.bpf    bwrap --seccomp 9 9<filter.bpf …";
+  seccomp-load @default --print --test 'clone(CLONE_NEWUSER)' --test 'openat(AT_FDCWD)'
+  seccomp-load @default --print --diff profile.json
+  seccomp-load profile.json --print --raw >filter.bpf    bwrap --seccomp 9 9<filter.bpf …";
 
 impl Flags for Args {
     fn common(&self) -> &Common {

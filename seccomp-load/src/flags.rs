@@ -47,6 +47,16 @@ pub(crate) fn from_flags(args: &Args, base: SeccompLoad, files: &Files<'_>) -> R
     Ok(spec)
 }
 
+/// The same with another profile, to be held against it.
+pub(crate) fn other(spec: &SeccompLoad, args: &Args) -> Result<SeccompLoad> {
+    let Some(path) = &args.diff else { return Ok(spec.clone()) };
+    let profile = Some(source(path, &Files::default())?);
+    let (allow_new_privileges, unknown_syscalls_warn) =
+        (spec.allow_new_privileges, spec.unknown_syscalls_warn);
+    let notify = spec.notify.clone();
+    Ok(SeccompLoad { profile, notify, allow_new_privileges, unknown_syscalls_warn, ..SeccompLoad::default() })
+}
+
 fn source(path: &Path, files: &Files<'_>) -> Result<ProfileSource> {
     let word = path.to_string_lossy();
     if let Some(name) = word.strip_prefix('@') {

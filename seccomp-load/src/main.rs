@@ -11,7 +11,10 @@ mod arch;
 mod cli;
 #[cfg(test)]
 mod coverage;
+mod decide;
 mod default;
+mod diff;
+mod dump;
 mod facts;
 mod flags;
 mod lint;
@@ -24,7 +27,6 @@ mod profile;
 mod program;
 mod rule;
 mod sets;
-#[cfg(test)]
 mod simulate;
 mod table;
 
@@ -32,7 +34,8 @@ use chain::link::Begun;
 use std::process::ExitCode;
 
 /// For `--version --json`.
-const FEATURES: &[&str] = &["@default", "notify", "oci", "profile-conditions", "rules", "sets"];
+const FEATURES: &[&str] =
+    &["@default", "diff", "dump", "lint", "notify", "oci", "profile-conditions", "rules", "sets", "test"];
 
 fn main() -> ExitCode {
     chain::link::run("seccomp-load", || {

@@ -57,10 +57,11 @@ pub(crate) fn resolve(spec: &SeccompLoad, facts: &Facts) -> Result<Plan> {
     Ok(Plan { filter: Some(Filter { table, code }), agent, no_new_privs })
 }
 
-type Written = (Head, Vec<(Rule, Unknown)>);
+/// See [`written`].
+pub(crate) type Written = (Head, Vec<(Rule, Unknown)>);
 
 /// All rules in order: those on top first taken out of those below.
-fn written(spec: &SeccompLoad, facts: &Facts) -> Result<Option<Written>> {
+pub(crate) fn written(spec: &SeccompLoad, facts: &Facts) -> Result<Option<Written>> {
     let lenient = |otherwise| if spec.unknown_syscalls_warn { Unknown::LeaveOut } else { otherwise };
     let (mut head, below) = match (&spec.profile, &spec.seccomp) {
         (Some(source), _) => profile::rules(document(source)?, facts)?,

@@ -1,5 +1,6 @@
 //! The kernel's filter machine, as far as a seccomp filter can use it: what a program says to a call, without the kernel.
 
+#[cfg(test)]
 use crate::action::Action;
 use chain::sys::seccomp::Instruction;
 
@@ -11,7 +12,8 @@ pub(crate) struct Made {
     pub(crate) args: [u64; 6],
 }
 
-/// What the kernel is told. Panics at what the kernel's own checker refuses, and at what none of our programs needs.
+/// What the kernel is told. For programs of our own alone: panics at what the kernel's checker refuses, and at what none
+/// of them needs.
 pub(crate) fn run(code: &[Instruction], made: Made) -> u32 {
     let load = |at: u32| match at {
         0 => made.number,
@@ -43,18 +45,21 @@ pub(crate) fn run(code: &[Instruction], made: Made) -> u32 {
     }
 }
 
-/// As [`run`], for a call of `x86_64` by number.
+/// As [`run`], for a call of this architecture by number.
+#[cfg(test)]
 pub(crate) fn native(code: &[Instruction], number: i64, args: [u64; 6]) -> u32 {
     let native = crate::arch::native();
     run(code, Made { number: native.base + number as u32, audit: native.audit, args })
 }
 
 /// Whether the call takes place.
+#[cfg(test)]
 pub(crate) fn allowed(ret: u32) -> bool {
     ret == Action::Allow.ret()
 }
 
 /// From bytes, as libseccomp exports them.
+#[cfg(test)]
 pub(crate) fn read(bytes: &[u8]) -> Vec<Instruction> {
     assert_eq!(bytes.len() % 8, 0);
     let word = |b: &[u8]| u32::from_ne_bytes([b[0], b[1], b[2], b[3]]);
