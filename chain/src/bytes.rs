@@ -68,7 +68,11 @@ impl AsRef<Path> for Bytes {
 
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&String::from_utf8_lossy(&self.0).escape_debug().to_string())
+        let plain = |b: &u8| matches!(b, b' '..=b'~') && !matches!(b, b'\\' | b'"' | b'\'');
+        match std::str::from_utf8(&self.0) {
+            Ok(text) if self.0.iter().all(plain) => f.write_str(text),
+            _ => write!(f, "{}", String::from_utf8_lossy(&self.0).escape_debug()),
+        }
     }
 }
 

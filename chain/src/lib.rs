@@ -5,6 +5,7 @@
 //! is the contract.
 
 pub mod agent;
+pub mod bindings;
 pub mod bytes;
 pub mod canary;
 pub mod cgroup;

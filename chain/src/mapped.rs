@@ -2,6 +2,7 @@
 //! only outside does a process have the power over the host's file systems that mapping them wants, and only there can
 //! it reach folders that are closed to the user namespace's users.
 
+use crate::bindings::{Source, Sources};
 use crate::bytes::Bytes;
 use crate::canary::reap;
 use crate::error::{Cannot, Class, Error, Result};
@@ -15,7 +16,6 @@ use crate::sys::process::{Forked, exit_now, fork};
 use nix::errno::Errno;
 use nix::libc;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, readlinkat};
-use rustix::mount::{OpenTreeFlags, open_tree};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 
@@ -148,12 +148,16 @@ pub fn open_sources(state: &mut State, container: Container<'_>) -> Result<()> {
         _ => libc::MS_PRIVATE,
     };
     let mut spaces = Spaces::default();
+    let mut sources = sources_around(&spec);
     for (i, mount) in spec.mounts.iter().enumerate() {
         let Some((source, recursive)) = opened_early(mount) else { continue };
         let wish = mount.id_map(&format!("mounts[{i}]"))?;
         let doing = format!("bind {source} on {}", mount.destination);
-        let fd = match source_of(mount, source, recursive) {
-            Ok(fd) => fd,
+        let follow = !mount.options.iter().any(|o| o == "src-nofollow");
+        let fd = match sources.take(source, recursive, follow) {
+            Ok(Source::Clone(fd, _)) => fd,
+            // Not there yet.
+            Ok(Source::Inside(_)) => continue,
             Err(error) if wish.is_some() => {
                 return Err(Error::call(doing, format!("open_tree({source})"), error));
             }
@@ -188,11 +192,12 @@ fn opened_early(mount: &Mount) -> Option<(&Bytes, bool)> {
     (!has("remount") && !has("copy-symlink")).then_some((source, recursive))
 }
 
-fn source_of(mount: &Mount, source: &Bytes, recursive: bool) -> rustix::io::Result<OwnedFd> {
-    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
-    flags.set(OpenTreeFlags::AT_SYMLINK_NOFOLLOW, mount.options.iter().any(|o| o == "src-nofollow"));
-    open_tree(CWD, source.as_os_str(), flags)
+/// Where the root cannot be looked at, rootfs-prep says so.
+fn sources_around(spec: &RootfsPrep) -> Sources {
+    let Some(root) = &spec.root else { return Sources::default() };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = openat(CWD, root.path.as_path(), flags, Mode::empty());
+    folder.and_then(|folder| Sources::around(folder.as_fd())).unwrap_or_default()
 }
 
 fn cut_off(mount: BorrowedFd<'_>, propagation: u64) -> std::result::Result<(), Errno> {

@@ -139,8 +139,13 @@ pub fn rootfs_prep(config: &Config, bundle: &Path) -> Result<RootfsPrep> {
         return Err(Error::usage("carry out config.json", "root.path: missing"));
     }
     root.path = in_bundle(bundle, &root.path);
+    let own_mounts = linux.namespaces.iter().any(|ns| ns.kind == NamespaceKind::Mount);
     let mut mounts = config.mounts.clone();
     for mount in &mut mounts {
+        // As runc has it: the path that it has on the host, too.
+        if let Some(inside) = below(&root.path, &mount.destination) {
+            mount.destination = inside;
+        }
         let bind = mount.kind.as_deref() == Some("bind")
             || mount.options.iter().any(|o| o == "bind" || o == "rbind");
         if let Some(source) = mount.source.as_mut().filter(|_| bind) {
@@ -154,9 +159,11 @@ pub fn rootfs_prep(config: &Config, bundle: &Path) -> Result<RootfsPrep> {
         default_devices: true,
         masked_paths: linux.masked_paths,
         readonly_paths: linux.readonly_paths,
-        rootfs_propagation: Some(
-            linux.rootfs_propagation.filter(|p| !p.is_empty()).unwrap_or("rslave".into()),
-        ),
+        rootfs_propagation: linux
+            .rootfs_propagation
+            .filter(|p| !p.is_empty())
+            .or_else(|| own_mounts.then(|| "rslave".into())),
+        no_mount_namespace: !own_mounts,
         mount_label: linux.mount_label.filter(|l| !l.is_empty()),
         cwd: Some(process.cwd).filter(|c| !c.0.is_empty()),
         terminal: process.terminal,
@@ -167,6 +174,13 @@ pub fn rootfs_prep(config: &Config, bundle: &Path) -> Result<RootfsPrep> {
 
 fn in_bundle(bundle: &Path, path: &Bytes) -> Bytes {
     Bytes::from(bundle.join(path.as_path()).as_path())
+}
+
+/// What `path` is from `root` on, if it lies below it by name.
+fn below(root: &Bytes, path: &Bytes) -> Option<Bytes> {
+    let rest = path.as_path().strip_prefix(root.as_path()).ok().filter(|_| root.0.starts_with(b"/"))?;
+    let whole = root.as_path().parent().is_some() && rest.components().next().is_some();
+    whole.then(|| Bytes::from(Path::new("/").join(rest).as_path()))
 }
 
 /// user, capabilities, noNewPrivileges, apparmorProfile, selinuxLabel.
@@ -218,6 +232,21 @@ mod tests {
     }
 
     #[test]
+    fn a_destination_may_have_the_path_of_the_host() {
+        for (root, path, inside) in [
+            ("/b/rootfs", "/b/rootfs/mnt/x", Some("/mnt/x")),
+            ("/b/rootfs", "/b/rootfs//mnt/", Some("/mnt")),
+            ("/b/rootfs", "/b/rootfs2/mnt", None),
+            ("/b/rootfs", "/b/rootfs", None),
+            ("/b/rootfs", "/mnt", None),
+            ("/", "/mnt", None),
+            ("b", "b/mnt", None),
+        ] {
+            assert_eq!(below(&root.into(), &path.into()), inside.map(Bytes::from), "{root} {path}");
+        }
+    }
+
+    #[test]
     fn relative_sources_are_the_bundles_only_for_binds() {
         let text = r#"{"ociVersion":"1.0","root":{"path":"rootfs"},"mounts":[
             {"destination":"/a","source":"vol","options":["rbind"]},{"destination":"/p","type":"proc","source":"proc"}]}"#;
@@ -225,5 +254,6 @@ mod tests {
         assert_eq!(layer.root.unwrap().path, "/b/rootfs".into());
         assert_eq!(layer.mounts[0].source, Some("/b/vol".into()));
         assert_eq!(layer.mounts[1].source, Some("proc".into()));
+        assert!(layer.no_mount_namespace && layer.rootfs_propagation.is_none());
     }
 }

@@ -140,6 +140,9 @@ pub struct NsEnter {
     /// goes to the one who waits on the meeting socket.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub hand_over: bool,
+    /// The root directory to take, as `/proc/PID/root`: of the process that is joined, where the mount namespace is ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root: Option<Bytes>,
     /// Make a new pid namespace without entering it: the first child of the next program is its first process.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub no_fork: bool,
@@ -210,6 +213,10 @@ pub struct RootfsPrep {
     /// Move the new root over `/` instead of pivot_root (for an initramfs, whose root cannot be pivoted).
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub no_pivot: bool,
+    /// The caller's mount namespace stays: the root is made in one that is left again, taken along as a tree that is
+    /// attached nowhere, and entered by chroot.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub no_mount_namespace: bool,
     /// A procfs is of a new pid namespace, or refused: it would show the processes outside. Not so for OCI, where
     /// engines share pid namespaces on purpose.
     #[serde(skip_serializing_if = "std::ops::Not::not")]

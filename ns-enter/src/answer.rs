@@ -49,7 +49,7 @@ fn check(spec: &NsEnter) -> Result<()> {
     drop(net::look(&plan.net, proc::host()?.as_fd())?);
     plan.net.devices.clear();
     plan.net.give_back = false;
-    canary(|| match apply::all(&plan, &targets, &mut State::default())? {
+    canary(|| match apply::all(&plan, &targets, None, &mut State::default())? {
         Outcome::Inside(_) | Outcome::HandedOver => Ok(()),
         Outcome::Outside(mut child, _) | Outcome::First(mut child) => match child.wait()? {
             0 => Ok(()),

@@ -32,7 +32,12 @@ pub(crate) enum Outcome {
 }
 
 /// Enters what `plan` says.
-pub(crate) fn all(plan: &Plan, targets: &Targets, state: &mut State) -> Result<Outcome> {
+pub(crate) fn all(
+    plan: &Plan,
+    targets: &Targets,
+    root: Option<OwnedFd>,
+    state: &mut State,
+) -> Result<Outcome> {
     // The host's /proc, while it is the host's: afterwards it may be anything, or not be there.
     let proc = proc::host()?;
     let before = Before::look(plan, proc.as_fd())?;
@@ -44,7 +49,8 @@ pub(crate) fn all(plan: &Plan, targets: &Targets, state: &mut State) -> Result<O
     let mut leaving = net::look(&plan.net, proc.as_fd())?;
     if plan.fork == Fork::HandOver && plan.make.is_empty() {
         enter(&joins, process)?;
-        return joined_before_fork(plan, targets, &before, proc, leaving, state);
+        let ours = Ours { proc, root };
+        return joined_before_fork(plan, targets, &before, ours, leaving, state);
     }
     let (early, late) = in_time(plan, &joins);
 
@@ -100,6 +106,7 @@ pub(crate) fn all(plan: &Plan, targets: &Targets, state: &mut State) -> Result<O
 
     let moved = inside::set_up(plan, proc.as_fd(), leaving, state)?;
     let ns = before.prove(plan, targets, proc.as_fd(), plan.fork != Fork::No)?;
+    root.map_or(Ok(()), take_root)?;
     if plan.init
         && let Side::Supervisor(child) = supervise::split(0, state)?
     {
@@ -123,18 +130,33 @@ fn joined_before_fork(
     plan: &Plan,
     targets: &Targets,
     before: &Before,
-    proc: OwnedFd,
+    ours: Ours,
     leaving: Option<net::Outside>,
     state: &mut State,
 ) -> Result<Outcome> {
-    let moved = inside::set_up(plan, proc.as_fd(), leaving, state)?;
-    let ns = before.prove(plan, targets, proc.as_fd(), false)?;
+    let proc = ours.proc.as_fd();
+    let moved = inside::set_up(plan, proc, leaving, state)?;
+    let ns = before.prove(plan, targets, proc, false)?;
     let receipt = receipt(plan, ns, moved.as_ref());
-    drop((proc, moved));
+    ours.root.map_or(Ok(()), take_root)?;
+    drop((ours.proc, moved));
     match hand_over(plan, state)? {
         true => Ok(Outcome::HandedOver),
         false => Ok(Outcome::Inside(receipt)),
     }
+}
+
+/// Directories that no child has.
+struct Ours {
+    proc: OwnedFd,
+    root: Option<OwnedFd>,
+}
+
+/// Where the mount namespace is ours as well, the root directory alone keeps a container apart.
+fn take_root(root: OwnedFd) -> Result<()> {
+    let doing = "take the root of the process that is joined";
+    rustix::process::fchdir(&root).cannot(doing, "fchdir(root)")?;
+    rustix::process::chroot(".").cannot(doing, "chroot(.)")
 }
 
 fn receipt(plan: &Plan, ns: BTreeMap<NamespaceKind, u64>, moved: Option<&net::Inside>) -> Receipt {

@@ -57,13 +57,14 @@ fn main() -> ExitCode {
         }
         // Everything that can be refused is refused here.
         resolve::order(&link.state)?;
-        let targets = targets::open(&spec, link.state.fds.process.take())?;
+        let mut targets = targets::open(&spec, link.state.fds.process.take())?;
         let facts = resolve::facts(&spec, &targets, &link.state)?;
         let plan = resolve::resolve(&spec, &facts)?;
         if let Some(user) = targets.list.iter().find(|t| t.kind == NamespaceKind::User && !t.here) {
             mapped::open_sources(&mut link.state, mapped::Container::Namespace(user.fd.as_fd()))?;
         }
-        match apply::all(&plan, &targets, &mut link.state)? {
+        let root = targets.root.take();
+        match apply::all(&plan, &targets, root, &mut link.state)? {
             Outcome::Inside(receipt) => match link.go_on(receipt)? {},
             Outcome::Outside(child, devices) => {
                 drop(targets);

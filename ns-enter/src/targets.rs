@@ -32,6 +32,8 @@ pub(crate) struct Targets {
     pub(crate) list: Vec<Target>,
     /// The process, if all are of one: setns(2) takes a pidfd and joins all of its namespaces at once, or none.
     pub(crate) process: Option<OwnedFd>,
+    /// The root directory of that process, if it is to be ours.
+    pub(crate) root: Option<OwnedFd>,
 }
 
 /// Opens what `spec` joins. `known` is a pidfd of the process it names, if whoever started the chain has one: its pid may
@@ -40,13 +42,14 @@ pub(crate) fn open(spec: &NsEnter, known: Option<RawFd>) -> Result<Targets> {
     let joins: Vec<(&Namespace, &Bytes)> =
         spec.namespaces.iter().filter_map(|ns| Some((ns, ns.path.as_ref()?))).collect();
     let exact = spec.target.as_deref().map(exactly).transpose()?;
-    let common = common_pid(joins.iter().map(|(_, path)| *path));
+    let common = common_pid(joins.iter().map(|(_, path)| *path).chain(&spec.root));
     let process = match (common, known) {
         (Some(_), _) if exact.is_some() => exact,
         (Some(_), Some(fd)) => Some(taken_over(fd)?),
         (Some(pid), None) => open_process(pid)?,
         (None, _) => exact,
     };
+    let root = spec.root.as_ref().map(|path| open_root(path, process.is_some())).transpose()?;
     let list = joins.iter().map(|(ns, path)| open_one(ns.kind, path)).collect::<Result<Vec<_>>>()?;
     // If it lives now, the files opened above were its own and not those of a successor with its number.
     if let Some(process) = &process
@@ -58,7 +61,17 @@ pub(crate) fn open(spec: &NsEnter, known: Option<RawFd>) -> Result<Targets> {
         };
         return Err(Error::new(Class::Missing, doing, "the process has ended"));
     }
-    Ok(Targets { list, process: process.filter(|_| common.is_some()) })
+    Ok(Targets { list, process: process.filter(|_| common.is_some()), root })
+}
+
+/// Of a process that is known by more than its number: what is there is what it has for `/`.
+fn open_root(path: &Bytes, known: bool) -> Result<OwnedFd> {
+    let doing = format!("take the root {path}");
+    if !known {
+        return Err(Error::new(Class::Unsupported, doing, "whose it is cannot be proven"));
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    openat(CWD, path.as_path(), flags, Mode::empty()).cannot(doing, format_args!("open({path})"))
 }
 
 /// The process that `-t PID:INODE` or `-t fd:N` means, or an error.
@@ -75,10 +88,11 @@ fn common_pid<'a>(paths: impl Iterator<Item = &'a Bytes>) -> Option<i32> {
     pids.first().copied().filter(|first| pids.iter().all(|pid| pid == first))
 }
 
-/// `/proc/N/ns/X`: N.
+/// `/proc/N/ns/X`, `/proc/N/root`: N.
 fn pid_of(path: &Bytes) -> Option<i32> {
     let text = std::str::from_utf8(&path.0).ok()?;
-    let (pid, _) = text.strip_prefix("/proc/")?.split_once("/ns/")?;
+    let (pid, rest) = text.strip_prefix("/proc/")?.split_once('/')?;
+    let pid = (rest == "root" || rest.starts_with("ns/")).then_some(pid)?;
     pid.parse().ok().filter(|pid| *pid > 0)
 }
 
@@ -143,6 +157,8 @@ mod tests {
             common_pid(paths.iter())
         };
         assert_eq!(pid(&["/proc/7/ns/net", "/proc/7/ns/mnt"]), Some(7));
+        assert_eq!(pid(&["/proc/7/root"]), Some(7));
+        assert_eq!(pid(&["/proc/7/ns/net", "/proc/8/root"]), None);
         assert_eq!(pid(&["/proc/7/ns/net", "/proc/8/ns/mnt"]), None);
         assert_eq!(pid(&["/proc/7/ns/net", "/run/netns/x"]), None);
         assert_eq!(pid(&["/proc/self/ns/net"]), None);

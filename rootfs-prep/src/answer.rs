@@ -103,7 +103,12 @@ fn shown(plan: &Plan, spec: &RootfsPrep) -> String {
     plan.masked.iter().for_each(|path| line("masked", path.to_string()));
     plan.cwd.iter().for_each(|path| line("directory", path.to_string()));
     if plan.root != NewRoot::Present {
-        line("enter", if plan.no_pivot { "by chroot".into() } else { "by pivot_root".into() });
+        let how = match (plan.carried, plan.no_pivot) {
+            (true, _) => "by chroot, in the caller's mount namespace",
+            (false, true) => "by chroot",
+            (false, false) => "by pivot_root",
+        };
+        line("enter", how.into());
     }
     plan.degraded.iter().for_each(|lost| line("less", lost.clone()));
     text

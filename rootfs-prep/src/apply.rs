@@ -4,7 +4,7 @@
 use crate::place::Place;
 use crate::plan::{NewRoot, Plan, Step};
 use crate::root::Make;
-use crate::{build, data, devices, enter, hide, hooked, mount, terminal, verify};
+use crate::{build, carried, data, devices, enter, hide, hooked, mount, terminal, verify};
 use chain::bytes::Bytes;
 use chain::name::ToolName;
 use chain::state::{Receipt, State};
@@ -20,6 +20,7 @@ pub(crate) fn all(plan: &Plan, state: &mut State) -> Result<Receipt> {
     let mask = umask(Mode::empty());
     let hooks = matches!(plan.root, NewRoot::Folder { .. }) && hooked::wanted(state);
     let spaces = plan.spaces()?;
+    let home = plan.carried.then(carried::leave).transpose()?;
     let (old, mut place) = enter::prepare(plan, hooks)?;
     place.spaces = spaces;
 
@@ -58,10 +59,22 @@ pub(crate) fn all(plan: &Plan, state: &mut State) -> Result<Receipt> {
     hide::readonly(&mut place, &plan.readonly)?;
     hide::mask(&mut place, &plan.masked)?;
 
-    enter::enter(plan, old, &place)?;
+    // It holds a folder of the host.
+    drop(std::mem::take(&mut place.sources));
+    let lines = match home {
+        None => {
+            enter::enter(plan, old, &place)?;
+            verify::all(&place)?
+        }
+        Some(home) => {
+            let lines = verify::all(&place)?;
+            home.carry(&mut place)?;
+            verify::carried(&place)?;
+            lines
+        }
+    };
     own_null(plan, &place)?;
     umask(mask);
-    let lines = verify::all(&place)?;
     let mut receipt = Receipt::verified(ToolName::RootfsPrep, json!({ "mounts": lines }));
     receipt.degraded = [plan.degraded.clone(), place.degraded].concat();
     Ok(receipt)

@@ -3,12 +3,14 @@
 use crate::attrs::{set, set_detached};
 use crate::options::{Attrs, Options};
 use crate::overlay;
+use crate::place::Place;
 use crate::plan::{MountStep, What};
 use crate::root::mount_id;
+use chain::bindings::{Seen, Source, look};
 use chain::bytes::Bytes;
 use chain::mapped::{self, IdMap, Spaces};
 use chain::{Cannot, Class, Error, Result};
-use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
+use rustix::fs::{FileType, Mode, OFlags, openat};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
     fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
@@ -85,34 +87,21 @@ fn explained(error: Error, context: &OwnedFd) -> Error {
     }
 }
 
-/// A clone of what is at an absolute path of the host, or at `fd` itself when the path is empty.
-pub(crate) fn clone(dir: BorrowedFd<'_>, path: &Bytes, recursive: bool, doing: &str) -> Result<OwnedFd> {
-    clone_from(dir, path, recursive, true, doing)
+/// A clone of what `fd` refers to, with all below or alone.
+pub(crate) fn clone(fd: BorrowedFd<'_>, recursive: bool, doing: &str) -> Result<OwnedFd> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
+    let mount = open_tree(fd, c"", flags | OpenTreeFlags::AT_EMPTY_PATH);
+    mount.cannot(doing, "open_tree").map_err(|e| uncovering(e, recursive))
 }
 
-fn clone_from(
-    dir: BorrowedFd<'_>,
-    path: &Bytes,
-    recursive: bool,
-    follow: bool,
-    doing: &str,
-) -> Result<OwnedFd> {
-    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    flags.set(OpenTreeFlags::AT_SYMLINK_NOFOLLOW, !follow);
-    if recursive {
-        flags |= OpenTreeFlags::AT_RECURSIVE;
+fn uncovering(error: Error, recursive: bool) -> Error {
+    match error.errno() {
+        Some(nix::errno::Errno::EINVAL) if !recursive => error
+            .why("it holds mounts that a new user namespace may not uncover")
+            .cure("rbind instead of bind"),
+        _ => error,
     }
-    if path.0.is_empty() {
-        flags |= OpenTreeFlags::AT_EMPTY_PATH;
-    }
-    open_tree(dir, path.as_os_str(), flags).cannot(doing, format_args!("open_tree({path})")).map_err(|e| {
-        match e.errno() {
-            Some(nix::errno::Errno::EINVAL) if !recursive => e
-                .why("it holds mounts that a new user namespace may not uncover")
-                .cure("rbind instead of bind"),
-            _ => e,
-        }
-    })
 }
 
 /// Attaches a mount on what `target` refers to.
@@ -125,8 +114,8 @@ pub(crate) fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>, doing: &str,
 pub(crate) struct Detached {
     /// Its root.
     pub(crate) fd: OwnedFd,
-    /// Its root is no folder.
-    pub(crate) is_file: bool,
+    /// Its root.
+    pub(crate) seen: Seen,
     /// Flags that this kernel sets only when it is attached, with all below or on it alone.
     later: Vec<(Attrs, bool)>,
 }
@@ -139,12 +128,21 @@ impl Detached {
 
     /// A clone of what `fd` refers to, with these flags on it and all below.
     pub(crate) fn clone_of(fd: BorrowedFd<'_>, tree: Attrs, doing: &str) -> Result<Detached> {
-        let fd = clone(fd, &Bytes::default(), true, doing)?;
+        let fd = clone(fd, true, doing)?;
         Detached::new(fd, [(tree, true)], doing)
     }
 
     fn new<const N: usize>(fd: OwnedFd, flags: [(Attrs, bool); N], doing: &str) -> Result<Detached> {
-        let stat = fstat(&fd).cannot(doing, "fstat")?;
+        let seen = look(fd.as_fd()).cannot(doing, "statx")?;
+        Detached::seen(fd, seen, flags, doing)
+    }
+
+    fn seen<const N: usize>(
+        fd: OwnedFd,
+        seen: Seen,
+        flags: [(Attrs, bool); N],
+        doing: &str,
+    ) -> Result<Detached> {
         let mut later = Vec::new();
         for (attrs, recursive) in flags {
             // One that has to wait lets those after it wait too: the last word is theirs.
@@ -152,8 +150,12 @@ impl Detached {
                 later.push((attrs, recursive));
             }
         }
-        let is_file = FileType::from_raw_mode(stat.st_mode) != FileType::Directory;
-        Ok(Detached { fd, is_file, later })
+        Ok(Detached { fd, seen, later })
+    }
+
+    /// Its root is no folder.
+    pub(crate) fn is_file(&self) -> bool {
+        self.seen.kind != FileType::Directory
     }
 
     /// Attaches it on what `target` refers to, with all its flags; gives its root.
@@ -167,18 +169,19 @@ impl Detached {
 }
 
 /// Makes what the step says; None when it may be left out and its source is missing.
-pub(crate) fn detached(step: &MountStep, spaces: &mut Spaces, doing: &str) -> Result<Option<Detached>> {
+pub(crate) fn detached(place: &mut Place, step: &MountStep, doing: &str) -> Result<Option<Detached>> {
     let (tree, attrs) = (step.options.tree, step.options.attrs);
     match &step.what {
         What::Fs { kind, source } => {
             let fd = file_system(kind, source.as_ref(), &step.options, doing)?;
-            id_mapped(fd.as_fd(), step, spaces, doing)?;
+            id_mapped(fd.as_fd(), step, &mut place.spaces, doing)?;
             Ok(Some(Detached::new(fd, [], doing)?))
         }
-        What::Bind { source, recursive } => match source_of(step, source, *recursive, spaces, doing) {
+        What::Bind { source, recursive } => match source_of(place, step, source, *recursive, doing) {
             Err(e) if e.errno() == Some(nix::errno::Errno::ENOENT) && step.attempt => Ok(None),
+            Err(e) => Err(e),
             // Whatever the source forbids stays forbidden, unless an option says otherwise.
-            other => Detached::new(other?, [(tree, true), (attrs, false)], doing).map(Some),
+            Ok((fd, seen)) => Detached::seen(fd, seen, [(tree, true), (attrs, false)], doing).map(Some),
         },
         What::Cgroups { .. } | What::Data { .. } | What::Remount => {
             Err(Error::new(Class::Internal, doing, "it is not one mount"))
@@ -186,21 +189,36 @@ pub(crate) fn detached(step: &MountStep, spaces: &mut Spaces, doing: &str) -> Re
     }
 }
 
-/// What is bound: opened before, where a user namespace was entered meanwhile, or from here.
+/// What is bound: opened before, where a user namespace was entered meanwhile, or from here; or a part of the new root,
+/// with what is mounted there by now. Links in that are an image's, and stay inside.
 fn source_of(
+    place: &mut Place,
     step: &MountStep,
     source: &Bytes,
     recursive: bool,
-    spaces: &mut Spaces,
     doing: &str,
-) -> Result<OwnedFd> {
+) -> Result<(OwnedFd, Seen)> {
     if let Some(fd) = step.opened {
-        return chain::sys::fd::adopt(fd).cannot(doing, format_args!("fcntl({fd})"));
+        let fd = chain::sys::fd::adopt(fd).cannot(doing, format_args!("fcntl({fd})"))?;
+        let seen = look(fd.as_fd()).cannot(doing, "statx")?;
+        return Ok((fd, seen));
     }
     let follow = !step.options.source_nofollow;
-    let fd = clone_from(CWD, source, recursive, follow, doing)?;
-    id_mapped(fd.as_fd(), step, spaces, doing)?;
-    Ok(fd)
+    let found = place.sources.take(source, recursive, follow);
+    let found =
+        found.cannot(doing, format_args!("open_tree({source})")).map_err(|e| uncovering(e, recursive))?;
+    let (fd, seen) = match found {
+        Source::Clone(fd, seen) => (fd, seen),
+        Source::Inside(path) => {
+            let inside = if follow { place.root.open(&path) } else { place.root.open_nofollow(&path) };
+            let inside = inside.cannot(doing, format_args!("openat2({path})"))?;
+            let fd = clone(inside.as_fd(), recursive, doing)?;
+            let seen = look(fd.as_fd()).cannot(doing, "statx")?;
+            (fd, seen)
+        }
+    };
+    id_mapped(fd.as_fd(), step, &mut place.spaces, doing)?;
+    Ok((fd, seen))
 }
 
 fn id_mapped(mount: BorrowedFd<'_>, step: &MountStep, spaces: &mut Spaces, doing: &str) -> Result<()> {

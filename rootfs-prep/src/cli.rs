@@ -35,6 +35,9 @@ pub(crate) struct Args {
     /// chroot instead of pivot_root, for an initramfs, whose root cannot be pivoted
     #[arg(long, help_heading = "More")]
     pub(crate) no_pivot: bool,
+    /// Stay in the caller's mount namespace: the root is made aside, and is in no list of mounts
+    #[arg(long, help_heading = "More")]
+    pub(crate) no_mount_namespace: bool,
 
     #[command(flatten)]
     pub(crate) common: Common,

@@ -38,7 +38,7 @@ pub(crate) fn mount(place: &Place, content: &[u8], mode: u32, doing: &str) -> Re
     let store = Store::new(place, doing)?;
     let file = openat(&store.inside, c"data", NEW, Mode::RUSR | Mode::WUSR).cannot(doing, "openat(data)")?;
     fill(&file, content, mode).cannot(doing, "write(data)")?;
-    let mount = clone(file.as_fd(), &Bytes::default(), false, doing)?;
+    let mount = clone(file.as_fd(), false, doing)?;
     store.detach(doing)?;
     Ok(mount)
 }

@@ -162,7 +162,7 @@ fn bind(place: &mut Place, node: &Node) -> Result<()> {
         e.why("devices cannot be made here, so the host's own would be bound, and it has none")
     })?;
     prove(&host, node)?;
-    let mount = clone(host.as_fd(), &Bytes::default(), false, &doing)?;
+    let mount = clone(host.as_fd(), false, &doing)?;
     let (target, _) = place.root.make(path, Make::File).cannot(&doing, format_args!("openat2({path})"))?;
     attach(mount.as_fd(), target.as_fd(), &doing, path)?;
     place.keep(path, mount, "bind", Attrs::default(), None)

@@ -7,8 +7,8 @@ use crate::options::{Attrs, Propagation, RPRIVATE};
 use crate::place::{Late, Place};
 use crate::plan::{NewRoot, Plan, What};
 use crate::root::Root;
+use chain::bindings::Sources;
 use chain::bytes::Bytes;
-use chain::mapped::Spaces;
 use chain::proc::mounts;
 use chain::sys::mount::attr;
 use chain::{Cannot, Class, Error, Result};
@@ -39,7 +39,7 @@ pub(crate) fn prepare(plan: &Plan, in_place: bool) -> Result<(Old, Place)> {
     let label = plan.label.clone();
     match (&plan.root, new) {
         (NewRoot::Folder { path, readonly }, Some(new)) => {
-            let tree = clone(new.as_fd(), &Bytes::default(), true, &format!("make {path} the root"))?;
+            let tree = clone(new.as_fd(), true, &format!("make {path} the root"))?;
             if in_place {
                 unshare_below(&new, path)?;
                 attach(tree.as_fd(), new.as_fd(), doing, path)?;
@@ -47,17 +47,26 @@ pub(crate) fn prepare(plan: &Plan, in_place: bool) -> Result<(Old, Place)> {
                 attach(tree.as_fd(), old.as_fd(), doing, &"/".into())?;
             }
             alone(tree.as_fd(), plan.propagation)?;
-            root_of(old, tree, label, "bind", Attrs::default(), readonly.then_some(Late::Mount))
+            let mut sources = Sources::around(new.as_fd()).cannot(doing, format_args!("statx({path})"))?;
+            if in_place {
+                sources.attached(tree.as_fd()).cannot(doing, format_args!("statx({path})"))?;
+            }
+            let late = readonly.then_some(Late::Mount);
+            let (old, mut place) = root_of(old, tree, label, "bind", Attrs::default(), late)?;
+            place.sources = sources;
+            Ok((old, place))
         }
         (NewRoot::Mount(step), _) => {
             let mut step = (**step).clone();
             let late = step.options.attrs.set & attr::RDONLY != 0;
             step.options.attrs.set &= !attr::RDONLY;
             let fs = matches!(step.what, What::Fs { .. });
-            let Some(mount) = detached(&step, &mut Spaces::default(), &wish(&step))? else {
+            let root = rustix::io::fcntl_dupfd_cloexec(&old, 3).cannot(doing, "fcntl(F_DUPFD_CLOEXEC)")?;
+            let mut outside = Place::new(Root::present(root), None);
+            let Some(mount) = detached(&mut outside, &step, &wish(&step))? else {
                 return Err(Error::new(Class::Missing, wish(&step), "there is nothing to make the root of"));
             };
-            if mount.is_file {
+            if mount.is_file() {
                 return Err(Error::usage(wish(&step), "it is not a folder"));
             }
             let fd = mount.attach(old.as_fd(), doing, &"/".into())?;

@@ -18,6 +18,10 @@ use std::path::Path;
 pub(crate) fn from_flags(args: &Args, mut spec: RootfsPrep, files: &Files<'_>) -> Result<RootfsPrep> {
     sources_absolute(&mut spec)?;
     callers_terminal(&mut spec);
+    if std::mem::replace(&mut spec.no_mount_namespace, args.no_mount_namespace) {
+        // In a chain the namespace is what ns-enter was told, whatever a config says to it.
+        spec.rootfs_propagation.get_or_insert("rslave".into());
+    }
     let defaults = args.root.is_some() && spec.root.is_none() && !args.no_defaults;
     if let Some(root) = &args.root {
         let readonly = spec.root.take().is_some_and(|root| root.readonly);

@@ -40,7 +40,7 @@ pub(crate) fn mask(place: &mut Place, paths: &[Bytes]) -> Result<()> {
         let (cover, kind, attrs) = if folder {
             let cover = match &empty {
                 None => file_system("tmpfs", Some(&"tmpfs".into()), &empty_options(place), &doing)?,
-                Some(first) => clone(first.as_fd(), &Bytes::default(), false, &doing)?,
+                Some(first) => clone(first.as_fd(), false, &doing)?,
             };
             (cover, "tmpfs", Attrs { set: attr::RDONLY, ..Attrs::default() })
         } else {
@@ -48,7 +48,7 @@ pub(crate) fn mask(place: &mut Place, paths: &[Bytes]) -> Result<()> {
                 Some(null) => null,
                 none => none.insert(devices::null(place)?),
             };
-            (clone(null.as_fd(), &Bytes::default(), false, &doing)?, "bind", Attrs::default())
+            (clone(null.as_fd(), false, &doing)?, "bind", Attrs::default())
         };
         attach(cover.as_fd(), target.as_fd(), &doing, path)?;
         if folder && empty.is_none() {

@@ -5,6 +5,7 @@ mod answer;
 mod apply;
 mod attrs;
 mod build;
+mod carried;
 mod cgroups;
 mod check;
 mod cli;
@@ -44,6 +45,7 @@ const FEATURES: &[&str] = &[
     "devices",
     "idmap",
     "mask",
+    "no-mount-namespace",
     "no-pivot",
     "overlay",
     "pivot",
@@ -64,7 +66,9 @@ fn main() -> ExitCode {
             let receipt = terminal::alone(spec.console_size, &mut link.state.fds)?;
             match link.go_on(receipt)? {}
         }
-        facts::own_mount_namespace(&link.state)?;
+        if !spec.no_mount_namespace {
+            facts::own_mount_namespace(&link.state)?;
+        }
         let mut plan = plan::resolve(&spec, &facts::gather(&spec, &link.state)?)?;
         plan.opened(std::mem::take(&mut link.state.fds.sources));
         let receipt = apply::all(&plan, &mut link.state)?;

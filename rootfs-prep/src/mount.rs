@@ -10,9 +10,7 @@ use chain::bytes::Bytes;
 use chain::sys::mount::attr;
 use chain::{Cannot, Class, Error, Result};
 use nix::errno::Errno;
-use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, StatxAttributes, StatxFlags, fchmod, fstat, fstatfs, readlinkat, statx,
-};
+use rustix::fs::{AtFlags, CWD, FileType, StatxAttributes, StatxFlags, fstat, fstatfs, readlinkat, statx};
 use rustix::mount::{FsPickFlags, fsconfig_reconfigure, fsconfig_set_flag, fsconfig_set_string, fspick};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -43,23 +41,30 @@ pub(crate) fn wish(step: &MountStep) -> String {
 pub(crate) fn one(place: &mut Place, step: &MountStep) -> Result<()> {
     let mut step = step.clone();
     let doing = wish(&step);
-    if let (true, What::Bind { source, .. }) = (step.options.copy_link, &step.what)
-        && let Ok(target) = readlinkat(CWD, source.as_os_str(), Vec::new())
-    {
-        return devices::link(place, &step.at, &Bytes(target.into_bytes()));
+    if let Some(link) = link_to_copy(place, &step, &doing)? {
+        return devices::link(place, &step.at, &link);
     }
     let late = prepare(place, &mut step);
+    let below = folder_below(place, &mut step, &doing)?;
     let Some(mount) = detached(place, &mut step, &doing)? else { return Ok(()) };
-    let (target, was_there) = target(place, &step, &mount, &doing)?;
-    if matches!(&step.what, What::Fs { kind, .. } if kind == "tmpfs") && was_there {
-        as_the_folder_below(&step, &mount, &target, &doing)?;
+    let target = match &below {
+        Some(below) => rustix::io::fcntl_dupfd_cloexec(below, 3).cannot(&doing, "fcntl(F_DUPFD_CLOEXEC)")?,
+        None => target(place, &step, &mount, &doing)?,
+    };
+    if let (true, Some(below)) = (step.options.copy_up, &below) {
+        copyup::copy(below.as_fd(), mount.fd.as_fd(), &step.at)?;
     }
     if let (What::Fs { kind, .. }, Some(label)) = (&step.what, &place.label)
         && kind == "mqueue"
     {
         label_root(&mount.fd, label, &doing)?;
     }
-    let fd = mount.attach(target.as_fd(), &doing, &step.at)?;
+    let (is_file, id) = (mount.is_file(), mount.seen.mount);
+    let fd = mount.attach(target.as_fd(), &doing, &step.at).or_else(|error| match error.errno() {
+        // Said better by what they are.
+        Some(Errno::EINVAL) => fits(is_file, &target, &step.at, &doing).and(Err(error)),
+        _ => Err(error),
+    })?;
     for propagation in &step.options.propagation {
         attrs::set_propagation(fd.as_fd(), *propagation, &doing)?;
     }
@@ -69,7 +74,22 @@ pub(crate) fn one(place: &mut Place, step: &MountStep) -> Result<()> {
     };
     let mut asked = step.options.attrs;
     asked.set |= step.options.tree.set & !asked.clear;
-    place.keep(&step.at, fd, kind, asked, late)
+    match id {
+        Some(id) => place.keep_known(id, &step.at, fd, kind, asked, late),
+        None => place.keep(&step.at, fd, kind, asked, late)?,
+    }
+    Ok(())
+}
+
+/// What the source is a link to, where the same link is to be made.
+fn link_to_copy(place: &mut Place, step: &MountStep, doing: &str) -> Result<Option<Bytes>> {
+    let (true, What::Bind { source, .. }) = (step.options.copy_link, &step.what) else { return Ok(None) };
+    let inside = place.sources.inside(source).cannot(doing, format_args!("open({source})"))?;
+    let target = match inside {
+        Some(path) => place.root.open_nofollow(&path).and_then(|link| readlinkat(link, c"", Vec::new())),
+        None => readlinkat(CWD, source.as_os_str(), Vec::new()),
+    };
+    Ok(target.ok().map(|target| Bytes(target.into_bytes())))
 }
 
 /// Adds the label, and takes `ro` off what is still to be worked in.
@@ -106,7 +126,7 @@ fn detached(place: &mut Place, step: &mut MountStep, doing: &str) -> Result<Opti
     if overlay::is_in_memory(step) {
         return overlay::in_memory(place, step, doing);
     }
-    let error = match build::detached(step, &mut place.spaces, doing) {
+    let error = match build::detached(place, step, doing) {
         Ok(None) => {
             place.degraded.push(format!("{}: left out, its source is missing", step.at));
             return Ok(None);
@@ -120,7 +140,7 @@ fn detached(place: &mut Place, step: &mut MountStep, doing: &str) -> Result<Opti
     if step.attempt && denied && matches!(kind.as_str(), "proc" | "sysfs") {
         step.instead_bind();
         place.degraded.push(format!("{}: the caller's own instead of a fresh {kind}: {error}", step.at));
-        return build::detached(step, &mut place.spaces, doing);
+        return build::detached(place, step, doing);
     }
     if step.attempt && denied && kind == "mqueue" {
         place.degraded.push(format!("{}: left out: {error}", step.at));
@@ -132,57 +152,70 @@ fn detached(place: &mut Place, step: &mut MountStep, doing: &str) -> Result<Opti
     {
         let option = step.options.data.remove(at);
         place.degraded.push(format!("{}: without {option}: {error}", step.at));
-        return build::detached(step, &mut place.spaces, doing);
+        return build::detached(place, step, doing);
     }
     Err(if denied { explain::denied(error, &kind) } else { error })
 }
 
-/// Where it goes, and whether that was there before.
-fn target(place: &Place, step: &MountStep, mount: &Detached, doing: &str) -> Result<(OwnedFd, bool)> {
+/// Where it goes.
+fn target(place: &Place, step: &MountStep, mount: &Detached, doing: &str) -> Result<OwnedFd> {
     let at = &step.at;
     if matches!(&step.what, What::Fs { kind, .. } if kind == "proc" || kind == "sysfs") {
         return ordinary_folder(place, at, doing);
     }
-    let make = if mount.is_file { Make::File } else { Make::Folder };
+    let proc = Bytes::from("/proc");
+    // Without a link on the way, and on the root's own mount, it is what it is called.
+    if *at != proc
+        && !place.is_on_ours(at)
+        && let Some(target) = place.root.open_plain(at)
+    {
+        return Ok(target);
+    }
+    let make = if mount.is_file() { Make::File } else { Make::Folder };
     let found = if step.options.dest_nofollow {
         place.root.make_nofollow(at, make)
     } else {
         place.root.make(at, make)
     };
-    let (target, was_there) = found.cannot(doing, format_args!("openat2({at})")).map_err(|e| {
+    let (target, _) = found.cannot(doing, format_args!("openat2({at})")).map_err(|e| {
         if e.errno() == Some(Errno::ENOENT) { e.why("without a root of its own nothing is made") } else { e }
     })?;
-    let on_proc = |fd: &OwnedFd| -> Result<bool> {
-        Ok(fstatfs(fd).cannot(doing, format_args!("fstatfs({at})"))?.f_type as i64 == PROC_MAGIC)
-    };
-    let proc = Bytes::from("/proc");
     if *at == proc {
-        if !on_proc(&mount.fd)? {
+        if !on_proc(&mount.fd, at, doing)? {
             return Err(Error::new(Class::Denied, doing, "the source is not a procfs"));
         }
-    } else if !is_below(at, &proc) && on_proc(&target)? {
+    } else if !is_below(at, &proc) && on_proc(&target, at, doing)? {
         return Err(Error::new(Class::Denied, doing, "it leads inside /proc"));
     }
+    Ok(target)
+}
+
+fn on_proc(fd: &OwnedFd, at: &Bytes, doing: &str) -> Result<bool> {
+    Ok(fstatfs(fd).cannot(doing, format_args!("fstatfs({at})"))?.f_type as i64 == PROC_MAGIC)
+}
+
+/// A file goes on a file, a folder on a folder.
+fn fits(is_file: bool, target: &OwnedFd, at: &Bytes, doing: &str) -> Result<()> {
     let folder =
-        FileType::from_raw_mode(fstat(&target).cannot(doing, "fstat")?.st_mode) == FileType::Directory;
-    match (mount.is_file, folder) {
+        FileType::from_raw_mode(fstat(target).cannot(doing, "fstat")?.st_mode) == FileType::Directory;
+    match (is_file, folder) {
         (true, true) => {
             Err(Error::new(Class::Conflict, doing, format_args!("the source is a file, and {at} a folder")))
         }
         (false, false) => {
             Err(Error::new(Class::Conflict, doing, format_args!("{at} is there and is no folder")))
         }
-        _ => Ok((target, was_there)),
+        _ => Ok(()),
     }
 }
 
 /// A link at /proc or /sys would put it where masks and labels do not look (CVE-2019-19921, CVE-2023-27561).
-fn ordinary_folder(place: &Place, at: &Bytes, doing: &str) -> Result<(OwnedFd, bool)> {
+fn ordinary_folder(place: &Place, at: &Bytes, doing: &str) -> Result<OwnedFd> {
     use rustix::io::Errno;
     let mut was_there = true;
     loop {
         match place.root.folder_without_links(at) {
-            Ok(fd) => return Ok((fd, was_there)),
+            Ok(fd) => return Ok(fd),
             Err(Errno::NOENT) if was_there => {
                 was_there = false;
                 place.root.make(at, Make::Folder).cannot(doing, format_args!("mkdirat({at})"))?;
@@ -199,17 +232,29 @@ fn ordinary_folder(place: &Place, at: &Bytes, doing: &str) -> Result<(OwnedFd, b
     }
 }
 
-/// A tmpfs over a folder has the folder's mode unless another was asked for, and its content if that was asked for.
-fn as_the_folder_below(step: &MountStep, mount: &Detached, below: &OwnedFd, doing: &str) -> Result<()> {
+/// Of a tmpfs, the folder that it will hide, if there is one: it has that one's mode unless another was asked for.
+fn folder_below(place: &Place, step: &mut MountStep, doing: &str) -> Result<Option<OwnedFd>> {
+    use rustix::io::Errno;
+    if !matches!(&step.what, What::Fs { kind, .. } if kind == "tmpfs") {
+        return Ok(None);
+    }
+    let at = &step.at;
+    let found = if step.options.dest_nofollow { place.root.open_nofollow(at) } else { place.root.open(at) };
+    let below = match found {
+        Ok(below) => below,
+        // It will be made.
+        Err(Errno::NOENT) => return Ok(None),
+        Err(e) => return Err(Error::call(doing, format_args!("openat2({at})"), e)),
+    };
+    if on_proc(&below, at, doing)? {
+        return Err(Error::new(Class::Denied, doing, "it leads inside /proc"));
+    }
+    fits(false, &below, at, doing)?;
     if !step.options.data.iter().any(|o| o.starts_with("mode=")) {
-        let mode = Mode::from_raw_mode(fstat(below).cannot(doing, "fstat")?.st_mode & 0o7777);
-        let root = build::readable(mount.fd.as_fd()).cannot(doing, "openat(tmpfs)")?;
-        fchmod(&root, mode).cannot(doing, "fchmod(tmpfs)")?;
+        let mode = fstat(&below).cannot(doing, "fstat")?.st_mode & 0o7777;
+        step.options.data.push(format!("mode={mode:o}"));
     }
-    if step.options.copy_up {
-        copyup::copy(below.as_fd(), mount.fd.as_fd(), &step.at)?;
-    }
-    Ok(())
+    Ok(Some(below))
 }
 
 /// mqueue takes no context= option.

@@ -57,7 +57,7 @@ pub(crate) fn in_memory(place: &mut Place, step: &mut MountStep, doing: &str) ->
     for (option, name) in [("upperdir", "upper"), ("workdir", "work")] {
         step.options.data.push(format!("{option}={}", store.folder(name, doing)?));
     }
-    let overlay = build::detached(step, &mut place.spaces, doing);
+    let overlay = build::detached(place, step, doing);
     store.detach(doing)?;
     overlay
 }

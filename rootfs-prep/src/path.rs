@@ -37,6 +37,12 @@ pub(crate) fn is_below(path: &Bytes, above: &Bytes) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
+/// The clean path itself and those above it, but for the root.
+pub(crate) fn above(path: &Bytes) -> impl Iterator<Item = &[u8]> {
+    let ends = (1..=path.0.len()).filter(|end| path.0.get(*end).is_none_or(|b| *b == b'/'));
+    ends.map(|end| &path.0[..end]).filter(|path| *path != b"/")
+}
+
 /// A clean path without its leading slash, for calls that start at the root's fd.
 pub(crate) fn from_root(path: &Bytes) -> &[u8] {
     match path.0.strip_prefix(b"/") {
@@ -80,6 +86,9 @@ mod tests {
         assert!(is_below(&"/a".into(), &"/".into()));
         assert!(!is_below(&"/ab".into(), &"/a".into()));
         assert!(!is_below(&"/a".into(), &"/a/b".into()));
+        let above_all: [&[u8]; 3] = [b"/a", b"/a/bc", b"/a/bc/d"];
+        assert_eq!(above(&"/a/bc/d".into()).collect::<Vec<_>>(), above_all);
+        assert_eq!(above(&"/".into()).count(), 0);
         assert_eq!(from_root(&"/".into()), b".");
         assert_eq!(from_root(&"/a/b".into()), b"a/b");
         assert_eq!(join(&"/".into(), "x"), "/x".into());

@@ -2,10 +2,13 @@
 
 use crate::build;
 use crate::options::Attrs;
+use crate::path::above;
 use crate::root::Root;
 use chain::Result;
+use chain::bindings::Sources;
 use chain::bytes::Bytes;
 use chain::mapped::Spaces;
+use std::collections::HashSet;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// See the module.
@@ -20,6 +23,10 @@ pub(crate) struct Place {
     pub(crate) label: Option<String>,
     /// User namespaces that mounts are mapped by.
     pub(crate) spaces: Spaces,
+    /// What is bound.
+    pub(crate) sources: Sources,
+    /// Where mounts of ours are.
+    taken: HashSet<Vec<u8>>,
 }
 
 /// One mount of ours.
@@ -50,7 +57,15 @@ pub(crate) enum Late {
 impl Place {
     /// With nothing in it.
     pub(crate) fn new(root: Root, label: Option<String>) -> Place {
-        Place { root, mounted: Vec::new(), degraded: Vec::new(), label, spaces: Spaces::default() }
+        Place {
+            root,
+            mounted: Vec::new(),
+            degraded: Vec::new(),
+            label,
+            spaces: Spaces::default(),
+            sources: Sources::default(),
+            taken: HashSet::new(),
+        }
     }
 
     /// Writes a mount of ours down.
@@ -63,8 +78,27 @@ impl Place {
         late: Option<Late>,
     ) -> Result<()> {
         let id = build::id(fd.as_fd(), &format!("find the mount on {at}"))?;
-        self.root.mounted(id);
-        self.mounted.push(Mounted { at: at.clone(), fd, id, kind: kind.to_string(), asked, late });
+        self.keep_known(id, at, fd, kind, asked, late);
         Ok(())
+    }
+
+    /// The same, of a mount whose id was looked at before it was attached.
+    pub(crate) fn keep_known(
+        &mut self,
+        id: u64,
+        at: &Bytes,
+        fd: OwnedFd,
+        kind: &str,
+        asked: Attrs,
+        late: Option<Late>,
+    ) {
+        self.root.mounted(id);
+        self.taken.insert(at.0.clone());
+        self.mounted.push(Mounted { at: at.clone(), fd, id, kind: kind.to_string(), asked, late });
+    }
+
+    /// Whether a mount of ours is above the clean path `at`, or on it; the root's own aside.
+    pub(crate) fn is_on_ours(&self, at: &Bytes) -> bool {
+        above(at).any(|path| self.taken.contains(path))
     }
 }

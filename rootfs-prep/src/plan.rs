@@ -37,6 +37,8 @@ pub(crate) struct Plan {
     pub(crate) terminal: Option<Option<(u16, u16)>>,
     /// chroot instead of pivot_root.
     pub(crate) no_pivot: bool,
+    /// Made in a mount namespace that is left again.
+    pub(crate) carried: bool,
     /// Known already to be less than was asked for.
     pub(crate) degraded: Vec<String>,
 }
@@ -171,7 +173,7 @@ pub(crate) fn resolve(spec: &RootfsPrep, facts: &Facts) -> Result<Plan> {
     let paths = |list: &[Bytes], name: &str| {
         list.iter().enumerate().map(|(i, p)| clean(p, &format!("{name}[{i}]"))).collect::<Result<Vec<_>>>()
     };
-    Ok(Plan {
+    let mut plan = Plan {
         root,
         propagation,
         steps,
@@ -183,8 +185,11 @@ pub(crate) fn resolve(spec: &RootfsPrep, facts: &Facts) -> Result<Plan> {
         cwd: spec.cwd.as_ref().map(|cwd| clean(cwd, "cwd")).transpose()?,
         terminal: spec.terminal.then_some(spec.console_size),
         no_pivot: spec.no_pivot,
+        carried: false,
         degraded,
-    })
+    };
+    crate::carried::plan(spec, &mut plan)?;
+    Ok(plan)
 }
 
 fn propagation(spec: &RootfsPrep) -> Result<Propagation> {

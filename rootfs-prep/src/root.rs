@@ -67,6 +67,25 @@ impl Root {
         self.open_how(path, OFlags::PATH | OFlags::DIRECTORY, ResolveFlags::NO_SYMLINKS)
     }
 
+    /// What is at `path` on the root's own mount, if neither a link nor another mount is on the way. None: look closer.
+    pub(crate) fn open_plain(&self, path: &Bytes) -> Option<OwnedFd> {
+        let no = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+        let resolve = ResolveFlags::IN_ROOT | no;
+        openat2(&self.fd, from_root(path), OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve).ok()
+    }
+
+    /// What is at `path`, a link in its last place not followed.
+    pub(crate) fn open_nofollow(&self, path: &Bytes) -> Result<OwnedFd> {
+        let at = path.0.iter().rposition(|b| *b == b'/').unwrap_or(0);
+        match &path.0[(at + 1).min(path.0.len())..] {
+            b"" | b".." => self.open(path),
+            name => {
+                let dir = self.open(&Bytes(path.0[..at].to_vec()))?;
+                look(dir.as_fd(), name).map(|found| found.fd)
+            }
+        }
+    }
+
     fn open_how(&self, path: &Bytes, flags: OFlags, more: ResolveFlags) -> Result<OwnedFd> {
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | more;
         let name = from_root(path);

@@ -104,7 +104,7 @@ fn console(place: &mut Place, peer: &OwnedFd, doing: &str) -> Result<()> {
     if matches!(kind, FileType::Symlink | FileType::Directory) {
         return Err(Error::new(Class::Denied, doing, "/dev/console must be an ordinary file"));
     }
-    let mount = clone(peer.as_fd(), &Bytes::default(), false, doing)?;
+    let mount = clone(peer.as_fd(), false, doing)?;
     attach(mount.as_fd(), target.as_fd(), doing, &at)?;
     place.keep(&at, mount, "bind", Attrs::default(), None)
 }

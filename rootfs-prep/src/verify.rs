@@ -1,12 +1,13 @@
 //! Reads back what the kernel holds: every mount of ours is where it was asked for, of its type, with its flags.
 
-use crate::path::{from_root, is_below};
+use crate::path::{above, from_root};
 use crate::place::{Mounted, Place};
 use chain::proc::{parse_mountinfo, private, read_at};
 use chain::sys::mount::attr;
 use chain::{Cannot, Error, Result};
 use rustix::fs::{AtFlags, StatxFlags, fstatfs, statx};
-use std::os::fd::AsFd;
+use std::collections::HashSet;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Type names and their numbers in linux/magic.h.
 const MAGIC: [(&str, i64); 7] = [
@@ -31,14 +32,16 @@ pub(crate) const FLAGS: [(i64, u64, &str); 6] = [
 
 /// Proves all of it; gives what is there, a line per mount.
 pub(crate) fn all(place: &Place) -> Result<Vec<String>> {
-    let mut lines = Vec::with_capacity(place.mounted.len());
+    let lines = place.mounted.iter().map(flags).collect::<Result<_>>()?;
     let mut lost = Vec::new();
-    for (i, mounted) in place.mounted.iter().enumerate() {
-        lines.push(flags(mounted)?);
-        let hidden = place.mounted[i + 1..].iter().any(|later| is_below(&mounted.at, &later.at));
+    // From the last one: what a later mount is on, or above, is hidden.
+    let mut later = HashSet::with_capacity(place.mounted.len());
+    for mounted in place.mounted.iter().rev() {
+        let hidden = later.contains(&b"/"[..]) || above(&mounted.at).any(|path| later.contains(path));
         if !hidden && !is_at_its_place(place, mounted) {
             lost.push(mounted);
         }
+        later.insert(mounted.at.0.as_slice());
     }
     if !lost.is_empty() {
         listed(&lost)?;
@@ -46,10 +49,31 @@ pub(crate) fn all(place: &Place) -> Result<Vec<String>> {
     Ok(lines)
 }
 
+/// The tree that was taken along is a copy: each mount that can be seen in it has the type and the flags of its original.
+pub(crate) fn carried(place: &Place) -> Result<()> {
+    let mut later = HashSet::new();
+    for mounted in place.mounted.iter().rev() {
+        if !above(&mounted.at).any(|path| later.contains(path)) {
+            let at = |fd: OwnedFd| flags_of(mounted, fd.as_fd());
+            let (Ok(led), Ok(there)) = (place.root.open(&mounted.at), place.root.open_nofollow(&mounted.at))
+            else {
+                continue;
+            };
+            at(led).or_else(|error| at(there).or(Err(error)))?;
+        }
+        later.insert(mounted.at.0.as_slice());
+    }
+    Ok(())
+}
+
 /// The flags and the type of one, from the mount itself.
 fn flags(mounted: &Mounted) -> Result<String> {
+    flags_of(mounted, mounted.fd.as_fd())
+}
+
+fn flags_of(mounted: &Mounted, fd: BorrowedFd<'_>) -> Result<String> {
     let at = &mounted.at;
-    let stat = fstatfs(&mounted.fd).cannot(format_args!("prove the mount on {at}"), "fstatfs")?;
+    let stat = fstatfs(fd).cannot(format_args!("prove the mount on {at}"), "fstatfs")?;
     let found = stat.f_flags as i64;
     if let Some((_, magic)) = MAGIC.iter().find(|(kind, _)| *kind == mounted.kind) {
         let kind = stat.f_type as i64;

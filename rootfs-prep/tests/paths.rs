@@ -46,7 +46,8 @@ fn no_absolute_path_inside_a_root_is_looked_up_after_the_root_is_open() {
         lines.len()
     );
     assert_eq!(
-        lines.iter().filter(|l| l.contains(&folder)).count(),
+        // What the kernel answers is no name that is looked up.
+        lines.iter().filter(|l| l.contains(&folder) && !l.contains("readlink")).count(),
         1,
         "the root is opened by its name once"
     );
@@ -57,7 +58,7 @@ fn no_absolute_path_inside_a_root_is_looked_up_after_the_root_is_open() {
             let known = |path: &String| {
                 !path.starts_with('/')
                     || path == &folder
-                    || path == source.to_str().expect("text")
+                    || source.starts_with(path)
                     || ["/proc", "/proc/kcore", "/"].contains(&path.as_str())
                     || path.starts_with("/sys/fs/cgroup")
                     || path.starts_with("/proc/self/")

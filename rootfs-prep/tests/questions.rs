@@ -237,6 +237,8 @@ fn both_forms_make_the_same_root() {
         return;
     }
     let root = rootfs();
+    // The first one would make it, and the second find it there.
+    root.file("t/f", "");
     let line = "rootfs-prep --root ./rootfs --tmpfs /t:size=1M --ro-bind /etc /e --mask /etc/passwd --mknod /dev/x:p";
     let run = |line: String| shell(&line).cwd(root.parent()).run().probe();
     let exec = run(format!("ns-enter -mpniuC -- {line} -- /probe"));

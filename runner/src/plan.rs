@@ -5,7 +5,7 @@ use crate::cli::{Args, Create};
 use crate::{activation, cgroup, late, notify as service};
 use chain::landing::Command;
 use chain::link;
-use chain::oci::{Mount, NamespaceKind};
+use chain::oci::Mount;
 use chain::plan::{Layer, Plan};
 use chain::state::State;
 use chain::{Error, Result, share};
@@ -57,11 +57,6 @@ pub(crate) fn state(
     }
     let mut ns_enter = share::ns_enter(config, folder)?;
     ns_enter.hand_over = met;
-    let has = |kind| ns_enter.namespaces.iter().any(|ns| ns.kind == kind);
-    if !has(NamespaceKind::Mount) {
-        // Without one, every mount below would be the host's.
-        return Err(Error::usage("carry out config.json", "linux.namespaces: no mount namespace"));
-    }
     state.layers.push(Layer::of(&ns_enter)?);
 
     let mut rootfs_prep = share::rootfs_prep(config, folder)?;

@@ -55,7 +55,7 @@ fn a_field_that_is_wrong_is_named() {
         ("/process/args", json!("sh"), "process.args"),
         ("/linux/namespaces/-", json!({"type": "frob"}), "frob"),
         ("/linux/namespaces/-", json!({"type": "pid"}), "pid"),
-        ("/linux/namespaces", json!([]), "no mount namespace"),
+        ("/linux/namespaces", json!([]), "no uts namespace"),
         ("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_FROB"}), "SCMP_ACT_FROB"),
         ("/linux/cgroupsPath", json!("../../x"), ".."),
         ("/linux/rootfsPropagation", json!("frob"), "frob"),

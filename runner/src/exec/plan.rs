@@ -69,10 +69,8 @@ fn ns_enter(record: &Record, config: &Config, met: bool) -> Result<NsEnter> {
         Namespace { kind, path: Some(Bytes::from(path.as_str())) }
     };
     let namespaces: Vec<Namespace> = linux.namespaces.iter().map(|ns| of_first(ns.kind)).collect();
-    if !namespaces.iter().any(|ns| ns.kind == NamespaceKind::Mount) {
-        // The command would run in the host's root.
-        let detail = "its config names no mount namespace";
-        return Err(Error::new(Class::Conflict, format_args!("exec in {}", record.id), detail));
-    }
-    Ok(NsEnter { namespaces, personality: linux.personality, hand_over: met, ..NsEnter::default() })
+    // In our own mount namespace it has its root for itself alone.
+    let shared = !namespaces.iter().any(|ns| ns.kind == NamespaceKind::Mount);
+    let root = shared.then(|| Bytes::from(format!("/proc/{}/root", record.pid)));
+    Ok(NsEnter { namespaces, root, personality: linux.personality, hand_over: met, ..NsEnter::default() })
 }

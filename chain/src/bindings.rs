@@ -1,0 +1,329 @@
+//! What is bound: paths of the host, but for those that lead through the folder that becomes the root. What is behind
+//! that folder is the root's, where links of an image wait and where earlier mounts of the same config are: it is looked
+//! for in the new root, when its turn comes, and nowhere else.
+
+use crate::bytes::Bytes;
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxFlags, fstatfs, openat, openat2, readlinkat,
+    statx,
+};
+use rustix::io::{Errno, Result};
+use rustix::mount::{OpenTreeFlags, open_tree};
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+/// As many links as the kernel follows in one path.
+const MOST_LINKS: usize = 40;
+
+/// PROC_SUPER_MAGIC of linux/magic.h.
+const PROC_MAGIC: i64 = 0x9fa0;
+
+/// What one look at a file tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// What it is.
+    pub kind: FileType,
+    /// The id of its mount; None before Linux 5.8.
+    pub mount: Option<u64>,
+    file: (u32, u32, u64),
+}
+
+/// Looks.
+pub fn look(fd: BorrowedFd<'_>) -> Result<Seen> {
+    let wanted = StatxFlags::TYPE | StatxFlags::INO | StatxFlags::MNT_ID;
+    let stat = statx(fd, c"", AtFlags::EMPTY_PATH, wanted)?;
+    let told = StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::MNT_ID);
+    Ok(Seen {
+        kind: FileType::from_raw_mode(stat.stx_mode.into()),
+        mount: told.then_some(stat.stx_mnt_id),
+        file: (stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino),
+    })
+}
+
+/// One source.
+pub enum Source {
+    /// A mount of it that is attached nowhere.
+    Clone(OwnedFd, Seen),
+    /// What is at this path of the new root.
+    Inside(Bytes),
+}
+
+/// Finds sources.
+#[derive(Default)]
+pub struct Sources {
+    root: Option<Folder>,
+    /// The way to the folder that the last source was in.
+    last: Option<(Vec<u8>, Way)>,
+}
+
+struct Folder {
+    /// As it is on its own mount, and as it is where the new root was attached on it.
+    seen: Vec<Seen>,
+    /// Its path without links: what is reached without links, and is not below it by name, is not below it.
+    path: Option<Vec<u8>>,
+}
+
+enum Way {
+    To(OwnedFd),
+    Through(Bytes),
+}
+
+impl Sources {
+    /// With `root` for the folder that becomes the root. The host's own root is none: whoever makes his root of that means
+    /// the host by its paths.
+    pub fn around(root: BorrowedFd<'_>) -> Result<Sources> {
+        let seen = look(root)?;
+        if look(openat(CWD, "/", FOLDER, Mode::empty())?.as_fd())?.file == seen.file {
+            return Ok(Sources::default());
+        }
+        // Told by the kernel, for its name may lead elsewhere by now.
+        let link = format!("/proc/self/fd/{}", root.as_raw_fd());
+        let path = readlinkat(CWD, link, Vec::new()).map(|path| path.into_bytes());
+        let path = path.ok().filter(|path| path.starts_with(b"/"));
+        Ok(Sources { root: Some(Folder { seen: vec![seen], path }), last: None })
+    }
+
+    /// The new root has been attached on that folder: a path of the host leads to it.
+    pub fn attached(&mut self, root: BorrowedFd<'_>) -> Result<()> {
+        self.last = None;
+        match &mut self.root {
+            Some(folder) => look(root).map(|seen| folder.seen.push(seen)),
+            None => Ok(()),
+        }
+    }
+
+    /// What is at an absolute path of the host; with all that is mounted below, or not; by a link in its last place, or
+    /// that link itself.
+    pub fn take(&mut self, path: &Bytes, recursive: bool, follow: bool) -> Result<Source> {
+        let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
+        let Some(root) = &self.root else {
+            flags.set(OpenTreeFlags::AT_SYMLINK_NOFOLLOW, !follow);
+            let fd = open_tree(CWD, path.as_os_str(), flags)?;
+            return look(fd.as_fd()).map(|seen| Source::Clone(fd, seen));
+        };
+        let at = path.0.iter().rposition(|b| *b == b'/').unwrap_or(0);
+        let (above, name) = (&path.0[..at], &path.0[(at + 1).min(path.0.len())..]);
+        if !matches!(name, b"" | b"." | b"..") {
+            if self.last.as_ref().is_none_or(|(last, _)| last != above) {
+                self.last = Some((above.to_vec(), root.way_to(above)?));
+            }
+            match &self.last {
+                Some((_, Way::Through(rest))) => return Ok(Source::Inside(joined(rest, name))),
+                Some((_, Way::To(folder))) => {
+                    let nofollow = flags | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
+                    let fd = open_tree(folder, name, nofollow)?;
+                    let seen = look(fd.as_fd())?;
+                    let is_link = follow && seen.kind == FileType::Symlink;
+                    if !is_link && root.seen.iter().all(|root| root.file != seen.file) {
+                        return Ok(Source::Clone(fd, seen));
+                    }
+                }
+                None => {}
+            }
+        }
+        match root.walk(&path.0, true)? {
+            Way::Through(rest) => Ok(Source::Inside(rest)),
+            Way::To(fd) => {
+                let fd = open_tree(fd, c"", flags | OpenTreeFlags::AT_EMPTY_PATH)?;
+                look(fd.as_fd()).map(|seen| Source::Clone(fd, seen))
+            }
+        }
+    }
+
+    /// The way of `path` up to its last component, which is not looked at: None if it does not lead through the root.
+    pub fn inside(&mut self, path: &Bytes) -> Result<Option<Bytes>> {
+        let Some(root) = &self.root else { return Ok(None) };
+        let at = path.0.iter().rposition(|b| *b == b'/').unwrap_or(0);
+        Ok(match root.way_to(&path.0[..at])? {
+            Way::Through(rest) => Some(joined(&rest, &path.0[at + 1..])),
+            Way::To(_) => None,
+        })
+    }
+}
+
+const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// The folder at a path without links; None if there is one, or if this kernel cannot tell (before Linux 5.6).
+fn plain_folder(path: &[u8]) -> Result<Option<OwnedFd>> {
+    let path = if path.is_empty() { b"/" } else { path };
+    match openat2(CWD, path, FOLDER, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
+        Ok(fd) => Ok(Some(fd)),
+        Err(Errno::LOOP | Errno::NOSYS) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+impl Folder {
+    fn way_to(&self, path: &[u8]) -> Result<Way> {
+        let dots = components(path).any(|name| name == b"..");
+        let below = |root: &Vec<u8>| plain(path).starts_with(root);
+        if !dots
+            && self.path.as_ref().is_some_and(|root| !below(root))
+            && let Some(fd) = plain_folder(path)?
+        {
+            return Ok(Way::To(fd));
+        }
+        self.walk(path, true)
+    }
+
+    fn is(&self, fd: &OwnedFd) -> Result<bool> {
+        let seen = look(fd.as_fd())?;
+        Ok(self.seen.iter().any(|root| root.file == seen.file && root.mount == seen.mount))
+    }
+
+    /// Goes component by component as the kernel would, and looks whether it stands in the root's folder.
+    fn walk(&self, path: &[u8], follow: bool) -> Result<Way> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut todo: VecDeque<Vec<u8>> = components(path).map(<[u8]>::to_vec).collect();
+        let mut here = openat(CWD, "/", FOLDER, Mode::empty())?;
+        let mut links = MOST_LINKS;
+        while let Some(name) = todo.pop_front() {
+            here = match openat(&here, name.as_slice(), flags | OFlags::DIRECTORY, Mode::empty()) {
+                Err(Errno::NOTDIR | Errno::LOOP) => {
+                    let fd = openat(&here, name.as_slice(), flags, Mode::empty())?;
+                    if look(fd.as_fd())?.kind != FileType::Symlink || todo.is_empty() && !follow {
+                        return if todo.is_empty() { Ok(Way::To(fd)) } else { Err(Errno::NOTDIR) };
+                    }
+                    links = links.checked_sub(1).ok_or(Errno::LOOP)?;
+                    // Links of a procfs are no words: the kernel alone knows where they lead.
+                    if fstatfs(&fd)?.f_type as i64 == PROC_MAGIC {
+                        openat(&here, name.as_slice(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?
+                    } else {
+                        let target = readlinkat(&fd, c"", Vec::new())?.into_bytes();
+                        for part in components(&target).rev() {
+                            todo.push_front(part.to_vec());
+                        }
+                        match target.starts_with(b"/") {
+                            true => openat(CWD, "/", FOLDER, Mode::empty())?,
+                            false => here,
+                        }
+                    }
+                }
+                other => other?,
+            };
+            if self.is(&here)? {
+                match leaves(&todo) {
+                    // Out of the root again: by its own folder, whatever links are in there.
+                    Some(at) => {
+                        todo.drain(..=at);
+                        here = openat(&here, "..", FOLDER, Mode::empty())?;
+                    }
+                    None => {
+                        return Ok(Way::Through(todo.iter().fold("/".into(), |all, one| joined(&all, one))));
+                    }
+                }
+            }
+        }
+        Ok(Way::To(here))
+    }
+}
+
+/// At which component the way leads out above where it began.
+fn leaves(todo: &VecDeque<Vec<u8>>) -> Option<usize> {
+    let mut depth = 0_usize;
+    for (at, name) in todo.iter().enumerate() {
+        if name != b".." {
+            depth += 1;
+        } else if depth == 0 {
+            return Some(at);
+        } else {
+            depth -= 1;
+        }
+    }
+    None
+}
+
+fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
+    path.split(|b| *b == b'/').filter(|c| !c.is_empty() && *c != b".")
+}
+
+fn plain(path: &[u8]) -> Vec<u8> {
+    components(path).flat_map(|name| [b"/", name].concat()).collect()
+}
+
+fn joined(above: &Bytes, name: &[u8]) -> Bytes {
+    let mut whole = if above.0 == b"/" { Vec::new() } else { above.0.clone() };
+    whole.push(b'/');
+    whole.extend_from_slice(name);
+    Bytes(whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+    use std::path::PathBuf;
+
+    struct Tree(PathBuf);
+
+    impl Drop for Tree {
+        fn drop(&mut self) {
+            std::fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    fn tree(name: &str) -> (Tree, Folder) {
+        let dir = std::env::temp_dir().join(format!("chain-bindings-{name}-{}", std::process::id()));
+        for folder in ["root/a/b", "beside/c"] {
+            std::fs::DirBuilder::new().recursive(true).create(dir.join(folder)).unwrap();
+        }
+        let root = openat(CWD, dir.join("root"), FOLDER, Mode::empty()).unwrap();
+        let sources = Sources::around(root.as_fd()).unwrap();
+        (Tree(dir), sources.root.unwrap())
+    }
+
+    /// Both ways: by the quick look at the words, and step by step.
+    #[track_caller]
+    fn leads(folder: &Folder, path: &std::path::Path, inside: Option<&str>) {
+        let path = Bytes::from(path);
+        for way in [folder.way_to(&path.0).unwrap(), folder.walk(&path.0, true).unwrap()] {
+            match (way, inside) {
+                (Way::Through(rest), Some(inside)) => assert_eq!(rest, inside.into(), "{path}"),
+                (Way::To(_), None) => {}
+                (Way::Through(rest), None) => panic!("{path} is not inside, but {rest}"),
+                (Way::To(_), Some(inside)) => panic!("{path} is inside, at {inside}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_behind_the_folder_is_inside_whatever_way_leads_there() {
+        let (tree, folder) = tree("way");
+        let dir = &tree.0;
+        symlink("root", dir.join("link")).unwrap();
+        symlink(dir.join("root/a"), dir.join("beside/deep")).unwrap();
+        // A link in the root leads nowhere: it is not looked at.
+        symlink("/etc", dir.join("root/out")).unwrap();
+        leads(&folder, &dir.join("root"), Some("/"));
+        leads(&folder, &dir.join("root/a/b"), Some("/a/b"));
+        leads(&folder, &dir.join("root/none"), Some("/none"));
+        leads(&folder, &dir.join("root/out/passwd"), Some("/out/passwd"));
+        leads(&folder, &dir.join("link/a"), Some("/a"));
+        leads(&folder, &dir.join("beside/deep/b"), Some("/a/b"));
+        leads(&folder, &dir.join("beside/../root//a/./b/"), Some("/a/b"));
+        leads(&folder, &dir.join("./root//./a"), Some("/a"));
+        leads(&folder, &dir.join("root/a/../b"), Some("/a/../b"));
+        leads(&folder, &dir.join("beside/c"), None);
+        leads(&folder, &dir.join("root/out/../../beside/c"), None);
+        leads(&folder, &dir.join("root/a/b/../../../root/x"), Some("/x"));
+        leads(&folder, std::path::Path::new("/proc/self/fd"), None);
+        leads(&folder, std::path::Path::new("/"), None);
+    }
+
+    #[test]
+    fn a_way_that_is_none_is_an_error() {
+        let (tree, folder) = tree("none");
+        std::fs::write(tree.0.join("file"), "").unwrap();
+        symlink("circle", tree.0.join("circle")).unwrap();
+        for (path, errno) in [
+            ("no/x", Errno::NOENT),
+            ("file/x", Errno::NOTDIR),
+            ("circle/x", Errno::LOOP),
+            ("circle", Errno::LOOP),
+        ] {
+            let path = Bytes::from(tree.0.join(path).as_path());
+            assert_eq!(folder.walk(&path.0, true).err(), Some(errno), "{path}");
+        }
+    }
+}
