@@ -2,7 +2,7 @@
 
 use crate::cli::Args;
 use crate::plan::Plan;
-use crate::{facts, name, plan};
+use crate::{assert, facts, name, plan};
 use chain::landing::{self, CapSets};
 use chain::link::Question;
 use chain::oci::Capabilities;
@@ -11,11 +11,16 @@ use chain::report::stdout;
 use chain::spec::{CapDrop, UserSpec};
 use chain::state::State;
 use chain::{Class, Error, Result};
-use procfs::process::Process;
+use procfs::process::{Process, Status};
 
 /// Answers; gives the exit status.
 pub(crate) fn answer(question: Question, args: &Args, spec: &CapDrop) -> Result<u8> {
     let text = match question {
+        Question::Show(pid) if !args.assert.is_empty() => {
+            let broken = assert::broken(&args.assert, &status(pid)?)?;
+            let text: String = broken.iter().map(|line| format!("{line}\n")).collect();
+            return stdout(text.as_bytes()).map(|()| u8::from(!broken.is_empty()));
+        }
         Question::Show(pid) => show(pid)?,
         Question::Print => print(&resolve(spec)?, args.common.json),
         Question::Check => {
@@ -79,10 +84,14 @@ fn print(plan: &Plan, json: bool) -> String {
     lines.join("\n") + "\n"
 }
 
+fn status(pid: i32) -> Result<Status> {
+    let doing = format!("show process {pid}");
+    Process::new(pid).and_then(|p| p.status()).map_err(|e| proc_error(&doing, pid, e))
+}
+
 /// What is in force for `pid`, as this tool's layer. Secure bits and the keyring of another process cannot be seen.
 fn show(pid: i32) -> Result<String> {
-    let doing = format!("show process {pid}");
-    let status = Process::new(pid).and_then(|p| p.status()).map_err(|e| proc_error(&doing, pid, e))?;
+    let status = status(pid)?;
     let names = |mask: Option<u64>| name::list(mask.unwrap_or(0));
     let spec = CapDrop {
         user: Some(UserSpec {
@@ -104,7 +113,8 @@ fn show(pid: i32) -> Result<String> {
         ..CapDrop::default()
     };
     let layer = Layer::of(&spec)?;
-    let text = serde_json::to_string(&layer).map_err(|e| Error::new(Class::Internal, doing, e))?;
+    let text = serde_json::to_string(&layer)
+        .map_err(|e| Error::new(Class::Internal, format_args!("show process {pid}"), e))?;
     Ok(text + "\n")
 }
 

@@ -107,6 +107,11 @@ pub(crate) struct Args {
     #[arg(long = "try", value_name = "WHAT", value_delimiter = ',', help_heading = "More")]
     pub(crate) attempt: Vec<String>,
 
+    /// With --show: is it so? `bounding=none`, `effective=chown,kill`, `no_new_privs=on`, `uid=1000`, `groups=none`; status 1
+    /// if not (repeatable)
+    #[arg(long, value_name = "WHAT=VALUE", requires = "show", help_heading = "More")]
+    pub(crate) assert: Vec<String>,
+
     #[command(flatten)]
     pub(crate) common: Common,
 }
@@ -120,6 +125,7 @@ Examples:
   cap-drop --all -- sh
   cap-drop --user web --keep net_bind_service -- webd -f
   cap-drop --cap-drop all --cap-add chown,setuid -- apt-get update
+  cap-drop --show 4711 --assert bounding=none --assert no_new_privs=on
   setpriv's way: cap-drop --bounding=-all,+net_raw --inheritable=-all -- ping ::1";
 
 impl Args {

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod assert;
 mod cli;
 mod exec;
 mod facts;
@@ -19,7 +20,7 @@ use std::process::ExitCode;
 
 /// For `--version --json`.
 const FEATURES: &[&str] =
-    &["ambient", "apparmor", "bounding", "keyring", "no_new_privs", "securebits", "selinux"];
+    &["ambient", "apparmor", "assert", "bounding", "keyring", "no_new_privs", "securebits", "selinux"];
 
 fn main() -> ExitCode {
     chain::link::run("cap-drop", || {

@@ -265,3 +265,40 @@ fn every_flag_is_tested() {
         .collect();
     assert!(untested.is_empty(), "no test uses {untested:?}");
 }
+
+#[test]
+fn what_is_asserted_of_a_process_holds_or_the_status_says_so() {
+    let here = Probe::here();
+    let pid = std::process::id().to_string();
+    let ask = |words: &[&str]| {
+        let words = words.iter().flat_map(|word| ["--assert", *word]);
+        tool("cap-drop").args(["--show", &pid]).args(words).run()
+    };
+    let own = format!("uid={}", here.uid);
+    let out = ask(&[&own, "no_new_privs=off"]);
+    assert_eq!(out.status, i32::from(here.no_new_privs), "{out:?}");
+    let out = ask(&["uid=4000000", &own]);
+    assert_eq!((out.status, out.stdout), (1, format!("uid=4000000: it is {}\n", here.uid)));
+    let none = if here.caps.bounding == 0 { 0 } else { 1 };
+    assert_eq!(ask(&["bounding=none"]).status, none);
+    for (word, said) in [
+        ("bounding", "not WHAT=VALUE"),
+        ("bonding=none", "'bonding' cannot be asserted"),
+        ("bounding=", "is not known"),
+        ("bounding=cap_chwon", "is not known"),
+        ("bounding=all", "depends on the kernel"),
+        ("uid=root", "not a number"),
+        ("uid=", "not a number"),
+        ("groups=wheel", "not numbers"),
+        ("no_new_privs=1", "neither on nor off"),
+    ] {
+        ask(&[word]).refuses(125, said);
+        // All are read first.
+        ask(&["uid=4000000", word]).refuses(125, said);
+    }
+    tool("cap-drop")
+        .args(["--all", "--assert", "bounding=none"])
+        .command(["true"])
+        .run()
+        .refuses(125, "--show");
+}
