@@ -3,11 +3,12 @@
 use crate::device_limits;
 use crate::existing;
 use crate::limits::{Expect, Write, may_fail, members};
+use crate::memory_policy;
 use crate::plan::{Devices, Plan};
 use crate::rlimits;
 use chain::cgroup::{Dir, Group, Version};
 use chain::state::{Receipt, State};
-use chain::{Cannot, Class, Error, Result, ToolName, proc};
+use chain::{Class, Error, Result, ToolName, proc};
 use nix::errno::Errno;
 use serde_json::{Map, Value, json};
 use std::os::fd::AsFd;
@@ -228,11 +229,12 @@ fn try_enter(plan: &mut Plan, state: &mut State) -> Result<Receipt> {
         let named =
             plan.rlimits.iter().map(|(n, soft, hard)| (rlimits::name(*n).to_string(), json!([soft, hard])));
         applied.insert("rlimits".into(), Value::Object(named.collect()));
-        state.landing.rlimits = within_reach(&plan.rlimits, &plan.degraded)?;
+        state.landing.rlimits = rlimits::within_reach(&plan.rlimits, &plan.degraded)?;
     }
     if let Some(score) = plan.oom_score_adj {
         applied.insert("oomScoreAdj".into(), json!(score));
     }
+    tune(plan, state, &mut applied)?;
     let mut receipt = Receipt::verified(ToolName::CgApply, Value::Object(applied));
     receipt.degraded = std::mem::take(&mut plan.degraded);
     if let Some(group) = &mut plan.group {
@@ -241,17 +243,18 @@ fn try_enter(plan: &mut Plan, state: &mut State) -> Result<Receipt> {
     Ok(receipt)
 }
 
-/// What the landing can set: where raising was forgiven, the hard limit that there is.
-fn within_reach(limits: &[(u32, u64, u64)], degraded: &[String]) -> Result<Vec<(u32, u64, u64)>> {
-    if !degraded.iter().any(|d| d.starts_with("rlimits: ")) {
-        return Ok(limits.to_vec());
-    }
-    let cut = |(resource, soft, hard): &(u32, u64, u64)| {
-        let (_, most) =
-            chain::sys::process::prlimit(0, *resource, None).cannot("read resource limits", "prlimit")?;
-        Ok((*resource, (*soft).min(most), (*hard).min(most)))
+/// How it runs from now on: the cpuset and the real-time budget of the group are in force by now.
+fn tune(plan: &mut Plan, state: &mut State, applied: &mut Map<String, Value>) -> Result<()> {
+    let Plan { tuning, memory_policy, attempt, degraded, .. } = plan;
+    degraded.extend(tuning.unbind());
+    let mut field = |name: &str, result: Result<Value>| {
+        let told = result.map(|value| drop(applied.insert(name.into(), value)));
+        forgive(told, name, attempt, degraded)
     };
-    limits.iter().map(cut).collect()
+    if let Some(policy) = memory_policy {
+        field("memoryPolicy", memory_policy::set(policy).map(|()| json!(policy.to_string())))?;
+    }
+    tuning.behind(&mut state.landing, field)
 }
 
 /// Leaves the group and removes what was made of it. For a link that stays nobody's: without `--keep` the supervisor

@@ -80,6 +80,7 @@ fn try_out(mut plan: Plan, told: OwnedFd) -> Result<()> {
     let receipt = apply::enter(&mut plan, &mut state)?;
     let text = serde_json::to_vec(&receipt.degraded).unwrap_or_default();
     std::fs::File::from(told).write_all(&text).cannot("tell what was done", "write(pipe)")?;
+    state.landing.scheduler.map_or(Ok(()), |scheduler| scheduler.set())?;
     // Last, as at landing: under a low one there may be nothing left that could be done.
     rlimits::set(&state.landing.rlimits)
 }

@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::sizes::{Count, CpuTime, LimitSpec, Size};
+use crate::tuning_flags::TuningFlags;
 use chain::cli::{Common, Flags, Parsed};
 use chain::{Error, Result};
 use std::ffi::OsString;
@@ -11,6 +12,7 @@ Examples:
   cg-apply -m 512M --pids 100 --cpus 1.5 -- make -j8
   cg-apply -m 512M -- ns-enter -mpniuC -- rootfs-prep --root ./rootfs -- cap-drop --all -- sh
   cg-apply --rlimit nofile=1024:4096 --oom-score-adj 500 -- sh
+  cg-apply --batch --nice 10 --class idle --cpu-list 0-3 --interleave 0-1 -- ./simulation
   cg-apply --cgroup /batch/7 --keep -m 2G -- ./job      and later: cg-apply --rm /batch/7 --kill
   cg-apply --update --cgroup /batch/7 -m 3G                      while it runs
 
@@ -105,6 +107,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = clap::value_parser!(i32).range(-1000..=1000),
         help_heading = "The process itself")]
     pub(crate) oom_score_adj: Option<i32>,
+    /// Scheduling and memory policy.
+    #[command(flatten)]
+    pub(crate) tuning: TuningFlags,
     /// The flags of every tool.
     #[command(flatten)]
     pub(crate) common: Common,

@@ -11,6 +11,7 @@ mod devices;
 mod existing;
 mod limits;
 mod memory;
+mod memory_policy;
 mod plan;
 mod print;
 mod remove;
@@ -18,6 +19,8 @@ mod rlimits;
 mod show;
 mod sizes;
 mod steward;
+mod tuning;
+mod tuning_flags;
 mod update;
 
 use chain::Error;
@@ -37,6 +40,10 @@ const FEATURES: &[&str] = &[
     "devices",
     "rlimits",
     "oom-score-adj",
+    "scheduler",
+    "io-priority",
+    "cpu-affinity",
+    "memory-policy",
     "rm",
     "update",
 ];
@@ -54,6 +61,7 @@ fn main() -> ExitCode {
         // Everything that can be refused is refused here, before a directory is made.
         let mut plan = plan::resolve(&spec, &plan::facts(&spec)?)?;
         existing::known(&mut plan, link.state.fds.process);
+        plan.tuning.before()?;
         steward::hold(&mut plan)?;
         apply::make(&mut plan)?;
         if let Some(v2) = steward::quick_way(&plan, &link.state)? {

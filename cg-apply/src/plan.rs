@@ -5,8 +5,10 @@ use crate::cli::Args;
 use crate::devices::{self, Exceptions, Rule};
 use crate::existing::{self, Joins};
 use crate::limits::{self, Controllers, Write, may_fail, unsupported};
+use crate::memory_policy::{self, Policy};
 use crate::rlimits;
 use crate::sizes::CpuTime;
+use crate::tuning::{self, Tuning};
 use chain::cgroup::{Group, Hierarchies, Layout, Version, cpu_shares_of_weight};
 use chain::files::Files;
 use chain::oci::{Cpu, Memory, Pids, Resources};
@@ -17,7 +19,7 @@ use nix::sys::signal::SigSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What `--try` may name.
-const FIELDS: [&str; 32] = [
+const FIELDS: [&str; 36] = [
     "cgroupsPath",
     "resources",
     "resources.devices",
@@ -50,6 +52,10 @@ const FIELDS: [&str; 32] = [
     "resources.unified",
     "rlimits",
     "oomScoreAdj",
+    "scheduler",
+    "ioPriority",
+    "execCPUAffinity",
+    "memoryPolicy",
 ];
 
 /// Puts flags on top of a config's share.
@@ -72,6 +78,7 @@ pub(crate) fn from_flags(args: &Args, mut spec: CgApply, _files: &Files<'_>) -> 
         spec.rlimits.push(limit.0.clone());
     }
     spec.oom_score_adj = args.oom_score_adj.or(spec.oom_score_adj);
+    args.tuning.put_into(&mut spec)?;
     spec.keep |= args.keep;
     spec.exclusive |= args.exclusive;
     spec.attempt.extend(args.attempt.iter().cloned());
@@ -198,6 +205,10 @@ pub(crate) struct Plan {
     pub(crate) rlimits: Vec<(u32, u64, u64)>,
     /// OOM score.
     pub(crate) oom_score_adj: Option<i32>,
+    /// Scheduler, I/O priority, affinity.
+    pub(crate) tuning: Tuning,
+    /// Memory nodes.
+    pub(crate) memory_policy: Option<Policy>,
     /// What may fail.
     pub(crate) attempt: Vec<String>,
     /// What is known already to be left out.
@@ -226,6 +237,8 @@ pub(crate) fn resolve(spec: &CgApply, facts: &Facts) -> Result<Plan> {
         attempt: spec.attempt.clone(),
         rlimits: rlimits::resolve(&spec.rlimits)?,
         oom_score_adj: spec.oom_score_adj,
+        tuning: tuning::resolve(spec)?,
+        memory_policy: spec.memory_policy.as_ref().map(memory_policy::resolve).transpose()?,
         ..Plan::default()
     };
     if let Some(score) = spec.oom_score_adj.filter(|s| !(-1000..=1000).contains(s)) {
@@ -233,6 +246,9 @@ pub(crate) fn resolve(spec: &CgApply, facts: &Facts) -> Result<Plan> {
             "set the OOM score",
             format_args!("oomScoreAdj: {score} is not from -1000 to 1000"),
         ));
+    }
+    if spec.intel_rdt.is_some() {
+        return Err(no_rdt());
     }
     if let Some(existing) = &spec.existing {
         existing::resolve(existing, spec, &facts.hierarchies, &mut plan)?;
@@ -258,6 +274,19 @@ pub(crate) fn resolve(spec: &CgApply, facts: &Facts) -> Result<Plan> {
     }
     plan.needed = needed(&plan);
     Ok(plan)
+}
+
+/// No machine without the file system has it.
+fn no_rdt() -> Error {
+    let mounted = chain::proc::read("/proc/self/mountinfo")
+        .is_ok_and(|text| String::from_utf8_lossy(&text).contains(" - resctrl "));
+    match mounted {
+        true => chain::share::not_carried_out("linux.intelRdt"),
+        false => unsupported(
+            "linux.intelRdt",
+            "no resctrl here: this CPU or this kernel has none, or it is not mounted",
+        ),
+    }
 }
 
 fn resolve_devices(resources: &Resources, controllers: &Controllers) -> Result<Option<Devices>> {

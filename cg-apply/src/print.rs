@@ -57,6 +57,10 @@ pub(crate) fn text(plan: &Plan, spec: &CgApply) -> Result<String> {
     if let Some(score) = plan.oom_score_adj {
         line("score", format!("oom_score_adj = {score}"));
     }
+    plan.tuning.lines().into_iter().for_each(|(what, value)| line(what, value));
+    if let Some(policy) = &plan.memory_policy {
+        line("memory", policy.to_string());
+    }
     plan.degraded.iter().for_each(|lost| line("less", lost.clone()));
     if let Some(end) = end(plan)? {
         line("at last", end.into());

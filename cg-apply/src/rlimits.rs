@@ -147,6 +147,18 @@ pub(crate) fn word(limit: u64) -> String {
     if limit == u64::MAX { "unlimited".into() } else { limit.to_string() }
 }
 
+/// What the landing can set: where raising was forgiven, the hard limit that there is.
+pub(crate) fn within_reach(limits: &[(u32, u64, u64)], degraded: &[String]) -> Result<Vec<(u32, u64, u64)>> {
+    if !degraded.iter().any(|d| d.starts_with("rlimits: ")) {
+        return Ok(limits.to_vec());
+    }
+    let cut = |(resource, soft, hard): &(u32, u64, u64)| {
+        let (_, most) = prlimit(0, *resource, None).cannot("read resource limits", "prlimit")?;
+        Ok((*resource, (*soft).min(most), (*hard).min(most)))
+    };
+    limits.iter().map(cut).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,7 @@
 //! `--show PID`: what is in force for a process, as a layer that asks for the same. Of the group: its own limits, not
 //! those of groups above it; what is as in a new group is left out.
 
-use crate::rlimits;
+use crate::{rlimits, tuning};
 use chain::bytes::Bytes;
 use chain::cgroup::{Dir, Hierarchies, Hierarchy, Version, cpu_shares_of_weight, cpu_weight_of_shares};
 use chain::oci::{Cpu, DeviceRule, Memory, Pids, Resources};
@@ -24,6 +24,8 @@ pub(crate) fn in_force(pid: i32) -> Result<CgApply> {
             resources: Some(resources).filter(|r| *r != Resources::default()),
             rlimits: rlimits::in_text(&read("limits")?),
             oom_score_adj: read("oom_score_adj")?.trim().parse().ok(),
+            scheduler: tuning::scheduler_of(pid)?,
+            io_priority: tuning::io_priority_of(pid),
             ..CgApply::default()
         })
     };

@@ -65,10 +65,11 @@ fn what_is_not_carried_out_yet_is_named_by_its_path() {
     let leftovers = Leftovers::watch();
     let dir = TempDir::new();
     for (linux, process, text) in [
-        ("", r#""scheduler":{"policy":"SCHED_FIFO"}"#, "process.scheduler: not carried out yet"),
-        ("", r#""ioPriority":{"class":"IOPRIO_CLASS_RT"}"#, "process.ioPriority: not carried out yet"),
-        (r#""intelRdt":{"closID":"x"}"#, "", "linux.intelRdt: not carried out yet"),
-        (r#""memoryPolicy":{"mode":"MPOL_BIND"}"#, "", "linux.memoryPolicy: not carried out yet"),
+        ("", r#""scheduler":{"policy":"SCHED_FIFO"}"#, "scheduler.priority: 0 is not"),
+        ("", r#""ioPriority":{"class":"IOPRIO_CLASS_RT","priority":8}"#, "ioPriority.priority: 8"),
+        ("", r#""execCPUAffinity":{"initial":"x"}"#, "process.execCPUAffinity.initial: 'x'"),
+        (r#""intelRdt":{"closID":"x"}"#, "", "linux.intelRdt: "),
+        (r#""memoryPolicy":{"mode":"MPOL_BIND"}"#, "", "linux.memoryPolicy: invalid memory policy"),
         (r#""resources":{"pids":{"limit":"5"}}"#, "", "linux.resources.pids.limit"),
         (r#""cgroupsPath":["x"]"#, "", "linux.cgroupsPath"),
         ("", r#""rlimits":[{"type":"RLIMIT_NOFILE"}]"#, "process.rlimits[0]"),

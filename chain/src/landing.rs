@@ -21,6 +21,7 @@ pub use rehearsal::{Denied, rehearse};
 use crate::bytes::Bytes;
 use crate::error::{Cannot, Class, Error, Result};
 use crate::meet::{self, Message};
+use crate::sched::Attr;
 use crate::state::State;
 use crate::sys::process::prctl;
 use crate::{report, sys};
@@ -62,6 +63,9 @@ pub struct Landing {
     /// Limits set last: (RLIMIT_* number, soft, hard).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rlimits: Vec<(u32, u64, u64)>,
+    /// A scheduler that a fork would lose, or that may not fork.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheduler: Option<Attr>,
     /// Name of a new session keyring; empty for one without a name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session_keyring: Option<String>,
@@ -139,14 +143,19 @@ fn try_land(tool: &str, state: &State, argv: &[OsString]) -> Result<Infallible> 
     // What the creator's own output went to must not stay open for as long as a container waits: whoever reads it to
     // its end would wait as well.
     if let Some(terminal) = state.fds.terminal {
-        take_terminal(terminal, landing)?;
+        stdio::take_terminal(terminal, landing)?;
     } else if landing.new_session {
-        new_session()?;
+        stdio::new_session()?;
     }
     stdio::give_to_user(landing)?;
     if let Some(gate) = state.fds.gate {
         let last: Vec<RawFd> = state.fds.meet.into_iter().chain([gate]).collect();
         close_others(state, &last)?;
+    }
+    // Told to whoever creates the container, unless hooks have to be forked later.
+    let hooks = state.hooks.as_ref().filter(|hooks| !hooks.start_container.is_empty());
+    if let Some(scheduler) = landing.scheduler.filter(|_| hooks.is_none()) {
+        scheduler.set()?;
     }
     // The gate: nothing below happens before somebody says start.
     stand_by(state)?;
@@ -158,8 +167,9 @@ fn try_land(tool: &str, state: &State, argv: &[OsString]) -> Result<Infallible> 
     if let Some(name) = &landing.session_keyring {
         keyring::make(name)?;
     }
-    if let Some(hooks) = state.hooks.as_ref().filter(|hooks| !hooks.start_container.is_empty()) {
+    if let Some(hooks) = hooks {
         hooks::start(hooks, state, filter.as_ref(), &env)?;
+        landing.scheduler.map_or(Ok(()), |scheduler| scheduler.set())?;
     }
     assume(state, filter.as_ref(), || {
         report::status(&json!({"tool": tool, "event": "exec", "program": program.to_string_lossy()}));
@@ -250,31 +260,6 @@ fn all_layers_done(state: &State) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Who leads a session already cannot start one, and need not.
-fn new_session() -> Result<()> {
-    match rustix::process::setsid() {
-        Err(rustix::io::Errno::PERM) if rustix::process::getsid(None) == Ok(rustix::process::getpid()) => {
-            Ok(())
-        }
-        other => other.map(drop).cannot("start a new session", "setsid"),
-    }
-}
-
-fn take_terminal(fd: RawFd, landing: &Landing) -> Result<()> {
-    let doing = "give the command its terminal";
-    let tty = sys::fd::borrow(fd).cannot(doing, format_args!("fcntl({fd})"))?;
-    new_session()?;
-    sys::process::set_controlling_terminal(tty).cannot(doing, "ioctl(TIOCSCTTY)")?;
-    if let Some(uid) = landing.user.as_ref().and_then(|u| u.uid) {
-        // The terminal belongs to its user, as after a login.
-        rustix::fs::fchown(tty, Some(rustix::fs::Uid::from_raw(uid)), None)
-            .cannot(doing, "fchown(terminal)")?;
-    }
-    rustix::stdio::dup2_stdin(tty).cannot(doing, "dup2(0)")?;
-    rustix::stdio::dup2_stdout(tty).cannot(doing, "dup2(1)")?;
-    rustix::stdio::dup2_stderr(tty).cannot(doing, "dup2(2)")
 }
 
 /// Closes every fd from 3 up except the kept ones and those the landing still writes to, `ours` among them, which exec

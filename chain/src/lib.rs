@@ -29,6 +29,7 @@ pub mod pidfile;
 pub mod plan;
 pub mod proc;
 pub mod report;
+pub mod sched;
 pub mod share;
 pub mod size;
 pub mod source;

@@ -6,7 +6,7 @@
 
 use crate::bytes::Bytes;
 use crate::error::{Class, Error, Result};
-use crate::oci::{Config, DeviceRule, Linux, NamespaceKind, Process};
+use crate::oci::{Config, DeviceRule, IntelRdt, IoPriority, Linux, NamespaceKind, Process, Scheduler};
 use crate::spec::{CapDrop, CgApply, Idmap, NsEnter, RootfsPrep, SeccompLoad, UserSpec};
 use serde_json::Value;
 use std::path::Path;
@@ -44,14 +44,16 @@ fn process(config: &Config) -> Process {
     config.process.clone().unwrap_or_default()
 }
 
-/// cgroupsPath, resources, rlimits, oomScoreAdj; refuses scheduler, ioPriority, execCPUAffinity, memoryPolicy, intelRdt.
+/// cgroupsPath, resources, rlimits, oomScoreAdj, scheduler, ioPriority, memoryPolicy, intelRdt. execCPUAffinity is for
+/// who joins later, and only looked at.
 pub fn cg_apply(config: &Config, _bundle: &Path) -> Result<CgApply> {
     let (linux, process) = (linux(config), process(config));
-    refuse("process.scheduler", process.scheduler.as_ref())?;
-    refuse("process.ioPriority", process.io_priority.as_ref())?;
-    refuse("process.execCPUAffinity", process.exec_cpu_affinity.as_ref())?;
-    refuse("linux.memoryPolicy", linux.memory_policy.as_ref())?;
-    refuse("linux.intelRdt", linux.intel_rdt.as_ref())?;
+    let affinity = process.exec_cpu_affinity.unwrap_or_default();
+    for (name, list) in [("initial", affinity.initial), ("final", affinity.last)] {
+        if let Some(list) = list.filter(|list| !list.is_empty()) {
+            crate::sched::cpu_mask(&format!("process.execCPUAffinity.{name}"), &list)?;
+        }
+    }
     let mut resources = linux.resources.unwrap_or_default();
     resources.devices.extend(default_device_rules());
     Ok(CgApply {
@@ -59,6 +61,10 @@ pub fn cg_apply(config: &Config, _bundle: &Path) -> Result<CgApply> {
         resources: Some(resources),
         rlimits: process.rlimits,
         oom_score_adj: process.oom_score_adj,
+        scheduler: process.scheduler.filter(|s| *s != Scheduler::default()),
+        io_priority: process.io_priority.filter(|p| *p != IoPriority::default()),
+        memory_policy: linux.memory_policy,
+        intel_rdt: linux.intel_rdt.filter(|r| *r != IntelRdt::default()),
         ..CgApply::default()
     })
 }
@@ -221,14 +227,18 @@ mod tests {
     #[test]
     fn what_is_not_carried_out_is_named_and_zeros_are_not() {
         let parse = |text: &str| serde_json::from_str::<Config>(text).unwrap();
-        let set = parse(r#"{"ociVersion":"1.0","process":{"scheduler":{"policy":"SCHED_FIFO"}}}"#);
-        let error = cg_apply(&set, Path::new("/b")).unwrap_err();
-        assert!(error.to_string().contains("process.scheduler: not carried out yet"), "{error}");
+        let set = serde_json::json!({"classID": 1});
+        let error = refuse("resources.network", Some(&set)).unwrap_err();
+        assert!(error.to_string().contains("resources.network: not carried out yet"), "{error}");
         // An empty object behind a device's name says to move it under the name it has.
         let moved = parse(r#"{"ociVersion":"1.0","linux":{"netDevices":{"eth0":{}}}}"#);
         assert!(ns_enter(&moved, Path::new("/b")).unwrap().net_devices.contains_key("eth0"));
         let zero = parse(r#"{"ociVersion":"1.0","process":{"ioPriority":{"class":"","priority":0}}}"#);
-        cg_apply(&zero, Path::new("/b")).unwrap();
+        assert_eq!(cg_apply(&zero, Path::new("/b")).unwrap().io_priority, None);
+        let exec =
+            parse(r#"{"ociVersion":"1.0","process":{"execCPUAffinity":{"initial":"","final":"0-x"}}}"#);
+        let error = cg_apply(&exec, Path::new("/b")).unwrap_err();
+        assert!(error.to_string().contains("process.execCPUAffinity.final: '0-x'"), "{error}");
     }
 
     #[test]

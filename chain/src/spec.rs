@@ -5,8 +5,8 @@
 use crate::bytes::Bytes;
 use crate::ids::{Gid, Uid};
 use crate::oci::{
-    Capabilities, Device, IdMapping, Mount, Namespace, NetDevice, Personality, Profile, Resources, Rlimit,
-    Root, Seccomp, SyscallRule, TimeOffset,
+    Capabilities, CpuAffinity, Device, IdMapping, IntelRdt, IoPriority, MemoryPolicy, Mount, Namespace,
+    NetDevice, Personality, Profile, Resources, Rlimit, Root, Scheduler, Seccomp, SyscallRule, TimeOffset,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -32,7 +32,7 @@ spec!(RootfsPrep);
 spec!(CapDrop);
 spec!(SeccompLoad);
 
-/// `cg-apply`: make, limit and join a cgroup; rlimits; OOM score.
+/// `cg-apply`: make, limit and join a cgroup; rlimits; OOM score; scheduling and memory policy.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct CgApply {
@@ -49,6 +49,24 @@ pub struct CgApply {
     /// /proc/self/oom_score_adj, -1000 to 1000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oom_score_adj: Option<i32>,
+    /// Policy and parameters. What does not survive a fork is set at landing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheduler: Option<Scheduler>,
+    /// Of its reads and writes of disks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub io_priority: Option<IoPriority>,
+    /// CPUs before and after the cgroup is joined.
+    #[serde(rename = "execCPUAffinity", skip_serializing_if = "Option::is_none")]
+    pub exec_cpu_affinity: Option<CpuAffinity>,
+    /// It may run wherever its cgroup lets it, whatever the caller was bound to.
+    #[serde(rename = "resetCPUAffinity", skip_serializing_if = "std::ops::Not::not")]
+    pub reset_cpu_affinity: bool,
+    /// Memory nodes of its pages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_policy: Option<MemoryPolicy>,
+    /// Intel RDT: caches and memory bandwidth.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub intel_rdt: Option<IntelRdt>,
     /// Leave the cgroup behind; without it a supervisor stays to remove the cgroup when the command ends.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub keep: bool,

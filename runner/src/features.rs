@@ -3,7 +3,8 @@
 
 use chain::oci::NamespaceKind;
 use chain::oci::names::{
-    CAPABILITIES, MOUNT_OPTIONS, SECCOMP_ACTIONS, SECCOMP_ARCHS, SECCOMP_FLAGS, SECCOMP_OPERATORS,
+    CAPABILITIES, MEMORY_FLAGS, MEMORY_MODES, MOUNT_OPTIONS, SECCOMP_ACTIONS, SECCOMP_ARCHS, SECCOMP_FLAGS,
+    SECCOMP_OPERATORS,
 };
 use chain::{Class, Error, Result, report};
 use serde_json::{Value, json};
@@ -51,7 +52,7 @@ fn linux() -> Value {
         "apparmor": {"enabled": true},
         "selinux": {"enabled": true},
         "intelRdt": {"enabled": false, "schemata": false, "monitoring": false},
-        "memoryPolicy": {"modes": [], "flags": []},
+        "memoryPolicy": {"modes": MEMORY_MODES, "flags": MEMORY_FLAGS},
         "mountExtensions": {"idmap": {"enabled": true}},
         "netDevices": {"enabled": true},
     })

@@ -95,11 +95,11 @@ pub(crate) fn is_debug() -> bool {
 pub(crate) fn heard(message: &Message, exec: bool) {
     let Some(log) = LOG.get().filter(|log| log.level >= Level::Debug) else { return };
     log.put(Level::Debug, &format!("the chain says {message:?}"));
-    if let Message::Receipt(receipt) = message
-        && receipt.tool == ToolName::SeccompLoad
-        && let Some(flags) = receipt.applied.get("flags")
-    {
-        log.put(Level::Debug, &format!("seccomp filter flags: {flags}"));
+    if let Message::Receipt(receipt) = message {
+        let flags = receipt.applied.get("flags").filter(|_| receipt.tool == ToolName::SeccompLoad);
+        let mask = receipt.applied.pointer("/execCPUAffinity/initial").and_then(|mask| mask.as_str());
+        flags.iter().for_each(|flags| log.put(Level::Debug, &format!("seccomp filter flags: {flags}")));
+        mask.iter().for_each(|mask| log.put(Level::Debug, &format!("nsexec: affinity: {mask}")));
     }
     if called::as_runc() {
         for words in called::words(message, exec) {

@@ -46,6 +46,8 @@ pub(crate) fn state(
     let met = !args.common.print;
     cg_apply.keep = met;
     cg_apply.exclusive = true;
+    // What the runner was bound to is nothing to the container, as runc has it.
+    cg_apply.reset_cpu_affinity = met;
     if met {
         late::loosen(&mut cg_apply);
     }

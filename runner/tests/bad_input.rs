@@ -60,8 +60,6 @@ fn a_field_that_is_wrong_is_named() {
         ("/linux/cgroupsPath", json!("../../x"), ".."),
         ("/linux/rootfsPropagation", json!("frob"), "frob"),
         ("/linux/netDevices", json!({"catena-none": {}}), "there is no such device"),
-        ("/linux/intelRdt", json!({"closID": "x"}), "linux.intelRdt: not carried out yet"),
-        ("/process/scheduler", json!({"policy": "SCHED_BATCH"}), "process.scheduler: not carried out yet"),
         ("/hooks", json!({"poststop": [{"path": "true"}]}), "hooks.poststop[0].path: not an absolute path"),
         (
             "/hooks",

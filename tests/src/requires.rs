@@ -113,6 +113,17 @@ pub fn disk() -> Option<(u32, u32)> {
     found
 }
 
+/// So many CPUs that this process may run on.
+pub fn cpus(count: usize) -> bool {
+    let there = std::thread::available_parallelism().map_or(1, usize::from);
+    need(there >= count, format_args!("needs {count} CPUs"))
+}
+
+/// A kernel that knows memory nodes.
+pub fn numa() -> bool {
+    need(std::path::Path::new("/proc/self/numa_maps").exists(), "needs a kernel that knows memory nodes")
+}
+
 /// A program in PATH.
 pub fn command(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();

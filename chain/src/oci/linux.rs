@@ -1,9 +1,8 @@
 //! `linux`.
 
-use super::{Resources, Seccomp, null_is_empty};
+use super::{IntelRdt, MemoryPolicy, Resources, Seccomp, null_is_empty};
 use crate::bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// The Linux section.
@@ -36,10 +35,10 @@ pub struct Linux {
     pub resources: Option<Resources>,
     /// Intel RDT.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub intel_rdt: Option<Value>,
+    pub intel_rdt: Option<IntelRdt>,
     /// NUMA memory policy.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub memory_policy: Option<Value>,
+    pub memory_policy: Option<MemoryPolicy>,
     /// Kernel parameters.
     #[serde(deserialize_with = "null_is_empty", skip_serializing_if = "BTreeMap::is_empty")]
     pub sysctl: BTreeMap<String, String>,

@@ -12,6 +12,7 @@ mod profile;
 mod read;
 mod resources;
 mod seccomp;
+mod tuning;
 
 pub use container::*;
 pub use linux::*;
@@ -21,6 +22,7 @@ pub use profile::*;
 pub use read::{CONFIG_MAX, parse_config, read_bounded, read_config, read_resources};
 pub use resources::*;
 pub use seccomp::*;
+pub use tuning::*;
 
 use read::null_is_empty;
 use serde::{Deserialize, Serialize};

@@ -1,6 +1,6 @@
 //! `process`.
 
-use super::null_is_empty;
+use super::{CpuAffinity, IoPriority, Scheduler, null_is_empty};
 use crate::bytes::Bytes;
 use crate::ids::{Gid, Uid};
 use serde::{Deserialize, Serialize};
@@ -49,13 +49,13 @@ pub struct Process {
     pub oom_score_adj: Option<i32>,
     /// Scheduler attributes.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub scheduler: Option<Value>,
+    pub scheduler: Option<Scheduler>,
     /// I/O priority.
     #[serde(rename = "ioPriority", skip_serializing_if = "Option::is_none")]
-    pub io_priority: Option<Value>,
+    pub io_priority: Option<IoPriority>,
     /// CPU affinity of exec'd processes.
     #[serde(rename = "execCPUAffinity", skip_serializing_if = "Option::is_none")]
-    pub exec_cpu_affinity: Option<Value>,
+    pub exec_cpu_affinity: Option<CpuAffinity>,
 }
 
 /// `consoleSize`.

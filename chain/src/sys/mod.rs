@@ -11,6 +11,7 @@ pub mod mount;
 pub mod namespaces;
 pub mod process;
 pub mod regex;
+pub mod sched;
 pub mod seccomp;
 pub mod spawn;
 mod startup;

@@ -55,8 +55,10 @@ pub(crate) fn exec(root: &StateRoot, args: &Args, options: &Exec) -> Result<u8> 
     log::tools_are_open();
     // A caller may have left it ignored, and then no child's end is told.
     default_action(Signal::SIGCHLD)?;
-    // The quick way in: cg-apply finds itself there, and need not fork.
-    let v2 = group.v2().filter(|_| options.cgroup.is_empty());
+    // The quick way in: cg-apply finds itself there, and need not fork. Whoever names CPUs for before wants to be there.
+    let affinity = config.process.as_ref().and_then(|process| process.exec_cpu_affinity.as_ref());
+    let early = affinity.is_some_and(|affinity| affinity.initial.is_some());
+    let v2 = group.v2().filter(|_| options.cgroup.is_empty() && !early);
     launch(state, &container, v2.map(|dir| dir.fd()).transpose()?.as_deref(), options)
 }
 

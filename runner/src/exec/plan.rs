@@ -21,7 +21,7 @@ pub(super) fn state(record: &Record, config: &Config, options: &Exec, met: bool)
     let folder = Path::new(NO_BUNDLE);
     let mut state = State::default();
     let process = config.process.clone().unwrap_or_default();
-    let cg_apply = cg_apply(record, config, options)?;
+    let cg_apply = cg_apply(record, config, options, met)?;
     if cg_apply != CgApply::default() {
         state.layers.push(Layer::of(&cg_apply)?);
     }
@@ -47,7 +47,7 @@ pub(super) fn state(record: &Record, config: &Config, options: &Exec, met: bool)
 }
 
 /// The process's own share; the group is there and has its limits.
-fn cg_apply(record: &Record, config: &Config, options: &Exec) -> Result<CgApply> {
+fn cg_apply(record: &Record, config: &Config, options: &Exec, met: bool) -> Result<CgApply> {
     let below = cgroup::parse(&options.cgroup)?;
     if record.cgroups.is_empty() && !below.is_empty() {
         return Err(Error::new(Class::Missing, "carry out --cgroup", "the container has no cgroup"));
@@ -56,6 +56,8 @@ fn cg_apply(record: &Record, config: &Config, options: &Exec) -> Result<CgApply>
     Ok(CgApply {
         cgroups_path: None,
         resources: None,
+        exec_cpu_affinity: config.process.as_ref().and_then(|p| p.exec_cpu_affinity.clone()),
+        reset_cpu_affinity: met,
         existing: (!record.cgroups.is_empty()).then_some(existing),
         ..share::cg_apply(config, Path::new(NO_BUNDLE))?
     })
