@@ -13,7 +13,7 @@ set -u
 cd "$top" || exit 125
 bin=$(built debug)
 logs=${CARGO_TARGET_DIR:-$top/target}/lanes
-all='native v2 uml user old trixie engines budget'
+all='native v2 uml systemd user old trixie engines budget'
 LANES=${LANES:-$all}
 mkdir -p "$logs" && rm -f "$logs"/*
 
@@ -30,6 +30,8 @@ grep '^tests/engines	' "$logs/found" | cut -f1-3 >"$logs/engines" || :
 grep -v '^tests/engines	' "$logs/found" | cut -f1-3 >"$logs/everything" || :
 awk -F'\t' '$4 == "test" && $1 != "tests/engines"' "$logs/found" | cut -f1-3 >"$logs/integration"
 grep -E '^(criu-ctl|runner|tests)/' "$logs/integration" | grep -iE '^criu-ctl/|criu|checkpoint' >"$logs/criu" || :
+
+grep '/systemd	' "$logs/integration" >"$logs/systemd-tests" || :
 
 # User-mode Linux is another kernel with pure cgroup v2: what has to do with cgroups, mounts and namespaces. It is slow,
 # too slow for recipes with a clock in them.
@@ -63,6 +65,9 @@ lane_uml() {
     [ "$even" = 0 ] || return "$even"
     return "$odd"
 }
+
+can_systemd() { can_uml; }
+lane_systemd() { tests/lanes/trixie.sh systemd && tests/lanes/systemd.sh scripts/run-tests.sh "$logs/systemd-tests"; }
 
 can_trixie() { as_root; }
 lane_trixie() { tests/lanes/trixie.sh && tests/lanes/in-trixie scripts/run-tests.sh "$logs/criu"; }

@@ -5,7 +5,7 @@ use crate::existing;
 use crate::limits::{Expect, Write, may_fail, members};
 use crate::memory_policy;
 use crate::plan::{Devices, Plan};
-use crate::rlimits;
+use crate::{rlimits, systemd};
 use chain::cgroup::{Dir, Group, Version};
 use chain::state::{Receipt, State};
 use chain::{Class, Error, Result, ToolName, proc};
@@ -17,6 +17,9 @@ use std::os::fd::AsFd;
 pub(crate) fn make(plan: &mut Plan) -> Result<()> {
     if plan.joins.is_some() {
         return existing::hold(plan);
+    }
+    if plan.unit.is_some() {
+        return systemd::make(plan);
     }
     let Some(mut group) = plan.group.take() else { return Ok(()) };
     let needed: Vec<&str> = plan.needed.iter().map(String::as_str).collect();
@@ -60,7 +63,7 @@ fn go_without(plan: &mut Plan, error: Error) -> Result<()> {
     Ok(())
 }
 
-fn limit(group: &Group, plan: &mut Plan) -> Result<()> {
+pub(crate) fn limit(group: &Group, plan: &mut Plan) -> Result<()> {
     if plan.fresh && group.dirs.iter().any(|d| !d.is_new()) {
         return Err(Error::new(Class::Conflict, "make a fresh cgroup", "somebody made one of the same name"));
     }
@@ -225,6 +228,9 @@ fn try_enter(plan: &mut Plan, state: &mut State) -> Result<Receipt> {
         applied.insert("cgroup".into(), json!(group.paths().collect::<Vec<_>>()));
         applied.insert("limits".into(), Value::Object(read_back(group, &plan.writes, &plan.degraded)?));
     }
+    if let Some(unit) = &plan.scope {
+        applied.insert("unit".into(), json!(unit));
+    }
     if !plan.rlimits.is_empty() {
         let named =
             plan.rlimits.iter().map(|(n, soft, hard)| (rlimits::name(*n).to_string(), json!([soft, hard])));
@@ -260,7 +266,7 @@ fn tune(plan: &mut Plan, state: &mut State, applied: &mut Map<String, Value>) ->
 /// Leaves the group and removes what was made of it. For a link that stays nobody's: without `--keep` the supervisor
 /// does it.
 pub(crate) fn abandon(plan: &mut Plan) -> Result<()> {
-    match plan.group.as_mut().filter(|_| plan.keep) {
+    match plan.group.as_mut().filter(|_| plan.keep && plan.scope.is_none()) {
         Some(group) => group.leave().and_then(|()| group.undo()),
         None => Ok(()),
     }

@@ -15,6 +15,7 @@ Examples:
   cg-apply --batch --nice 10 --class idle --cpu-list 0-3 --interleave 0-1 -- ./simulation
   cg-apply --cgroup /batch/7 --keep -m 2G -- ./job      and later: cg-apply --rm /batch/7 --kill
   cg-apply --update --cgroup /batch/7 -m 3G                      while it runs
+  cg-apply --scope job-7 --slice batch.slice -m 2G -- ./job      where systemd has the groups
 
 Without --keep a supervisor stays outside the group, and removes it with all that is left in it when the command ends.
 If the supervisor is killed (SIGKILL), the command is killed with it; the group stays, for --rm PATH --kill.
@@ -33,16 +34,27 @@ pub(crate) struct Args {
     /// Leave the group behind, and no supervisor
     #[arg(long)]
     pub(crate) keep: bool,
+    /// Instead of a group of our own: a scope of this name that systemd makes, and ends with its last process
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["cgroup", "keep"])]
+    pub(crate) scope: Option<String>,
+    /// End the scope --scope with all that is in it, and do nothing else
+    #[arg(long, requires = "scope", conflicts_with_all = ["slice", "exclusive", "rlimit", "oom_score_adj", "plan", "oci",
+        "check", "show", "stdin", "keep_fd", "rm", "update", "memory", "memory_swap", "memory_reservation", "pids", "cpus",
+        "cpu_shares", "cpu_weight", "cpu_quota", "cpu_period", "cpuset_cpus", "cpuset_mems", "attempt"])]
+    pub(crate) stop: bool,
+    /// The slice that the scope is in
+    #[arg(long, value_name = "NAME.slice", requires = "scope")]
+    pub(crate) slice: Option<String>,
     /// Refuse a group that holds processes already or is frozen
     #[arg(long)]
     pub(crate) exclusive: bool,
     /// Remove this group and those below it, and do nothing else
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["cgroup", "keep", "exclusive", "attempt", "memory",
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["cgroup", "keep", "scope", "exclusive", "attempt", "memory",
         "memory_swap", "memory_reservation", "pids", "cpus", "cpu_shares", "cpu_weight", "cpu_quota", "cpu_period",
         "cpuset_cpus", "cpuset_mems", "rlimit", "oom_score_adj", "plan", "oci", "check", "show", "stdin", "keep_fd"])]
     pub(crate) rm: Option<OsString>,
     /// Change the limits of the group --cgroup, which exists, and do nothing else
-    #[arg(long, conflicts_with_all = ["keep", "exclusive", "rlimit", "oom_score_adj", "plan", "oci", "check", "show", "stdin",
+    #[arg(long, conflicts_with_all = ["keep", "exclusive", "slice", "rlimit", "oom_score_adj", "plan", "oci", "check", "show", "stdin",
         "keep_fd", "rm"])]
     pub(crate) update: bool,
     /// With --update: the group by its directories, one in each hierarchy, instead of --cgroup (repeatable)
@@ -121,11 +133,13 @@ impl Flags for Args {
     }
 }
 
-/// The flags, if `--rm` or `--update` is among them: those forms have no next program and no plan.
+/// The flags, if `--rm`, `--update` or `--stop` is among them: those forms have no next program and no plan.
 pub(crate) fn alone() -> Result<Option<Args>> {
     let argv: Vec<OsString> = std::env::args_os().skip(1).collect();
     let (own, next) = chain::next::split(&argv);
-    let is = |w: &OsString| w == "--rm" || w == "--update" || w.as_encoded_bytes().starts_with(b"--rm=");
+    let is = |w: &OsString| {
+        w == "--rm" || w == "--update" || w == "--stop" || w.as_encoded_bytes().starts_with(b"--rm=")
+    };
     if !own.iter().any(is) {
         return Ok(None);
     }
@@ -134,11 +148,15 @@ pub(crate) fn alone() -> Result<Option<Args>> {
     }
     let Parsed::Flags(args) = chain::cli::parse::<Args>("cg-apply", own)? else { return Ok(None) };
     // The word may have been the value of another option.
-    if args.rm.is_none() && !args.update {
+    if args.rm.is_none() && !args.update && !args.stop {
         return Ok(None);
     }
     if next.is_some() {
-        let what = if args.update { "--update changes" } else { "--rm removes" };
+        let what = match (args.update, args.stop) {
+            (true, _) => "--update changes",
+            (_, true) => "--stop ends",
+            _ => "--rm removes",
+        };
         return Err(Error::usage("read the command line", format_args!("{what} a group and runs nothing"))
             .cure("leave out -- and what stands behind it"));
     }

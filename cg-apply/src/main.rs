@@ -19,6 +19,7 @@ mod rlimits;
 mod show;
 mod sizes;
 mod steward;
+mod systemd;
 mod tuning;
 mod tuning_flags;
 mod update;
@@ -44,6 +45,7 @@ const FEATURES: &[&str] = &[
     "io-priority",
     "cpu-affinity",
     "memory-policy",
+    "systemd",
     "rm",
     "update",
 ];
@@ -51,7 +53,11 @@ const FEATURES: &[&str] = &[
 fn main() -> ExitCode {
     chain::link::run("cg-apply", || {
         if let Some(args) = cli::alone()? {
-            return if args.update { update::group(&args) } else { remove::group(&args) };
+            return match (&args.scope, args.stop, args.update) {
+                (Some(unit), true, _) => systemd::stop(unit).map(|()| 0),
+                (_, _, true) => update::group(&args),
+                _ => remove::group(&args),
+            };
         }
         let (mut link, spec) = match chain::link::begin(chain::share::cg_apply, plan::from_flags, FEATURES)? {
             Begun::Act(link, spec) => (link, spec),

@@ -8,6 +8,7 @@ use crate::limits::{self, Controllers, Write, may_fail, unsupported};
 use crate::memory_policy::{self, Policy};
 use crate::rlimits;
 use crate::sizes::CpuTime;
+use crate::systemd::{self, Unit};
 use crate::tuning::{self, Tuning};
 use chain::cgroup::{Group, Hierarchies, Layout, Version, cpu_shares_of_weight};
 use chain::files::Files;
@@ -62,6 +63,11 @@ const FIELDS: [&str; 36] = [
 pub(crate) fn from_flags(args: &Args, mut spec: CgApply, _files: &Files<'_>) -> Result<CgApply> {
     if let Some(path) = &args.cgroup {
         spec.cgroups_path = Some(path.clone().into());
+    }
+    if let Some(unit) = &args.scope {
+        let whole = spec.systemd.get_or_insert_default();
+        whole.unit = if unit.ends_with(".scope") { unit.clone() } else { format!("{unit}.scope") };
+        whole.slice = args.slice.clone().or(whole.slice.take());
     }
     let resources = spec.resources.get_or_insert_default();
     memory_flags(args, resources.memory.get_or_insert_default());
@@ -170,7 +176,9 @@ pub(crate) fn facts(spec: &CgApply) -> Result<Facts> {
 }
 
 pub(crate) fn wants_group(spec: &CgApply) -> bool {
-    spec.cgroups_path.is_some() || spec.resources.as_ref().is_some_and(says_something)
+    spec.cgroups_path.is_some()
+        || spec.systemd.is_some()
+        || spec.resources.as_ref().is_some_and(says_something)
 }
 
 fn says_something(resources: &Resources) -> bool {
@@ -185,12 +193,16 @@ fn says_something(resources: &Resources) -> bool {
 pub(crate) struct Plan {
     /// The group; None when nothing asks for one.
     pub(crate) group: Option<Group>,
+    /// The scope that systemd is to make; then the group is its.
+    pub(crate) unit: Option<Unit>,
     /// Its name is ours, so nobody may have made it before.
     pub(crate) fresh: bool,
     /// Leave it behind.
     pub(crate) keep: bool,
     /// Refuse it when it is in use.
     pub(crate) exclusive: bool,
+    /// The group is this scope's, which goes with this process.
+    pub(crate) scope: Option<String>,
     /// This process was made in the v2 directory already.
     pub(crate) in_v2: bool,
     /// v2 controllers that its ancestors must give it.
@@ -257,8 +269,10 @@ pub(crate) fn resolve(spec: &CgApply, facts: &Facts) -> Result<Plan> {
     if !wants_group(spec) {
         return Ok(plan);
     }
-    plan.group = Some(facts.hierarchies.group(spec.cgroups_path.as_ref(), &facts.fresh)?);
-    plan.fresh = spec.cgroups_path.is_none();
+    if spec.systemd.is_none() {
+        plan.group = Some(facts.hierarchies.group(spec.cgroups_path.as_ref(), &facts.fresh)?);
+        plan.fresh = spec.cgroups_path.is_none();
+    }
     if let Some(resources) = &spec.resources {
         let sheet = limits::writes(resources, &facts.controllers, &spec.attempt)?;
         (plan.writes, plan.degraded) = (sheet.writes, sheet.degraded);
@@ -273,6 +287,11 @@ pub(crate) fn resolve(spec: &CgApply, facts: &Facts) -> Result<Plan> {
         };
     }
     plan.needed = needed(&plan);
+    if let Some(systemd) = &spec.systemd {
+        plan.unit = Some(systemd::unit::resolve(spec, systemd, facts.hierarchies.layout, &plan.writes)?);
+        // Nobody has to remove it.
+        plan.keep = true;
+    }
     Ok(plan)
 }
 

@@ -15,6 +15,10 @@ pub(crate) fn text(plan: &Plan, spec: &CgApply) -> Result<String> {
     let mut text = String::new();
     let mut line =
         |what: &str, value: String| writeln!(text, "{what:<10}{value}").expect("a String takes all");
+    if let Some(unit) = &plan.unit {
+        line("ask", format!("systemd for {}", unit.name));
+        unit.properties.iter().for_each(|(name, value)| line("", format!("{name} = {value}")));
+    }
     for dir in plan.group.iter().flat_map(|g| &g.dirs) {
         let what = if exists(dir)? { "use" } else { "make" };
         line(what, format!("{} ({})", dir.path, kind(dir)));
@@ -47,7 +51,7 @@ pub(crate) fn text(plan: &Plan, spec: &CgApply) -> Result<String> {
         }
         None => {}
     }
-    if plan.group.is_some() {
+    if plan.group.is_some() || plan.unit.is_some() {
         line("join", "it".into());
     }
     for (resource, soft, hard) in &plan.rlimits {
@@ -99,12 +103,22 @@ pub(crate) fn document(plan: &Plan, spec: &CgApply) -> Result<Value> {
         }
         None => Value::Null,
     };
-    Ok(json!({"tool": "cg-apply", "spec": spec, "cgroup": groups, "writes": writes, "devices": devices,
-        "degraded": plan.degraded, "end": end(plan)?}))
+    let unit = plan.unit.as_ref().map(|unit| {
+        let properties: serde_json::Map<_, _> =
+            unit.properties.iter().map(|(name, value)| (name.clone(), value.to_string().into())).collect();
+        json!({"name": unit.name, "properties": properties})
+    });
+    Ok(
+        json!({"tool": "cg-apply", "spec": spec, "unit": unit, "cgroup": groups, "writes": writes, "devices": devices,
+        "degraded": plan.degraded, "end": end(plan)?}),
+    )
 }
 
 /// What becomes of the group.
 fn end(plan: &Plan) -> Result<Option<&'static str>> {
+    if plan.unit.is_some() {
+        return Ok(Some("the scope ends with the last process in it"));
+    }
     let Some(group) = &plan.group else { return Ok(None) };
     Ok(Some(match (plan.keep, group.exists()?) {
         (true, _) => "the group stays",

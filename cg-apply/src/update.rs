@@ -3,7 +3,7 @@
 use crate::cli::Args;
 use crate::limits::{Controllers, Expect, Write};
 use crate::plan::{self, Facts};
-use crate::{apply, print};
+use crate::{apply, print, systemd};
 use chain::bytes::Bytes;
 use chain::cgroup::{Group, Version};
 use chain::files::Files;
@@ -17,6 +17,7 @@ pub(crate) fn group(args: &Args) -> Result<u8> {
     let files = Files::default();
     let base = CgApply { resources: resources(args)?, ..CgApply::default() };
     let mut spec = plan::from_flags(args, base, &files)?;
+    spec.systemd = None;
     // Something has to stand there for a group to be looked for; it is replaced below.
     spec.cgroups_path.get_or_insert_with(|| "update".into());
     let facts = plan::facts(&spec)?;
@@ -41,6 +42,9 @@ pub(crate) fn group(args: &Args) -> Result<u8> {
             changes(&plan.writes)
         };
         return stdout(text.as_bytes()).map(|()| 0);
+    }
+    if let Some(unit) = &args.scope {
+        systemd::change(unit, &systemd::unit::limits(&plan.writes))?;
     }
     let applied = apply::change(&mut plan)?;
     if args.common.json {

@@ -116,6 +116,11 @@ pub fn status_field(status: &[u8], name: &str) -> Option<String> {
     text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':').map(str::trim).map(String::from))
 }
 
+/// The first user namespace has an inode of its own: PROC_USER_INIT_INO of linux/proc_ns.h.
+pub fn in_user_namespace() -> bool {
+    rustix::fs::stat("/proc/self/ns/user").is_ok_and(|stat| stat.st_ino != 0xefff_fffd)
+}
+
 /// A procfs of our own that is mounted nowhere: what is written below it reaches the kernel and nothing else, whatever
 /// somebody mounted over /proc (CVE-2019-16884, CVE-2025-52881). Shows the pid namespace of the caller.
 pub fn private() -> Result<OwnedFd> {

@@ -40,6 +40,9 @@ pub struct CgApply {
     /// Left out: a fresh name below the caller's own cgroup, when there is any limit to set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cgroups_path: Option<Bytes>,
+    /// A scope that systemd makes, instead of a group of one's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub systemd: Option<Systemd>,
     /// Limits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
@@ -79,6 +82,20 @@ pub struct CgApply {
     /// What may be done less of than asked, recorded in the receipt: names of fields, as `resources.cpu`.
     #[serde(rename = "try", skip_serializing_if = "Vec::is_empty")]
     pub attempt: Vec<String>,
+}
+
+/// `systemd` of a cg-apply layer: a transient scope, systemd.scope(5), which ends with its last process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Systemd {
+    /// Its name, `NAME.scope`.
+    pub unit: String,
+    /// The slice that it is in, `NAME.slice`; systemd's own choice when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slice: Option<String>,
+    /// Properties by name, as GVariant's text: `{"TimeoutStopUSec": "uint64 5000000"}`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub properties: BTreeMap<String, String>,
 }
 
 /// `existing` of a cg-apply layer: what `runner exec` joins.

@@ -2,12 +2,31 @@
 //! `chain::cgroup`'s.
 
 use crate::cli::Args;
+use crate::globals::Manager;
+use crate::systemd;
 use chain::bytes::Bytes;
 use chain::cgroup::{Group, Hierarchies, Layout};
-use chain::oci::Resources;
+use chain::oci::{Config, Resources};
 use chain::spec::CgApply;
 use chain::state::Receipt;
 use chain::{Class, Error, Result};
+
+/// Where a container's cgroup is.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Place {
+    /// Its folders, one in each hierarchy.
+    pub(crate) folders: Vec<Bytes>,
+    /// The scope that it is of, if systemd made it.
+    pub(crate) unit: Option<String>,
+}
+
+impl Place {
+    /// As cg-apply's receipt tells.
+    pub(crate) fn of(receipt: &Receipt) -> Place {
+        let unit = receipt.applied["unit"].as_str().map(String::from);
+        Place { folders: of_receipt(receipt), unit }
+    }
+}
 
 /// The folders that cg-apply's receipt names.
 pub(crate) fn of_receipt(receipt: &Receipt) -> Vec<Bytes> {
@@ -25,15 +44,20 @@ pub(crate) fn expected(path: &Bytes) -> Result<Vec<Bytes>> {
 }
 
 /// Names the container's group in cg-apply's layer, or takes it out where there is to be none.
-pub(crate) fn name(layer: &mut CgApply, id: &str, args: &Args) -> Result<()> {
+pub(crate) fn name(layer: &mut CgApply, config: &Config, id: &str, args: &Args) -> Result<()> {
     let named = layer.cgroups_path.as_ref().map(|path| path.as_path().to_string_lossy().into_owned());
-    if !args.has_cgroup(named.as_deref())? {
+    if args.manager() == Manager::Disabled {
         return leave_out(layer);
     }
     if args.is_rootless() {
         layer.attempt.push("resources.devices".into());
         // Whoever names a group means it.
         layer.attempt.extend(named.is_none().then(|| "cgroupsPath".into()));
+    }
+    if args.manager() == Manager::Systemd {
+        layer.systemd = Some(systemd::scope(config, named.as_deref(), id, args.is_rootless())?);
+        layer.cgroups_path = None;
+        return Ok(());
     }
     layer.cgroups_path.get_or_insert_with(|| id.into());
     Ok(())

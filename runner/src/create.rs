@@ -4,6 +4,7 @@ use crate::bundle::Bundle;
 use crate::cli::{Args, Create};
 use crate::container::{Record, StateRoot, start_time};
 use crate::draft::Draft;
+use crate::globals::Manager;
 use crate::janitor::Janitor;
 use crate::meeting::{Met, meet_chain, reap_quietly, start_chain};
 use crate::notify::{self, Notify};
@@ -91,9 +92,9 @@ pub(crate) fn launch(
     }
 }
 
-/// Where the group will be; empty for none.
+/// Where the group will be; empty for none of ours: a scope of systemd's goes with the chain.
 fn cgroup_path(config: &Config, id: &str, args: &Args) -> Result<Bytes> {
-    if !args.has_cgroup(None)? {
+    if args.manager() != Manager::Cgroupfs {
         return Ok(Bytes::default());
     }
     let path = config.linux.as_ref().and_then(|l| l.cgroups_path.clone()).filter(|p| !p.0.is_empty());
@@ -166,7 +167,7 @@ fn write_down(
     janitor: &Janitor,
 ) -> Result<Record> {
     let mut record = record(bundle, options, met)?;
-    late::tighten(&bundle.config, &met.cgroups)?;
+    late::tighten(&bundle.config, &record)?;
     // Known to the janitor before the container may go on, written down before it does.
     janitor.knows_process(met.pid, met.pidfd.as_fd())?;
     if let Some(path) = &options.pidfd_socket {
@@ -243,7 +244,8 @@ fn record(bundle: &Bundle, options: &Create, met: &Met) -> Result<Record> {
         owner: rustix::process::getuid().as_raw(),
         start_time: start_time(met.pid).ok_or_else(gone_already)?,
         boot: None,
-        cgroups: met.cgroups.clone(),
+        cgroups: met.cgroups.folders.clone(),
+        unit: met.cgroups.unit.clone(),
         own_pid_namespace: own_pid_namespace(config),
         no_new_keyring: options.no_new_keyring,
         hooks: hooks::of_record(config),

@@ -70,6 +70,9 @@ pub(crate) fn destroy(root: &StateRoot, id: &str) -> Result<()> {
 
 fn end(container: Container) -> Result<()> {
     stop(&container)?;
+    if let Some(unit) = &container.record.unit {
+        crate::systemd::stop(unit)?;
+    }
     crate::cgroup::remove(&container.record.cgroups)?;
     let poststop = After::of_record(&container.record);
     container.forget()?;

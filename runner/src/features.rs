@@ -1,6 +1,7 @@
 //! features: what this build carries out, as the specification's features document. Only what the tools really accept
 //! stands here; `tests/features.rs` asks them.
 
+use crate::systemd;
 use chain::oci::NamespaceKind;
 use chain::oci::names::{
     CAPABILITIES, MEMORY_FLAGS, MEMORY_MODES, MOUNT_OPTIONS, SECCOMP_ACTIONS, SECCOMP_ARCHS, SECCOMP_FLAGS,
@@ -31,8 +32,7 @@ fn document() -> Value {
             "catena.version": env!("CARGO_PKG_VERSION"),
             "catena.build": chain::plan::BUILD,
         },
-        // No annotation changes what is done.
-        "potentiallyUnsafeConfigAnnotations": [],
+        "potentiallyUnsafeConfigAnnotations": [systemd::PROPERTY],
     })
 }
 
@@ -40,7 +40,7 @@ fn linux() -> Value {
     json!({
         "namespaces": NamespaceKind::ALL.map(NamespaceKind::as_str),
         "capabilities": CAPABILITIES.as_slice(),
-        "cgroup": {"v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": false},
+        "cgroup": {"v1": true, "v2": true, "systemd": true, "systemdUser": true, "rdma": false},
         "seccomp": {
             "enabled": true,
             "actions": SECCOMP_ACTIONS,

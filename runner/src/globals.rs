@@ -1,7 +1,6 @@
 //! Options that stand before any command and hold for all of them, besides those of the state and the log.
 
 use crate::cli::Args;
-use chain::{Error, Result};
 use clap::{Args as Group, ValueEnum};
 use std::path::PathBuf;
 
@@ -89,16 +88,11 @@ impl Args {
         self.globals.log_level.unwrap_or(usual)
     }
 
-    /// Whether the container has a cgroup. One that systemd is to make is refused.
-    pub(crate) fn has_cgroup(&self, path: Option<&str>) -> Result<bool> {
-        let manager = match self.globals.systemd_cgroup {
+    /// Who makes the container's cgroup.
+    pub(crate) fn manager(&self) -> Manager {
+        match self.globals.systemd_cgroup {
             true => Manager::Systemd,
             false => self.globals.cgroup_manager.unwrap_or(Manager::Cgroupfs),
-        };
-        match manager {
-            Manager::Cgroupfs => Ok(true),
-            Manager::Disabled => Ok(false),
-            Manager::Systemd => Err(no_systemd(self.globals.systemd_cgroup, path)),
         }
     }
 
@@ -107,26 +101,8 @@ impl Args {
         match self.globals.rootless {
             When::True => true,
             When::False => false,
-            When::Auto => !rustix::process::geteuid().is_root() || in_user_namespace(),
+            When::Auto => !rustix::process::geteuid().is_root() || chain::proc::in_user_namespace(),
         }
-    }
-}
-
-/// The first user namespace has an inode of its own: PROC_USER_INIT_INO of linux/proc_ns.h.
-fn in_user_namespace() -> bool {
-    rustix::fs::stat("/proc/self/ns/user").is_ok_and(|stat| stat.st_ino != 0xefff_fffd)
-}
-
-fn no_systemd(by_flag: bool, path: Option<&str>) -> Error {
-    let option = if by_flag { "--systemd-cgroup" } else { "--cgroup-manager systemd" };
-    let error = crate::bundle::unsupported(option)
-        .cure("--cgroup-manager cgroupfs, and the same in the engine (Docker: native.cgroupdriver=cgroupfs)");
-    let parts: Vec<&str> = path.unwrap_or_default().split(':').collect();
-    match parts.as_slice() {
-        [slice, prefix, name] => error.why(format_args!(
-            "linux.cgroupsPath asks systemd for the unit {prefix}-{name}.scope in {slice}, which only systemd can make"
-        )),
-        _ => error,
     }
 }
 
@@ -144,12 +120,5 @@ mod tests {
         for bad in ["", "yes", "tRUE", "Auto", "2"] {
             assert!(when(bad).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn a_path_for_systemd_is_explained() {
-        let why = |path| no_systemd(true, path).why.unwrap_or_default();
-        assert!(why(Some("user.slice:docker:abc")).contains("docker-abc.scope in user.slice"));
-        assert_eq!((why(Some("/a/b")), why(None)), (String::new(), String::new()));
     }
 }

@@ -1,9 +1,9 @@
 //! A limit that the chain could not live in: of one process, itself, and no other. Its links fork in the container's
 //! cgroup, so this limit comes when they are done and the command has not begun.
 
+use crate::container::Record;
 use crate::update;
 use chain::Result;
-use chain::bytes::Bytes;
 use chain::oci::{Config, Pids, Resources};
 use chain::spec::CgApply;
 
@@ -16,12 +16,12 @@ pub(crate) fn loosen(layer: &mut CgApply) {
 }
 
 /// Sets what the config asks for.
-pub(crate) fn tighten(config: &Config, cgroups: &[Bytes]) -> Result<()> {
+pub(crate) fn tighten(config: &Config, record: &Record) -> Result<()> {
     let limit = config.linux.as_ref().and_then(|l| l.resources.as_ref()?.pids.as_ref()?.limit);
-    match limit.filter(|limit| is_too_tight(*limit) && !cgroups.is_empty()) {
+    match limit.filter(|limit| is_too_tight(*limit) && !record.cgroups.is_empty()) {
         Some(_) => {
             let pids = Some(Pids { limit });
-            update::apply(cgroups, &Resources { pids, ..Resources::default() }, "limit the container".into())
+            update::apply(record, &Resources { pids, ..Resources::default() }, "limit the container".into())
         }
         None => Ok(()),
     }

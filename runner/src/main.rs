@@ -38,6 +38,7 @@ mod run;
 mod spec;
 mod start;
 mod stats;
+mod systemd;
 mod terminal;
 mod time;
 mod update;

@@ -1,10 +1,10 @@
 //! The process that becomes the chain, and what it tells on the meeting socket until it is ready for its command.
 
 use crate::bundle::Bundle;
+use crate::cgroup::Place;
 use crate::cli::Create;
 use crate::janitor::Janitor;
 use crate::{hooks, log, terminal};
-use chain::bytes::Bytes;
 use chain::error::EXIT_OURS;
 use chain::link::go_to_layer;
 use chain::meet::{self, Message};
@@ -62,8 +62,8 @@ pub(crate) struct Met {
     pub(crate) pidfd: OwnedFd,
     /// The master of its terminal, if nobody else got it.
     pub(crate) terminal: Option<OwnedFd>,
-    /// The folders of its cgroup.
-    pub(crate) cgroups: Vec<Bytes>,
+    /// Its cgroup.
+    pub(crate) cgroups: Place,
 }
 
 /// Listens until the chain is ready for its command. If it is not to come to that, its process ends here: that nobody
@@ -92,8 +92,8 @@ fn listen_to_chain(
     bundle: &Bundle,
     options: &Create,
     process: &mut Option<(i32, OwnedFd)>,
-) -> Result<(Option<OwnedFd>, Vec<Bytes>)> {
-    let (mut terminal, mut cgroups) = (None, Vec::new());
+) -> Result<(Option<OwnedFd>, Place)> {
+    let (mut terminal, mut cgroups) = (None, Place::default());
     let (mut mounted, mut ready) = (false, false);
     // The one that stays behind says which process it is, that one how far it is: in any order.
     while !ready || process.is_none() {
@@ -106,13 +106,13 @@ fn listen_to_chain(
             }
             (Message::Receipt(receipt), _) if receipt.tool == ToolName::CgApply => {
                 janitor.knows_cgroup(&receipt)?;
-                cgroups = crate::cgroup::of_receipt(&receipt);
+                cgroups = Place::of(&receipt);
             }
             (Message::Mounted, _) => mounted = true,
             (Message::Warning { tool, text }, _) => log::warn(format_args!("{text} ({tool})")),
             (Message::Error { tool, error }, _) => {
                 // A link that fails takes back what it made itself.
-                if cgroups.is_empty() {
+                if cgroups.folders.is_empty() {
                     janitor.knows_no_cgroup()?;
                 }
                 return Err(of_tool(&tool, *error));

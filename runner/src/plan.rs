@@ -41,7 +41,7 @@ pub(crate) fn state(
     let (config, folder) = (&bundle.config, bundle.path.as_path());
     let mut state = State::default();
     let mut cg_apply = share::cg_apply(config, folder)?;
-    cgroup::name(&mut cg_apply, id, args)?;
+    cgroup::name(&mut cg_apply, config, id, args)?;
     // A plan that is printed is for tools without a runner: nobody meets its chain or removes its cgroup later.
     let met = !args.common.print;
     cg_apply.keep = met;

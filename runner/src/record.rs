@@ -35,6 +35,9 @@ pub(crate) struct Record {
     pub(crate) boot: Option<String>,
     /// The cgroup's folders, one a hierarchy.
     pub(crate) cgroups: Vec<Bytes>,
+    /// The scope that it is of, if systemd made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) unit: Option<String>,
     /// Whether it has a pid namespace of its own: then its first process takes all others with it.
     pub(crate) own_pid_namespace: bool,
     /// Its processes keep their callers' session keyrings.

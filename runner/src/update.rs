@@ -1,13 +1,13 @@
 //! update: new limits for a container's group. cg-apply sets them, reads them back, and puts back what was there before
 //! if one is refused; here is only what runc's flags mean.
 
-use crate::container::{StateRoot, Status};
+use crate::container::{Record, StateRoot, Status};
 use crate::{cgroup, log};
-use chain::bytes::Bytes;
 use chain::oci::{BlockIo, Cpu, Memory, Pids, Resources};
 use chain::{Cannot, Class, Error, Result, ToolName, next, size};
 use clap::Args as Group;
 use serde_json::Value;
+use std::ffi::OsStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -111,7 +111,7 @@ pub(crate) fn update(root: &StateRoot, options: &Update) -> Result<u8> {
     if container.record.cgroups.is_empty() {
         return Err(cgroup::none(doing));
     }
-    apply(&container.record.cgroups, &resources, doing).map(|()| 0)
+    apply(&container.record, &resources, doing).map(|()| 0)
 }
 
 /// Whoever updates a container sends all of its resources; its devices are in force since it was made.
@@ -169,29 +169,38 @@ fn from_flags(flags: &Limits, doing: &str) -> Result<Resources> {
     })
 }
 
-/// Has cg-apply do it, and tells in its words what it could not do.
-pub(crate) fn apply(cgroups: &[Bytes], resources: &Resources, doing: String) -> Result<()> {
+/// Has cg-apply do it.
+pub(crate) fn apply(record: &Record, resources: &Resources, doing: String) -> Result<()> {
     let text = serde_json::to_vec(resources).map_err(|e| Error::new(Class::Internal, &doing, e))?;
-    let output = run(cgroups, &text, &doing)?;
+    let mut args = vec!["--update".as_ref(), "--resources".as_ref(), "-".as_ref()];
+    for dir in &record.cgroups {
+        args.extend(["--dir".as_ref(), dir.as_os_str()]);
+    }
+    if let Some(unit) = &record.unit {
+        args.extend(["--scope", unit].map(AsRef::<OsStr>::as_ref));
+    }
+    tool(&args, &text, doing)
+}
+
+/// Runs cg-apply, and tells in its words what it could not do.
+pub(crate) fn tool(args: &[impl AsRef<OsStr>], input: &[u8], doing: String) -> Result<()> {
+    let output = run(args, input, &doing)?;
     if output.status.success() {
         return Ok(());
     }
     Err(refusal(&output, doing))
 }
 
-fn run(cgroups: &[Bytes], resources: &[u8], doing: &str) -> Result<Output> {
+fn run(args: &[impl AsRef<OsStr>], input: &[u8], doing: &str) -> Result<Output> {
     let tool = next::find_tool(ToolName::CgApply).ok_or_else(|| {
         Error::new(Class::Missing, doing, "cg-apply is not beside this program and not in PATH")
     })?;
     let mut command = Command::new(tool);
-    command.args(["--update", "--status-fd", "1", "--resources", "-"]);
-    for dir in cgroups {
-        command.arg("--dir").arg(dir.as_os_str());
-    }
+    command.args(["--status-fd", "1"]).args(args);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().cannot(doing, "execve(cg-apply)")?;
     if let Some(mut stdin) = child.stdin.take() {
-        match stdin.write_all(resources) {
+        match stdin.write_all(input) {
             // It refused before it read them, and says why.
             Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => {}
             other => other.cannot(doing, "write(cg-apply)")?,

@@ -250,19 +250,32 @@ fn debug_tells_the_steps_and_nothing_else_does() {
 }
 
 #[test]
-fn systemd_is_refused_and_its_paths_are_explained() {
+fn without_systemd_its_scopes_cannot_be_had() {
     if !requires::root() {
         return;
     }
     let leftovers = Leftovers::watch();
-    let bundle = Bundle::new().set("/linux/cgroupsPath", json!("user.slice:docker:abc"));
+    let bundle = Bundle::sh("echo RAN").set("/linux/cgroupsPath", json!("user.slice:docker:abc"));
     for flag in [&["--systemd-cgroup"][..], &["--cgroup-manager", "systemd"]] {
-        let out = tool("runner").args(["--root", bundle.state.path().to_str().unwrap()]).args(flag);
-        let out = out.args(["run", "-b", bundle.dir(), &bundle.id]).run();
-        out.refuses(1, "not carried out yet");
-        assert!(out.stderr.contains("docker-abc.scope in user.slice"), "{out:?}");
+        let run = |more: &[&str]| {
+            let out = tool("runner").args(["--root", bundle.state.path().to_str().unwrap()]).args(flag);
+            out.args(["run", "-b", bundle.dir(), &bundle.id]).args(more).run()
+        };
+        let plan = run(&["--print"]).succeeds().json();
+        let asked = json!({"unit": "docker-abc.scope", "slice": "user.slice"});
+        assert_eq!(plan.pointer("/layers/0/spec/systemd"), Some(&asked), "{plan}");
+        assert_eq!(plan.pointer("/layers/0/spec/cgroupsPath"), None, "{plan}");
+        if std::path::Path::new("/run/systemd/private").exists() {
+            continue;
+        }
+        let out = run(&[]);
+        assert!(out.status == 1 && out.stdout.is_empty() && out.stderr.contains("systemd"), "{out:?}");
+        assert!(out.stderr.contains("--cgroup-manager cgroupfs"), "{out:?}");
     }
     assert_eq!(std::fs::read_dir(bundle.state.path()).unwrap().count(), 0);
+    let bundle = Bundle::sh("echo RAN").set("/linux/cgroupsPath", json!("/a/b"));
+    let out = bundle.runner(["--systemd-cgroup", "run", "-b", bundle.dir(), &bundle.id]).run();
+    out.refuses(1, "SLICE:PREFIX:NAME");
     drop(bundle);
     leftovers.check();
 }

@@ -1,15 +1,23 @@
 #!/bin/bash
-# Makes a root folder of Debian 13 with criu: Debian 12's criu 3.17 does not know the vDSO of newer kernels.
+# Makes a root folder of Debian 13, with criu, for Debian 12's criu 3.17 does not know the vDSO of newer kernels; or
+# with systemd, to be booted.
 #
-#   tests/lanes/trixie.sh            makes it once (about half a minute), says where it is
-#   tests/lanes/trixie.sh --again    throws the old one away first
-#   tests/lanes/in-trixie CMD...     runs a command in it
+#   tests/lanes/trixie.sh [criu|systemd]            makes it once (about half a minute), says where it is
+#   tests/lanes/trixie.sh [criu|systemd] --again    throws the old one away first
+#   tests/lanes/in-trixie CMD...                    runs a command in the one with criu
+#   tests/lanes/systemd.sh CMD...                   boots the one with systemd, and runs a command there
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 . "$here/common.sh"
 
 root=$lanes/trixie
 packages=criu,iproute2,procps,busybox-static
+if [ "${1-}" = criu ]; then shift; fi
+if [ "${1-}" = systemd ]; then
+    root=$lanes/systemd
+    packages=systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,iproute2,procps,busybox-static
+    shift
+fi
 
 # shellcheck disable=SC2016  # apt fills these in, not the shell
 # The mirror that this machine's own apt uses for Debian's main archive.
@@ -27,7 +35,7 @@ case ${1-} in
 esac
 need_root
 mkdir -p "$lanes"
-exec 9>"$lanes/.trixie.lock"
+exec 9>"$lanes/.${root##*/}.lock"
 flock 9
 
 [ "${1-}" != --again ] || rm -rf --one-file-system "$root"
@@ -43,8 +51,10 @@ eval "$(apt-config shell proxy Acquire::http::Proxy)"
 say "making $root from $from with $packages"
 rm -rf --one-file-system "$root" "$root.new"
 options=(--quiet --variant=minbase --mode=root "--include=$packages" --aptopt='Acquire::Retries "3"')
+# Somebody with a systemd of his own.
+[ "${root##*/}" != systemd ] || options+=('--customize-hook=chroot "$1" useradd -m -u 1000 tester')
 [ -z "${proxy-}" ] || options+=("--aptopt=Acquire::http::Proxy \"$proxy\"")
 mmdebstrap "${options[@]}" trixie "$root.new" "$from" >&2 9>&- || die "make $root"
 echo "$packages" >"$root.new/.lane-complete"
 mv "$root.new" "$root"
-say "$root is ready: $("$here/in-trixie" criu --version | head -n 1)"
+say "$root is ready"

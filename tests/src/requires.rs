@@ -65,6 +65,12 @@ pub fn cgroup_v2_controller(controller: &str) -> bool {
     )
 }
 
+/// systemd as the first process, and D-Bus.
+pub fn systemd() -> bool {
+    let there = std::path::Path::new("/run/systemd/private").exists();
+    need(there, "needs systemd: tests/lanes/systemd.sh") && root()
+}
+
 /// A cgroup controller of either version, which root may use.
 pub fn controller(name: &str) -> bool {
     root() && (cgroup_mount(name).is_some() || cgroup_v2_controller(name))

@@ -1,0 +1,178 @@
+//! Containers whose cgroup is a scope of systemd's.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use catena_tests::{requires, shell};
+use common::Bundle;
+use serde_json::json;
+
+/// One whose scope is in machine.slice, with limits.
+fn scoped(line: &str) -> Bundle {
+    let bundle = Bundle::sh(line);
+    let path = format!("machine.slice:catena:{}", bundle.id);
+    let limits = json!({"memory": {"limit": 67_108_864}, "pids": {"limit": 50}, "cpu": {"quota": 50_000, "period": 100_000}});
+    bundle.set("/linux/cgroupsPath", json!(path)).set("/linux/resources", limits)
+}
+
+fn unit(bundle: &Bundle) -> String {
+    format!("catena-{}.scope", bundle.id)
+}
+
+fn runner<const N: usize>(bundle: &Bundle, args: [&str; N]) -> catena_tests::Tool {
+    bundle.runner(["--systemd-cgroup"]).args(args)
+}
+
+fn up(bundle: &Bundle) {
+    let (root, dir) = (bundle.state.path().display(), bundle.dir());
+    let line = format!(
+        "runner --root {root} --systemd-cgroup run -d -b {dir} {} >{dir}/out 2>&1 </dev/null",
+        bundle.id
+    );
+    let out = shell(&line).run();
+    assert_eq!(out.status, 0, "{}", bundle.output());
+}
+
+/// What systemd says of a unit.
+fn told(unit: &str, property: &str) -> String {
+    let out = shell(&format!("systemctl show {unit} --value -p {property}")).run();
+    out.succeeds().stdout.trim().to_string()
+}
+
+fn file(bundle: &Bundle, name: &str) -> String {
+    let path = format!("/sys/fs/cgroup/machine.slice/{}/{name}", unit(bundle));
+    std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}")).trim().to_string()
+}
+
+#[track_caller]
+fn is_gone(bundle: &Bundle) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while told(&unit(bundle), "LoadState") != "not-found" {
+        assert!(std::time::Instant::now() < deadline, "{}", told(&unit(bundle), "ActiveState"));
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert!(!std::path::Path::new(&format!("/sys/fs/cgroup/machine.slice/{}", unit(bundle))).exists());
+}
+
+#[test]
+fn a_container_is_a_scope_with_its_limits_for_as_long_as_it_lives() {
+    if !requires::systemd() {
+        return;
+    }
+    let bundle = scoped("exec sleep 60");
+    up(&bundle);
+    let unit = unit(&bundle);
+    for (property, expected) in [
+        ("ActiveState", "active"),
+        ("Slice", "machine.slice"),
+        ("Delegate", "yes"),
+        ("MemoryMax", "67108864"),
+        ("TasksMax", "50"),
+        ("CPUQuotaPerSecUSec", "500ms"),
+        ("CollectMode", "inactive-or-failed"),
+    ] {
+        assert_eq!(told(&unit, property), expected, "{property}");
+    }
+    let limits = || ["memory.max", "pids.max", "cpu.max"].map(|name| file(&bundle, name));
+    assert_eq!(limits(), ["67108864", "50", "50000 100000"]);
+    // exec joins it.
+    let pid = bundle.state()["pid"].to_string();
+    let cgroup = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    assert_eq!(cgroup.trim(), format!("0::/machine.slice/{unit}"));
+    runner(&bundle, ["exec", &bundle.id, "true"]).run().succeeds();
+    // What update changes, systemd knows of: it does not put the old limits back when it looks at its units again.
+    runner(&bundle, ["update", "--pids-limit", "40", "--memory", "128M", &bundle.id]).run().succeeds();
+    assert_eq!((told(&unit, "TasksMax"), told(&unit, "MemoryMax")), ("40".into(), "134217728".into()));
+    shell("systemctl daemon-reload").run().succeeds();
+    shell(&format!("systemctl set-property --runtime {unit} CPUWeight=50")).run().succeeds();
+    assert_eq!(limits(), ["134217728", "40", "50000 100000"]);
+    for (verb, state) in [("pause", "paused"), ("resume", "running")] {
+        runner(&bundle, [verb, &bundle.id]).run().succeeds();
+        assert_eq!(bundle.status(), state);
+    }
+    runner(&bundle, ["delete", "--force", &bundle.id]).run().succeeds();
+    is_gone(&bundle);
+}
+
+#[test]
+fn a_command_that_ends_takes_its_scope_with_it() {
+    if !requires::systemd() {
+        return;
+    }
+    let bundle = scoped("exit 3");
+    runner(&bundle, ["run", "-b", bundle.dir(), &bundle.id]).run().exits(3);
+    is_gone(&bundle);
+    // Killed by its memory limit it is no failed unit that stands in the way of the next.
+    let bundle = scoped("a=x; while :; do a=$a$a; done");
+    assert_eq!(runner(&bundle, ["run", "-b", bundle.dir(), &bundle.id]).run().status, 137);
+    is_gone(&bundle);
+    runner(&bundle, ["run", "-b", bundle.dir(), &bundle.id]).run();
+    is_gone(&bundle);
+}
+
+#[test]
+fn what_cannot_be_is_refused_and_leaves_nothing() {
+    if !requires::systemd() {
+        return;
+    }
+    let names = |bundle: &Bundle| std::fs::read_dir(bundle.state.path()).unwrap().count();
+    for (property, text, said) in [
+        ("Frobnicate", "true", "Frobnicate"),
+        ("TimeoutStopUSec", "soon", "GVariant"),
+        ("Slice", "'a/b.slice'", "a/b.slice"),
+    ] {
+        let bundle = scoped("echo RAN");
+        let bundle = bundle.set("/annotations", json!({format!("org.systemd.property.{property}"): text}));
+        runner(&bundle, ["run", "-b", bundle.dir(), &bundle.id]).run().refuses(1, said);
+        assert_eq!(names(&bundle), 0);
+        is_gone(&bundle);
+    }
+    // A limit that the kernel refuses comes when the scope is there.
+    let bundle = scoped("echo RAN").set("/linux/resources", json!({"unified": {"memory.frob": "1"}}));
+    runner(&bundle, ["run", "-b", bundle.dir(), &bundle.id]).run().refuses(1, "memory.frob");
+    assert_eq!(names(&bundle), 0);
+    is_gone(&bundle);
+    // Somebody else's scope is not taken.
+    let first = scoped("exec sleep 60");
+    up(&first);
+    let second = scoped("echo RAN").set("/linux/cgroupsPath", first.config["linux"]["cgroupsPath"].clone());
+    runner(&second, ["run", "-b", second.dir(), &second.id]).run().refuses(1, "UnitExists");
+    assert_eq!(told(&unit(&first), "ActiveState"), "active");
+    runner(&first, ["delete", "--force", &first.id]).run().succeeds();
+    is_gone(&first);
+}
+
+#[test]
+fn annotations_are_properties_of_the_unit() {
+    if !requires::systemd() {
+        return;
+    }
+    let properties = json!({"org.systemd.property.TimeoutStopSec": "7", "org.systemd.property.Description": "'of a test'"});
+    let bundle = scoped("exec sleep 60").set("/annotations", properties);
+    up(&bundle);
+    assert_eq!(told(&unit(&bundle), "TimeoutStopUSec"), "7s");
+    assert_eq!(told(&unit(&bundle), "Description"), "of a test");
+    runner(&bundle, ["delete", "--force", &bundle.id]).run().succeeds();
+    is_gone(&bundle);
+}
+
+/// Device rules are a program on the scope's group, which systemd leaves alone.
+#[test]
+fn devices_stay_forbidden_when_systemd_reloads() {
+    if !requires::systemd() {
+        return;
+    }
+    let rules = json!({"devices": [{"allow": false, "access": "rwm"}]});
+    let node = json!([{"path": "/dev/k", "type": "c", "major": 1, "minor": 11}]);
+    let bundle = scoped("exec sleep 60").set("/linux/resources", rules).set("/linux/devices", node);
+    up(&bundle);
+    let forbidden = || {
+        let out = runner(&bundle, ["exec", &bundle.id, "sh", "-c", ": </dev/null && : </dev/k"]).run();
+        assert!(out.stderr.contains("/dev/k: Operation not permitted"), "{out:?}");
+    };
+    forbidden();
+    shell("systemctl daemon-reload").run().succeeds();
+    forbidden();
+    runner(&bundle, ["delete", "--force", &bundle.id]).run().succeeds();
+    is_gone(&bundle);
+}
