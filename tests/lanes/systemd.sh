@@ -25,6 +25,7 @@ if [ "${1-}" != --inside ]; then
         export -p
         printf 'export CATENA_LANE=systemd PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root\n'
         # A checkout may be below /tmp, which is therefore no memory here.
+        # shellcheck disable=SC2016  # the guest fills it in
         printf 'export TMPDIR=/run/tmp; mkdir -m 1777 $TMPDIR; cd %q || cd /\n' "$PWD"
         printf 'exec'
         printf ' %q' "$@"

@@ -52,6 +52,7 @@ say "making $root from $from with $packages"
 rm -rf --one-file-system "$root" "$root.new"
 options=(--quiet --variant=minbase --mode=root "--include=$packages" --aptopt='Acquire::Retries "3"')
 # Somebody with a systemd of his own.
+# shellcheck disable=SC2016  # mmdebstrap fills it in
 [ "${root##*/}" != systemd ] || options+=('--customize-hook=chroot "$1" useradd -m -u 1000 tester')
 [ -z "${proxy-}" ] || options+=("--aptopt=Acquire::http::Proxy \"$proxy\"")
 mmdebstrap "${options[@]}" trixie "$root.new" "$from" >&2 9>&- || die "make $root"
