@@ -259,7 +259,7 @@ fn without_systemd_its_scopes_cannot_be_had() {
     for flag in [&["--systemd-cgroup"][..], &["--cgroup-manager", "systemd"]] {
         let run = |more: &[&str]| {
             let out = tool("runner").args(["--root", bundle.state.path().to_str().unwrap()]).args(flag);
-            out.args(["run", "-b", bundle.dir(), &bundle.id]).args(more).run()
+            out.args(more).args(["run", "-b", bundle.dir(), &bundle.id]).run()
         };
         let plan = run(&["--print"]).succeeds().json();
         let asked = json!({"unit": "docker-abc.scope", "slice": "user.slice"});

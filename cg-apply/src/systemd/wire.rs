@@ -275,6 +275,8 @@ fn string(bytes: &[u8], at: usize) -> Option<(String, usize)> {
     let at = at.next_multiple_of(4);
     let size = number(bytes, at)? as usize;
     let end = (at + 4).checked_add(size)?;
+    // A NUL ends it, which its length does not count.
+    bytes.get(end).filter(|byte| **byte == 0)?;
     Some((String::from_utf8(bytes.get(at + 4..end)?.to_vec()).ok()?, end + 1))
 }
 
