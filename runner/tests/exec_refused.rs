@@ -164,7 +164,7 @@ fn what_is_said_wrong_runs_nothing() {
     bundle.runner(["exec", &bundle.id, ""]).run().refuses(255, "No such file");
     bundle.runner(["exec", "--bogus", &bundle.id, "/probe", "ran"]).run().refuses(1, "--bogus");
     bundle.runner(["exec"]).run().refuses(1, "ID COMMAND");
-    assert_eq!(bundle.count(), 1);
+    bundle.comes_down_to(1);
 }
 
 #[test]
@@ -202,7 +202,7 @@ fn a_process_file_that_is_cut_short_or_wrong_runs_nothing() {
     both.refuses(255, "a command is given as well");
     let missing = bundle.runner(["exec", "-p", "/no/such/file", &bundle.id]).run();
     missing.refuses(255, "open(/no/such/file): No such file");
-    assert_eq!(bundle.count(), 1);
+    bundle.comes_down_to(1);
 }
 
 /// As much as the kernel takes, and more.

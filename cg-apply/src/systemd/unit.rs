@@ -27,7 +27,7 @@ pub(crate) fn resolve(spec: &CgApply, systemd: &Systemd, layout: Layout, writes:
             "systemd",
             "only where cgroup v2 is all there is, as systemd has it since 248",
         )
-        .cure("--cgroup-manager cgroupfs"));
+        .cure("without systemd: --cgroup-manager cgroupfs"));
     }
     name(&systemd.unit, ".scope")?;
     let mut properties = vec![

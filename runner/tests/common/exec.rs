@@ -52,6 +52,16 @@ impl Bundle {
         std::fs::read_to_string(format!("{group}/cgroup.procs")).unwrap().lines().count()
     }
 
+    /// When those of refused commands have ended, it has so many.
+    #[track_caller]
+    pub fn comes_down_to(&self, count: usize) {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while self.count() != count {
+            assert!(std::time::Instant::now() < deadline, "{} processes", self.count());
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+
     /// Its first process.
     pub fn pid(&self) -> i32 {
         i32::try_from(self.state()["pid"].as_i64().unwrap()).unwrap()
