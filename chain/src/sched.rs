@@ -121,11 +121,10 @@ impl Attr {
 
     fn why_not(&self) -> Option<String> {
         let held = rustix::thread::capabilities(None).map_or(0, |sets| sets.effective.bits());
-        let nested = proc::read("/proc/self/uid_map").is_ok_and(|map| !is_whole(&map));
         if held & CAP_SYS_NICE == 0 {
             return Some("CAP_SYS_NICE is missing".into());
         }
-        if nested {
+        if proc::in_user_namespace() {
             return Some(
                 "CAP_SYS_NICE is the user namespace's own, and the kernel asks for the host's".into(),
             );
@@ -138,11 +137,6 @@ impl Attr {
         matches!(self.policy, FIFO | RR)
             .then(|| "its cgroup has no real-time run time: resources.cpu.realtimeRuntime".into())
     }
-}
-
-/// The map of the first user namespace.
-fn is_whole(map: &[u8]) -> bool {
-    String::from_utf8_lossy(map).split_whitespace().eq(["0", "0", "4294967295"])
 }
 
 impl Display for Attr {

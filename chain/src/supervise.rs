@@ -11,7 +11,6 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpgid, getpgrp};
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
-use std::time::Duration;
 
 /// A child that is being looked after.
 pub struct Supervised {
@@ -130,20 +129,10 @@ impl Supervised {
 
     /// Forwards signals until the child has ended; its status, 128+n for signal n.
     pub fn wait(&mut self) -> Result<u8> {
-        self.wait_and_look(|| Ok(None))
-    }
-
-    /// As [`Supervised::wait`], and calls `look` first and whenever the time is over that it gave.
-    pub fn wait_and_look(&mut self, mut look: impl FnMut() -> Result<Option<Duration>>) -> Result<u8> {
         let mut ended = self.has_ended()?;
         while ended.is_none() {
-            // Rounded up, so that time is over when it is looked at.
-            let most = look()?.map(|time| i32::try_from(time.as_millis() + 1).unwrap_or(i32::MAX));
             let mut fds = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
-            match poll(
-                &mut fds,
-                most.map_or(PollTimeout::NONE, |ms| PollTimeout::try_from(ms).unwrap_or(PollTimeout::MAX)),
-            ) {
+            match poll(&mut fds, PollTimeout::NONE) {
                 Ok(_) | Err(nix::errno::Errno::EINTR) => {}
                 Err(e) => return Err(Error::call("wait for the command", "poll(signalfd)", e)),
             }

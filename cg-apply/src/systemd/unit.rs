@@ -5,6 +5,7 @@ use super::gvariant;
 use super::wire::Value;
 use crate::limits::{Write, unsupported};
 use chain::cgroup::Layout;
+use chain::sched::{CPUS, members};
 use chain::spec::{CgApply, Systemd};
 use chain::{Class, Error, Result};
 
@@ -110,20 +111,9 @@ fn quota(value: &str) -> Vec<(String, Value)> {
 
 /// `0-3,7` as bits, the lowest first.
 fn mask(list: &str) -> Option<Value> {
-    let mut bytes = Vec::new();
-    for part in list.split(',').map(str::trim).filter(|p| !p.is_empty()) {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
-        if last > 65_535 {
-            return None;
-        }
-        for bit in first..=last {
-            if bytes.len() <= bit / 8 {
-                bytes.resize(bit / 8 + 1, 0u8);
-            }
-            bytes[bit / 8] |= 1 << (bit % 8);
-        }
-    }
+    let members = members(list, CPUS)?;
+    let mut bytes = vec![0_u8; members.last()? / 8 + 1];
+    members.into_iter().for_each(|bit| bytes[bit / 8] |= 1 << (bit % 8));
     Some(Value::Array("y".into(), bytes.into_iter().map(Value::Byte).collect()))
 }
 

@@ -32,7 +32,8 @@ extern "C" fn enter(run: *mut c_void) -> c_int {
 }
 
 /// As [`vfork`], with more `flags` (CLONE_PARENT) and the child in this v2 cgroup from its first moment: clone3(2) as of
-/// Linux 5.7, for which libc has no function. Its memory is ours: an OOM kill in that group ends us too. ENOSYS on a processor for which nothing is written here.
+/// Linux 5.7, for which libc has no function. Its memory is ours until its exec: an OOM kill in that group ends us too.
+/// ENOSYS on a processor for which nothing is written here.
 pub fn vfork_into(mut run: &mut dyn FnMut() -> u8, flags: u64, cgroup: BorrowedFd<'_>) -> Result<i32, Errno> {
     let mut stack: Vec<u128> = Vec::with_capacity(STACK / size_of::<u128>());
     let args = CloneArgs {
