@@ -106,6 +106,8 @@ fn an_exec_lands_in_its_root_with_a_terminal_and_without_other_namespaces() {
     bundle.write();
     let bundle = bundle.up();
     assert_eq!(exec(&bundle, "test -e /probe && pwd").succeeds().stdout, "/\n");
+    let out = bundle.exec(["-t"], ["/bin/sh", "-c", "test -e /probe && tty"]).run();
+    assert_eq!((out.status, out.stdout.as_str()), (0, "/dev/pts/0\n"), "{out:?}");
     bundle.runner(["kill", &bundle.id, "KILL"]).run().succeeds();
     bundle.becomes("stopped");
     bundle.runner(["delete", &bundle.id]).run().succeeds();
