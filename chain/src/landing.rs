@@ -15,6 +15,8 @@ mod label;
 mod listener;
 mod rehearsal;
 mod stdio;
+mod terminal;
+mod typing;
 
 pub use rehearsal::{Denied, rehearse};
 
@@ -81,6 +83,12 @@ pub struct Landing {
     /// Start a new session (always with a terminal).
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub new_session: bool,
+    /// With a terminal: standard streams that are none stay what they are.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub redirected: bool,
+    /// A filter of its own against typing into a terminal that is shared with others.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub no_typing: bool,
 }
 
 /// A command and its environment.
@@ -143,9 +151,9 @@ fn try_land(tool: &str, state: &State, argv: &[OsString]) -> Result<Infallible> 
     // What the creator's own output went to must not stay open for as long as a container waits: whoever reads it to
     // its end would wait as well.
     if let Some(terminal) = state.fds.terminal {
-        stdio::take_terminal(terminal, landing)?;
+        terminal::take(terminal, landing)?;
     } else if landing.new_session {
-        stdio::new_session()?;
+        terminal::new_session()?;
     }
     stdio::give_to_user(landing)?;
     if let Some(gate) = state.fds.gate {
@@ -195,9 +203,9 @@ fn assume(state: &State, filter: Option<&Filter>, last: impl FnOnce()) -> Result
         drop(fd);
     }
     // Without no_new_privs, loading wants CAP_SYS_ADMIN, so it comes before the capabilities go.
-    let nnp_now = prctl(libc::PR_GET_NO_NEW_PRIVS, 0, 0) == Ok(1);
-    if let Some(filter) = filter.filter(|_| !landing.no_new_privs && !nnp_now) {
-        filter.load()?;
+    let late = landing.no_new_privs || prctl(libc::PR_GET_NO_NEW_PRIVS, 0, 0) == Ok(1);
+    if !late {
+        load_filters(landing, filter)?;
     }
 
     let early_cwd = enter_cwd(landing);
@@ -216,10 +224,7 @@ fn assume(state: &State, filter: Option<&Filter>, last: impl FnOnce()) -> Result
     // Rust's start-up ignores SIGPIPE, and an ignored signal stays ignored over exec: a pipeline in the container
     // would never end.
     default_sigpipe()?;
-    match filter.filter(|_| landing.no_new_privs || nnp_now) {
-        Some(filter) => filter.load(),
-        None => Ok(()),
-    }
+    if late { load_filters(landing, filter) } else { Ok(()) }
 }
 
 /// Tells the runner that only the command is left to do, waits until it has written down that this container exists
@@ -260,6 +265,14 @@ fn all_layers_done(state: &State) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// That against typing first, for the command's own may refuse to load another.
+fn load_filters(landing: &Landing, filter: Option<&Filter>) -> Result<()> {
+    if landing.no_typing {
+        typing::forbid()?;
+    }
+    filter.map_or(Ok(()), Filter::load)
 }
 
 /// Closes every fd from 3 up except the kept ones and those the landing still writes to, `ours` among them, which exec

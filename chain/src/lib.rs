@@ -28,6 +28,7 @@ pub mod order;
 pub mod pidfile;
 pub mod plan;
 pub mod proc;
+pub mod proxy;
 pub mod report;
 pub mod sched;
 pub mod share;

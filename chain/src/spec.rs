@@ -171,6 +171,9 @@ pub struct NsEnter {
     /// The first process of the new pid namespace is a reaper, and the command its child.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub init: bool,
+    /// What keeps the command from typing into the terminal of whoever started it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tty: Option<Tty>,
     /// Do not stay as the parent: the first process becomes a child of our parent (clone(2) CLONE_PARENT), its pid
     /// goes to the one who waits on the meeting socket.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -184,6 +187,18 @@ pub struct NsEnter {
     /// Kinds that may be left out where the host cannot make them.
     #[serde(rename = "try", skip_serializing_if = "Vec::is_empty")]
     pub attempt: Vec<crate::oci::NamespaceKind>,
+}
+
+/// `tty` of an ns-enter layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tty {
+    /// A filter refuses to type.
+    Filter,
+    /// A terminal of its own, and a proxy outside.
+    Pty,
+    /// A session of its own, without a terminal.
+    Setsid,
 }
 
 /// One of `veth` of an ns-enter layer.

@@ -17,6 +17,9 @@ pub struct Supervised {
     pid: i32,
     pidfd: OwnedFd,
     signals: SignalFd,
+    /// Whether it is our caller who stops this process when the child has stopped, and whether the child has.
+    told_of_stops: bool,
+    stopped: bool,
 }
 
 /// Which side of [`split`] this is.
@@ -51,7 +54,7 @@ pub fn split_into(flags: i32, cgroup: Option<BorrowedFd<'_>>, state: &mut State)
         Forked::Parent(pid, pidfd) => {
             let signals = SignalFd::with_flags(&forwarded, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
                 .cannot(doing, "signalfd")?;
-            Ok(Side::Supervisor(Supervised { pid, pidfd, signals }))
+            Ok(Side::Supervisor(Supervised { pid, pidfd, signals, told_of_stops: false, stopped: false }))
         }
         Forked::Child => {
             sigprocmask(SigmaskHow::SIG_SETMASK, Some(&before), None).cannot(doing, "sigprocmask")?;
@@ -104,12 +107,22 @@ impl Supervised {
         sigprocmask(SigmaskHow::SIG_BLOCK, Some(&forwarded()), None).cannot(doing, "sigprocmask")?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let signals = SignalFd::with_flags(&forwarded(), flags).cannot(doing, "signalfd")?;
-        Ok(Supervised { pid, pidfd, signals })
+        Ok(Supervised { pid, pidfd, signals, told_of_stops: false, stopped: false })
     }
 
     /// Readable when [`Supervised::handle_signals`] has something to do.
     pub fn signal_fd(&self) -> BorrowedFd<'_> {
         self.signals.as_fd()
+    }
+
+    /// From here on the caller asks [`Supervised::has_stopped`], and does what is to be done then.
+    pub fn tell_of_stops(&mut self) {
+        self.told_of_stops = true;
+    }
+
+    /// Whether the child has stopped since this was asked last.
+    pub fn has_stopped(&mut self) -> bool {
+        std::mem::take(&mut self.stopped)
     }
 
     /// The child's pid, as this process's pid namespace numbers it.
@@ -224,6 +237,9 @@ impl Supervised {
                 }
                 Ok(WaitStatus::Signaled(pid, signal, _)) if pid == Pid::from_raw(self.pid) => {
                     ended = Some(128 + signal as u8);
+                }
+                Ok(WaitStatus::Stopped(pid, _)) if pid == Pid::from_raw(self.pid) && self.told_of_stops => {
+                    self.stopped = true;
                 }
                 // ^Z: the shell waits for us to stop, and its `fg` wakes the whole group.
                 Ok(WaitStatus::Stopped(pid, Signal::SIGTSTP | Signal::SIGTTIN | Signal::SIGTTOU))

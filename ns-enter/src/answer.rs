@@ -2,16 +2,17 @@
 
 use crate::apply::{self, Outcome};
 use crate::cli::Args;
+use crate::fork::Fork;
 use crate::net;
-use crate::resolve::{self, Fork, Plan};
+use crate::resolve::{self, Plan};
 use crate::targets::{self, Targets};
 use chain::canary::canary;
 use chain::link::Question;
 use chain::oci::{Namespace, NamespaceKind};
 use chain::plan::Layer;
-use chain::spec::NsEnter;
+use chain::spec::{NsEnter, Tty};
 use chain::state::State;
-use chain::{Class, Error, Result, proc, report};
+use chain::{Class, Error, Result, landing, proc, report};
 use std::fmt::Write;
 use std::os::fd::AsFd;
 
@@ -49,7 +50,9 @@ fn check(spec: &NsEnter) -> Result<()> {
     drop(net::look(&plan.net, proc::host()?.as_fd())?);
     plan.net.devices.clear();
     plan.net.give_back = false;
-    canary(|| match apply::all(&plan, &targets, None, &mut State::default())? {
+    let mut state = State::default();
+    canary(|| match apply::all(&plan, &targets, None, &mut state)? {
+        Outcome::Inside(_) if state.landing.no_typing => landing::rehearse(&state, None),
         Outcome::Inside(_) | Outcome::HandedOver => Ok(()),
         Outcome::Outside(mut child, _) | Outcome::First(mut child) => match child.wait()? {
             0 => Ok(()),
@@ -105,6 +108,12 @@ fn shown(plan: &Plan, targets: &Targets) -> String {
     }
     if plan.init {
         line("init", "the first process reaps, and the command is its child".into());
+    }
+    match plan.tty {
+        Some(Tty::Filter) => line("terminal", "ours, and a filter against typing into it".into()),
+        Some(Tty::Pty) => line("terminal", "one of its own".into()),
+        Some(Tty::Setsid) => line("terminal", "none, in a session of its own".into()),
+        None => {}
     }
     if let Some(name) = &plan.hostname {
         line("hostname", name.clone());

@@ -1,10 +1,12 @@
 //! The operations, in order.
 
+use crate::fork::Fork;
 use crate::inside;
 use crate::join::{dumpable, enter, guard};
 use crate::net;
-use crate::resolve::{Fork, Plan, flag_names, make};
+use crate::resolve::{Plan, flag_names, make};
 use crate::targets::{Target, Targets};
+use crate::terminal::{self, Pty};
 use crate::verify::Before;
 use chain::meet::{self, Message};
 use chain::name::ToolName;
@@ -23,12 +25,21 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 pub(crate) enum Outcome {
     /// The one that goes on with the chain.
     Inside(Receipt),
-    /// The one that stayed outside, to look after the command, and the network devices it gives back then.
-    Outside(Supervised, Option<net::Inside>),
+    /// The one that stayed outside, to look after the command.
+    Outside(Supervised, Held),
     /// The first process of the new pid namespace, a reaper for the one that goes on.
     First(Supervised),
     /// The one that stayed outside, and somebody else looks after the command.
     HandedOver,
+}
+
+/// What who stays outside holds for the command.
+#[derive(Default)]
+pub(crate) struct Held {
+    /// Network devices, to be given back at the end.
+    devices: Option<net::Inside>,
+    /// Its terminal's other end.
+    pty: Option<Pty>,
 }
 
 /// Enters what `plan` says.
@@ -46,6 +57,7 @@ pub(crate) fn all(
         guard(state)?;
     }
     let process = targets.process.as_ref().map(AsFd::as_fd);
+    let pty = terminal::prepare(plan, state)?;
     let mut leaving = net::look(&plan.net, proc.as_fd())?;
     if plan.fork == Fork::HandOver && plan.make.is_empty() {
         enter(&joins, process)?;
@@ -85,9 +97,10 @@ pub(crate) fn all(
                     dumpable(true)?;
                 }
                 report::status(&json!({"tool": ToolName::NsEnter, "event": "child", "pid": child.pid()}));
-                return Ok(Outcome::Outside(child, returning));
+                return Ok(Outcome::Outside(child, Held { devices: returning, pty }));
             }
             Ok(Side::Child) => {
+                drop(pty);
                 held.map_or(Ok(()), supervise::Held::release)?;
                 enter(&late, process)?;
             }
@@ -174,11 +187,12 @@ fn receipt(plan: &Plan, ns: BTreeMap<NamespaceKind, u64>, moved: Option<&net::In
 
 /// Waits for the command; its status. Until then nothing of the chain's stays open here: whoever reads a kept pipe or
 /// the status lines sees their end when the command, or the last link, closes them.
-pub(crate) fn look_after(mut child: Supervised, devices: Option<net::Inside>, state: &State) -> Result<u8> {
+pub(crate) fn look_after(mut child: Supervised, held: Held, state: &State) -> Result<u8> {
     let doing = "close what only the command is to have";
     report::status_to(-1);
     let mut own = vec![child.pidfd().as_raw_fd(), child.signal_fd().as_raw_fd()];
-    own.extend(devices.iter().flat_map(net::Inside::fds));
+    own.extend(held.devices.iter().flat_map(net::Inside::fds));
+    own.extend(held.pty.iter().flat_map(Pty::fds).map(|fd| fd.as_raw_fd()));
     own.sort_unstable();
     let mut from = 3;
     for fd in own.iter().map(|fd| *fd as u32) {
@@ -190,9 +204,12 @@ pub(crate) fn look_after(mut child: Supervised, devices: Option<net::Inside>, st
     for fd in state.fds.all().filter(|fd| *fd > 2 && !own.contains(fd)) {
         drop(sys::fd::adopt(fd));
     }
-    let status = child.wait()?;
-    devices.as_ref().map_or(Ok(()), net::Inside::give_back)?;
-    Ok(status)
+    let status = match &held.pty {
+        Some(pty) => pty.carry(&mut child),
+        None => child.wait(),
+    };
+    held.devices.as_ref().map_or(Ok(()), net::Inside::give_back)?;
+    status
 }
 
 fn is_user(target: &&Target) -> bool {

@@ -13,6 +13,7 @@ Examples:
   ns-enter -m --join net=/run/netns/vpn -- curl example.org
   ns-enter -T --boottime 100000000 -- uptime
   ns-enter -n --netdev eth1=eth%d -- ip address
+  ns-enter -mpi --tty=pty -- sh             cannot type commands for the shell that started it
   ns-enter -n --veth box,10.9.0.1/24=eth0,10.9.0.2/24 -- ping -c 1 10.9.0.1
 
 With a new or joined pid namespace the command is a child: ns-enter stays, forwards signals, gives back its status,
@@ -98,6 +99,11 @@ pub(crate) struct Args {
     /// The new pid namespace's first process forwards signals and reaps, and the command is its child
     #[arg(long)]
     pub(crate) init: bool,
+    /// Keep the command from typing into our terminal (TIOCSTI, TIOCLINUX): by a filter, with nothing else changed; by a
+    /// terminal of its own, which ns-enter stays to carry bytes for; or by a session of its own without a terminal, which
+    /// is without ^Z and fg, and no hindrance to who holds the host's CAP_SYS_ADMIN
+    #[arg(long, value_name = "filter|pty|setsid")]
+    pub(crate) tty: Option<Tty>,
     /// Do not enter a new or joined pid namespace: the command's children will be in it
     #[arg(long)]
     pub(crate) no_fork: bool,
@@ -126,6 +132,17 @@ impl Flags for Args {
     fn common(&self) -> &Common {
         &self.common
     }
+}
+
+/// `--tty`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Tty {
+    /// By a filter.
+    Filter,
+    /// By a terminal of its own.
+    Pty,
+    /// By a session of its own.
+    Setsid,
 }
 
 /// A kind by any name that is in use: `mnt` and `mount`, `net` and `network`.

@@ -17,7 +17,7 @@ const CAPS: u32 = 63;
 /// Waits for `child`; its status.
 pub(crate) fn look_after(child: Supervised, state: &State) -> Result<u8> {
     harmless()?;
-    apply::look_after(child, None, state)
+    apply::look_after(child, apply::Held::default(), state)
 }
 
 /// It lives inside for as long as the command, whose filter and capabilities it has not. So it keeps nothing but the

@@ -4,6 +4,7 @@
 mod answer;
 mod apply;
 mod cli;
+mod fork;
 mod init;
 mod inside;
 mod join;
@@ -12,6 +13,7 @@ mod plan;
 mod resolve;
 mod sysctl;
 mod targets;
+mod terminal;
 mod verify;
 
 use apply::Outcome;
@@ -41,6 +43,7 @@ const FEATURES: &[&str] = &[
     "net-devices",
     "veth",
     "init",
+    "tty",
     "try",
 ];
 
@@ -65,10 +68,14 @@ fn main() -> ExitCode {
         }
         let root = targets.root.take();
         match apply::all(&plan, &targets, root, &mut link.state)? {
-            Outcome::Inside(receipt) => match link.go_on(receipt)? {},
-            Outcome::Outside(child, devices) => {
+            Outcome::Inside(receipt) => {
+                // The landing closes all fds, and may come back with an error after that.
                 drop(targets);
-                apply::look_after(child, devices, &link.state)
+                match link.go_on(receipt)? {}
+            }
+            Outcome::Outside(child, held) => {
+                drop(targets);
+                apply::look_after(child, held, &link.state)
             }
             Outcome::First(child) => {
                 drop(targets);

@@ -1,10 +1,10 @@
 //! From flags to the layer.
 
-use crate::cli::{Args, Kind, NO_PATH, Unshare};
+use crate::cli::{self, Args, Kind, NO_PATH, Unshare};
 use chain::bytes::Bytes;
 use chain::files::Files;
 use chain::oci::{Namespace, NamespaceKind, NetDevice, TimeOffset};
-use chain::spec::{NsEnter, Veth};
+use chain::spec::{NsEnter, Tty, Veth};
 use chain::sys::caps;
 use chain::target::Target;
 use chain::{Cannot, Error, Result};
@@ -68,6 +68,12 @@ fn compose(
     spec.domainname = args.domainname.clone().or(spec.domainname);
     spec.no_loopback |= args.no_lo;
     spec.no_fork |= args.no_fork;
+    let tty = args.tty.map(|tty| match tty {
+        cli::Tty::Filter => Tty::Filter,
+        cli::Tty::Pty => Tty::Pty,
+        cli::Tty::Setsid => Tty::Setsid,
+    });
+    spec.tty = tty.or(spec.tty);
     spec.attempt.extend(args.attempt.iter().map(|k| k.0));
     for (clock, secs) in [("monotonic", args.monotonic), ("boottime", args.boottime)] {
         if let Some(secs) = secs {

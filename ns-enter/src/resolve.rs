@@ -1,5 +1,6 @@
 //! From the layer and what the host says to what will be done, or a refusal. Nothing is touched here.
 
+use crate::fork::{self, Fork};
 use crate::join::{dumpable, enter};
 use crate::net::{self, Wanted};
 use crate::sysctl::{self, Sysctl};
@@ -7,7 +8,7 @@ use crate::targets::Targets;
 use chain::canary::canary;
 use chain::name::ToolName;
 use chain::oci::{NamespaceKind, Personality, TimeOffset};
-use chain::spec::NsEnter;
+use chain::spec::{NsEnter, Tty};
 use chain::state::State;
 use chain::{Cannot, Class, Error, Result};
 use nix::sched::{CloneFlags, unshare};
@@ -87,17 +88,6 @@ pub(crate) fn order(state: &State) -> Result<()> {
     }
 }
 
-/// How the command gets there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fork {
-    /// This process goes there itself.
-    No,
-    /// A child goes; this process looks after it.
-    Supervise,
-    /// A child of our parent goes; this process ends.
-    HandOver,
-}
-
 /// What will be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
@@ -125,6 +115,8 @@ pub(crate) struct Plan {
     pub(crate) personality: Option<u64>,
     /// The first process of the pid namespace is ours, a reaper.
     pub(crate) init: bool,
+    /// See [`Tty`].
+    pub(crate) tty: Option<Tty>,
     /// Network devices.
     pub(crate) net: Wanted,
     /// For the receipt.
@@ -195,22 +187,7 @@ pub(crate) fn resolve(spec: &NsEnter, facts: &Facts) -> Result<Plan> {
         return Err(Error::usage("start a reaper", detail).cure("--unshare pid"));
     }
     let net = net::resolve(spec, &make, &join, facts.mapped.is_some())?;
-    let stays = ours(NamespaceKind::Pid) && !spec.no_fork || net.give_back;
-    let fork = match (spec.hand_over, stays) {
-        (true, _) if spec.no_fork => {
-            return Err(Error::usage(doing, "noFork and handOver exclude each other"));
-        }
-        (true, _) if net.give_back => {
-            return Err(Error::usage(doing, "giveBack and handOver exclude each other"));
-        }
-        (_, true) if spec.no_fork => {
-            return Err(Error::usage(doing, "noFork and giveBack exclude each other")
-                .why("who gives the devices back has to stay"));
-        }
-        (true, _) => Fork::HandOver,
-        (false, true) => Fork::Supervise,
-        (false, false) => Fork::No,
-    };
+    let fork = fork::resolve(spec, ours(NamespaceKind::Pid), net.give_back)?;
     Ok(Plan {
         fork,
         mapped: facts.mapped,
@@ -223,6 +200,7 @@ pub(crate) fn resolve(spec: &NsEnter, facts: &Facts) -> Result<Plan> {
         personality: spec.personality.as_ref().map(personality).transpose()?,
         net,
         init: spec.init,
+        tty: spec.tty,
         degraded,
         make,
         join,

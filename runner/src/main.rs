@@ -31,7 +31,6 @@ mod notify;
 mod pause;
 mod pidfile;
 mod plan;
-mod proxy;
 mod ps;
 mod record;
 mod run;

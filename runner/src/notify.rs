@@ -145,6 +145,17 @@ impl Notify {
     }
 }
 
+impl chain::proxy::Beside for Notify {
+    fn fd(&self) -> BorrowedFd<'_> {
+        Notify::fd(self)
+    }
+
+    /// Without a word to wait for.
+    fn attend(&self) -> Result<()> {
+        self.pass_on(std::process::id() as i32).map(drop)
+    }
+}
+
 /// Waits until the manager has read all that was said, for it asks the kernel who said it, and we are about to go. It
 /// closes the pipe that comes with the message; one that does not know of that is not waited for without end.
 fn barrier(manager: &OwnedFd) -> Result<()> {

@@ -4,7 +4,8 @@ use crate::cli::{Args, Run};
 use crate::container::{StateRoot, Status};
 use crate::create::{Gate, Launched, launch};
 use crate::notify::Notify;
-use crate::{agent, delete, hooks, proxy};
+use crate::{agent, delete, hooks};
+use chain::proxy::{self, Between};
 use chain::supervise::Supervised;
 use chain::sys::process::prctl;
 use chain::{Cannot, Error, Result};
@@ -46,7 +47,10 @@ fn started(root: &StateRoot, launched: &Launched) -> Result<()> {
 
 fn look_after(mut child: Supervised, terminal: Option<OwnedFd>, notify: Option<Notify>) -> Result<u8> {
     match (terminal, notify) {
-        (Some(master), notify) => proxy::run(&master, &mut child, notify.as_ref()),
+        (Some(master), notify) => {
+            let beside = notify.as_ref().map(|notify| notify as &dyn proxy::Beside);
+            proxy::run(&master, &mut child, &Between { beside, terminals: false })
+        }
         (None, Some(notify)) => wait_with(&mut child, &notify),
         (None, None) => child.wait(),
     }

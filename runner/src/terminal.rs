@@ -1,9 +1,8 @@
 //! Who gets the container's terminal: the engine over its console socket, or the proxy.
 
 use crate::cli::Create;
-use crate::proxy;
 use chain::oci::Config;
-use chain::{Cannot, Error, Result};
+use chain::{Cannot, Error, Result, proxy};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use rustix::termios::{OptionalActions, OutputModes, tcgetattr, tcsetattr};

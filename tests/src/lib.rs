@@ -24,6 +24,7 @@ mod run;
 mod running;
 mod shape;
 mod temp;
+mod terminal;
 pub mod verbs;
 mod watch;
 
@@ -39,3 +40,4 @@ pub use rootfs::{TempRootfs, rootfs};
 pub use run::{Stdin, Tool, bin_dir, probe_path, shell, tool, tool_path, v2_view};
 pub use running::Running;
 pub use temp::TempDir;
+pub use terminal::TerminalSession;

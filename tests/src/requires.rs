@@ -159,6 +159,13 @@ pub fn namespace(kind: &str) -> bool {
     need(std::path::Path::new("/proc/self/ns").join(kind).exists(), format_args!("needs {kind} namespaces"))
 }
 
+/// A kernel that lets a program type into its own terminal without privilege.
+pub fn typing() -> bool {
+    let sysctl = std::fs::read_to_string("/proc/sys/dev/tty/legacy_tiocsti");
+    // Before Linux 6.2 there is no such switch.
+    need(!sysctl.is_ok_and(|text| text.trim() == "0"), "needs dev.tty.legacy_tiocsti")
+}
+
 /// A kernel that makes pairs of virtual Ethernet devices, and ip(8) to make them with.
 pub fn veth() -> bool {
     let ip = "ip link add type veth && exec ip -j address";

@@ -156,7 +156,7 @@ pub(crate) fn wait_until(deadline: Instant, mut is_so: impl FnMut() -> bool) -> 
     }
 }
 
-fn wait_readable(fd: std::os::fd::BorrowedFd<'_>, deadline: Instant, what: &str) {
+pub(crate) fn wait_readable(fd: std::os::fd::BorrowedFd<'_>, deadline: Instant, what: &str) {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     let left = deadline.saturating_duration_since(Instant::now()).as_millis();
     let timeout = PollTimeout::try_from(i32::try_from(left).unwrap_or(i32::MAX)).expect("not negative");

@@ -55,6 +55,7 @@ pub fn run(verb: &str, args: &[String]) -> ExitCode {
             }
             Err(e) => say(Err(e)),
         },
+        "type-in" => say(type_in(&args.join(" "))),
         "ran" => {
             ready("RAN");
             ExitCode::SUCCESS
@@ -135,6 +136,23 @@ fn read(path: &str) -> ExitCode {
     }
 }
 
+/// Into whatever terminal there is: a standard stream, or the controlling one.
+fn type_in(text: &str) -> std::io::Result<()> {
+    use std::os::fd::AsFd;
+    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    let controlling = std::fs::File::open("/dev/tty").ok();
+    let streams = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
+    let mut result = Err(Errno::ENOTTY.into());
+    for terminal in streams.into_iter().chain(controlling.as_ref().map(AsFd::as_fd)) {
+        let typed = text.bytes().chain([b'\n']).try_for_each(|byte| sys::type_byte(terminal, byte));
+        result = typed.map_err(std::io::Error::from);
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
 fn write(path: &str, text: &str, create: bool) -> std::io::Result<()> {
     let mut file = std::fs::OpenOptions::new().write(true).create(create).truncate(create).open(path)?;
     if text.is_empty() { Ok(()) } else { file.write_all(text.as_bytes()) }
@@ -169,7 +187,7 @@ const SYSCALLS: &[(&str, i64)] = numbers! {
     "chroot" SYS_chroot "clock_settime" SYS_clock_settime "clone3" SYS_clone3 "close_range" SYS_close_range
     "delete_module" SYS_delete_module "finit_module" SYS_finit_module "fsopen" SYS_fsopen
     "getpid" SYS_getpid "getppid" SYS_getppid "getrandom" SYS_getrandom "init_module" SYS_init_module
-    "io_setup" SYS_io_setup "io_uring_setup" SYS_io_uring_setup "ioperm" SYS_ioperm "iopl" SYS_iopl
+    "io_setup" SYS_io_setup "io_uring_setup" SYS_io_uring_setup "ioctl" SYS_ioctl "ioperm" SYS_ioperm "iopl" SYS_iopl
     "kexec_load" SYS_kexec_load "keyctl" SYS_keyctl "kill" SYS_kill "mbind" SYS_mbind "mkdirat" SYS_mkdirat
     "mount" SYS_mount "mount_setattr" SYS_mount_setattr "move_mount" SYS_move_mount
     "move_pages" SYS_move_pages "nfsservctl" SYS_nfsservctl "open_by_handle_at" SYS_open_by_handle_at

@@ -1,6 +1,6 @@
 //! The landing without the command, in a child: what `--check` of cap-drop and seccomp-load proves.
 
-use super::{credentials, filter, keyring, label};
+use super::{credentials, filter, keyring, label, typing};
 use crate::canary::canary;
 use crate::error::{Cannot, Error, Result};
 use crate::landing::Landing;
@@ -30,10 +30,16 @@ pub fn rehearse(state: &State, denied: Option<Denied>) -> Result<()> {
             keyring::make(name)?;
         }
         // Without no_new_privs, loading wants CAP_SYS_ADMIN, which goes with the credentials.
+        if landing.no_typing && !landing.no_new_privs {
+            typing::forbid()?;
+        }
         if let Some(filter) = filter.as_ref().filter(|_| !landing.no_new_privs) {
             try_filter(filter, landing, denied)?;
         }
         credentials::assume(landing)?;
+        if landing.no_typing && landing.no_new_privs {
+            typing::forbid()?;
+        }
         if let Some(filter) = filter.as_ref().filter(|_| landing.no_new_privs) {
             try_filter(filter, landing, denied)?;
         }

@@ -4,7 +4,7 @@
 //! A release is built without the tests, and without this (scripts/build.sh).
 
 use nix::errno::Errno;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -63,6 +63,13 @@ pub fn call(number: i64, a: [i64; 6]) -> Result<i64, Errno> {
     // SAFETY: not sound for every number; see above. What the probe itself calls takes no pointers.
     let result = unsafe { libc::syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]) };
     Errno::result(result)
+}
+
+/// TIOCSTI: puts a byte into the input of a terminal, as if it had been typed there.
+pub fn type_byte(terminal: BorrowedFd<'_>, byte: u8) -> Result<(), Errno> {
+    // SAFETY: the kernel reads one byte, which lives across the call.
+    let ret = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSTI, std::ptr::from_ref(&byte)) };
+    Errno::result(ret).map(drop)
 }
 
 /// fork(2), which filters allow where they refuse clone3; the payload has one thread.

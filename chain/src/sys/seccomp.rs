@@ -50,3 +50,9 @@ pub fn refused_call(number: i64) -> Option<i32> {
         .err()
         .map(|e| e as i32)
 }
+
+/// ioctl(-1, request): its errno, if it failed. For a request that a filter refuses, or else the kernel, for -1 is no fd.
+pub fn refused_ioctl(request: libc::Ioctl) -> Option<i32> {
+    // SAFETY: no fd, so no driver, and no pointer that anybody reads.
+    check(unsafe { libc::ioctl(-1, request, 0) }.into()).err().map(|e| e as i32)
+}

@@ -15,10 +15,11 @@ use crate::cli::Args;
 use crate::container::{Container, StateRoot};
 use crate::create::inherited;
 use crate::meeting::{of_tool, start_chain};
-use crate::{agent, log, pidfile, proxy, terminal};
+use crate::{agent, log, pidfile, terminal};
 use chain::cgroup::Group;
 use chain::meet::{self, Message};
 use chain::oci::Config;
+use chain::proxy::{self, Between};
 use chain::state::State;
 use chain::supervise::{Supervised, default_action};
 use chain::sys::process::pidfd_signal;
@@ -153,7 +154,7 @@ fn let_go(meet: OwnedFd, container: &Container, options: &Exec, met: &mut Met) -
     drop(meet);
     match (&mut child, &met.terminal) {
         (None, _) => Ok(0),
-        (Some(child), Some(master)) => proxy::run(master, child, None),
+        (Some(child), Some(master)) => proxy::run(master, child, &Between::default()),
         (Some(child), None) => child.wait(),
     }
 }

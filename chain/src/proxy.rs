@@ -1,73 +1,126 @@
-//! Between our own terminal, or whatever standard input and output are, and the container's: bytes, the window's size,
-//! and the end of either.
+//! Between our own terminal, or whatever standard input and output are, and the command's: bytes, the window's size, and
+//! the end of either.
 
-use crate::notify::Notify;
-use chain::state::write_all;
-use chain::supervise::Supervised;
-use chain::sys::process::{set_window_size, window_size};
-use chain::{Cannot, Error, Result};
+use crate::error::{Cannot, Error, Result};
+use crate::state::write_all;
+use crate::supervise::Supervised;
+use crate::sys::process::{set_window_size, window_size};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, raise};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
+use rustix::process::getpgrp;
 use rustix::stdio::{stdin, stdout};
-use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, isatty, tcgetattr, tcsetattr};
+use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios};
+use rustix::termios::{isatty, tcgetattr, tcgetpgrp, tcsetattr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// PIPE_BUF: what poll(2) calls writable takes as much without blocking.
 const CHUNK: usize = 4096;
 
-/// Our own terminal in raw mode, for as long as this value lives.
+/// How often it is looked whether a shell put us in the foreground, while we are not: none says so.
+const LOOK: u16 = 250;
+
+/// What else is listened to meanwhile.
+pub trait Beside {
+    /// Readable when there is something to do.
+    fn fd(&self) -> BorrowedFd<'_>;
+    /// Does what there is to do, which may be nothing.
+    fn attend(&self) -> Result<()>;
+}
+
+/// What is between.
+#[derive(Default)]
+pub struct Between<'a> {
+    /// See [`Beside`].
+    pub beside: Option<&'a dyn Beside>,
+    /// Our input and our output are one terminal, which then does nothing to what the other has written for a terminal;
+    /// and we stop when the command stops.
+    pub terminals: bool,
+}
+
+/// Our own terminal, in raw mode while it is ours to read, for as long as this value lives.
 struct Raw {
     before: Option<Termios>,
+    modes: Option<Termios>,
+    in_force: bool,
 }
 
 impl Raw {
-    fn enter() -> Result<Raw> {
+    fn enter(between: &Between<'_>) -> Result<Raw> {
         if !isatty(stdin()) {
-            return Ok(Raw { before: None });
+            return Ok(Raw { before: None, modes: None, in_force: false });
         }
-        let doing = "put the terminal in raw mode";
-        let before = tcgetattr(stdin()).cannot(doing, "tcgetattr(0)")?;
-        let mut raw = before.clone();
-        raw.make_raw();
-        // Its lines still want their carriage returns: the container's own terminal adds none.
-        raw.output_modes = before.output_modes;
-        tcsetattr(stdin(), OptionalActions::Now, &raw).cannot(doing, "tcsetattr(0)")?;
-        Ok(Raw { before: Some(before) })
+        let before = tcgetattr(stdin()).cannot("put the terminal in raw mode", "tcgetattr(0)")?;
+        let mut modes = before.clone();
+        modes.make_raw();
+        if !between.terminals {
+            // Its lines still want their carriage returns: the container's own terminal adds none.
+            modes.output_modes = before.output_modes;
+        }
+        let mut raw = Raw { before: Some(before), modes: Some(modes), in_force: false };
+        raw.follow_shell()?;
+        Ok(raw)
+    }
+
+    /// A shell lends its terminal to the group in the foreground; who changes its modes from the background changes them
+    /// for the shell. One that controls another session, or none, is lent by nobody.
+    fn is_lent(&self) -> bool {
+        self.before.is_none() || tcgetpgrp(stdin()).map_or(true, |group| group == getpgrp())
+    }
+
+    /// Raw while it is lent. What was taken away was put in order by the shell.
+    fn follow_shell(&mut self) -> Result<bool> {
+        let lent = self.is_lent();
+        match &self.modes {
+            Some(modes) if lent && !self.in_force => tcsetattr(stdin(), OptionalActions::Now, modes)
+                .cannot("put the terminal in raw mode", "tcsetattr(0)")?,
+            _ => {}
+        }
+        let comes = lent && !self.in_force;
+        self.in_force = lent;
+        Ok(comes)
+    }
+
+    fn leave(&mut self) {
+        if let (Some(before), true) = (&self.before, self.in_force) {
+            // A terminal that hung up needs no mode any more.
+            tcsetattr(stdin(), OptionalActions::Now, before).unwrap_or(());
+        }
+        self.in_force = false;
     }
 }
 
 impl Drop for Raw {
     fn drop(&mut self) {
-        if let Some(before) = &self.before {
-            // A terminal that hung up needs no mode any more.
-            tcsetattr(stdin(), OptionalActions::Now, before).unwrap_or(());
-        }
+        self.leave();
     }
 }
 
 /// Carries bytes until the command ends; its status.
-pub(crate) fn run(master: &OwnedFd, child: &mut Supervised, notify: Option<&Notify>) -> Result<u8> {
+pub fn run(master: &OwnedFd, child: &mut Supervised, between: &Between<'_>) -> Result<u8> {
     let flags = rustix::fs::fcntl_getfl(master).cannot("use the terminal", "fcntl(F_GETFL)")?;
     rustix::fs::fcntl_setfl(master, flags | OFlags::NONBLOCK).cannot("use the terminal", "fcntl(F_SETFL)")?;
-    let raw = Raw::enter()?;
+    if between.terminals {
+        child.tell_of_stops();
+    }
+    let raw = Raw::enter(between)?;
     follow_size(master);
     let mut proxy = Proxy {
         master,
-        notify,
+        beside: between.beside,
+        raw,
         typed: Vec::new(),
         last: b'\n',
         input_open: true,
         output_open: true,
         full: false,
     };
-    let status = proxy.carry(child);
-    drop(raw);
-    status
+    proxy.carry(child)
 }
 
-/// The container's window is as large as ours.
-pub(crate) fn follow_size(master: &OwnedFd) {
+/// The command's window is as large as ours.
+pub fn follow_size(master: &OwnedFd) {
     if let Ok((rows, columns)) = window_size(stdin()) {
         // A master whose other end is closed has no window.
         set_window_size(master.as_fd(), rows, columns).unwrap_or(());
@@ -78,8 +131,8 @@ pub(crate) fn follow_size(master: &OwnedFd) {
 /// `cat` of something long does, would else stand still with us for ever.
 struct Proxy<'a> {
     master: &'a OwnedFd,
-    /// Where the command says that it is ready, if somebody wants to hear it.
-    notify: Option<&'a Notify>,
+    beside: Option<&'a dyn Beside>,
+    raw: Raw,
     /// Read from our input, not yet taken by the terminal.
     typed: Vec<u8>,
     /// The last byte of it.
@@ -113,8 +166,11 @@ impl Proxy<'_> {
             if ready.output {
                 self.full = false;
             }
-            if let Some(notify) = self.notify {
-                notify.pass_on(std::process::id() as i32)?;
+            if let Some(beside) = self.beside {
+                beside.attend()?;
+            }
+            if self.raw.follow_shell()? {
+                follow_size(self.master);
             }
             if ready.terminal_in {
                 self.give_output()?;
@@ -131,6 +187,9 @@ impl Proxy<'_> {
                 if resized {
                     follow_size(self.master);
                 }
+                if child.has_stopped() {
+                    self.stop()?;
+                }
             }
         }
     }
@@ -140,7 +199,7 @@ impl Proxy<'_> {
         let mut terminal = PollFlags::empty();
         terminal.set(PollFlags::POLLIN, self.output_open && !self.full);
         terminal.set(PollFlags::POLLOUT, !self.typed.is_empty());
-        let input = self.input_open && self.typed.is_empty();
+        let input = self.input_open && self.typed.is_empty() && self.raw.is_lent();
         let asked = [
             (true, signals, PollFlags::POLLIN),
             (!terminal.is_empty(), self.master.as_fd(), terminal),
@@ -149,8 +208,9 @@ impl Proxy<'_> {
         ];
         let mut fds: Vec<PollFd<'_>> =
             asked.iter().filter(|(ask, ..)| *ask).map(|(_, fd, flags)| PollFd::new(*fd, *flags)).collect();
-        fds.extend(self.notify.map(|notify| PollFd::new(notify.fd(), PollFlags::POLLIN)));
-        match poll(&mut fds, PollTimeout::NONE) {
+        fds.extend(self.beside.map(|beside| PollFd::new(beside.fd(), PollFlags::POLLIN)));
+        let lent = self.raw.is_lent();
+        match poll(&mut fds, if lent { PollTimeout::NONE } else { PollTimeout::from(LOOK) }) {
             Ok(_) => {}
             Err(nix::errno::Errno::EINTR) => return Ok(Ready::default()),
             Err(e) => return Err(Error::call("carry the terminal's bytes", "poll", e)),
@@ -173,6 +233,12 @@ impl Proxy<'_> {
         })
     }
 
+    /// The shell that waits for us goes on; the signal that wakes us up again is passed on to the command.
+    fn stop(&mut self) -> Result<()> {
+        self.raw.leave();
+        raise(Signal::SIGSTOP).cannot("stop with the command", "raise(SIGSTOP)")
+    }
+
     /// The command's words, one chunk, if our output takes it at once.
     fn give_output(&mut self) -> Result<()> {
         let mut fds = [PollFd::new(stdout(), PollFlags::POLLOUT)];
@@ -190,8 +256,8 @@ impl Proxy<'_> {
             Ok(0) | Err(Errno::IO) => self.output_open = false,
             Err(Errno::INTR | Errno::AGAIN) => {}
             other => {
-                let n = other.cannot("read from the container's terminal", "read(terminal)")?;
-                write_all(stdout(), &buffer[..n]).cannot("write the container's output", "write(1)")?;
+                let n = other.cannot("read from the command's terminal", "read(terminal)")?;
+                write_all(stdout(), &buffer[..n]).cannot("write the command's output", "write(1)")?;
             }
         }
         Ok(())
@@ -200,14 +266,16 @@ impl Proxy<'_> {
     fn take_input(&mut self) -> Result<()> {
         let mut buffer = [0; CHUNK];
         match rustix::io::read(stdin(), &mut buffer) {
-            // A terminal of ours that hung up, or that we are in the background of, gives no more.
+            // Taken away in between.
+            Err(Errno::IO) if !self.raw.is_lent() => {}
+            // A terminal of ours that hung up gives no more.
             Ok(0) | Err(Errno::IO) => {
                 self.input_open = false;
                 self.typed = self.end_of_file();
             }
             Err(Errno::INTR | Errno::AGAIN) => {}
             other => {
-                let n = other.cannot("read what is for the container's terminal", "read(0)")?;
+                let n = other.cannot("read what is for the command's terminal", "read(0)")?;
                 self.typed.extend_from_slice(&buffer[..n]);
                 self.last = buffer[n - 1];
             }
@@ -233,7 +301,7 @@ impl Proxy<'_> {
             // Nobody is there to read it.
             Err(Errno::IO) => self.typed.clear(),
             Err(Errno::INTR | Errno::AGAIN) => {}
-            Err(e) => return Err(Error::call("type into the container's terminal", "write(terminal)", e)),
+            Err(e) => return Err(Error::call("type into the command's terminal", "write(terminal)", e)),
         }
         Ok(())
     }
