@@ -22,6 +22,7 @@ pub mod mapped;
 pub mod meet;
 pub mod name;
 pub mod near;
+pub mod nest;
 pub mod next;
 pub mod oci;
 pub mod order;

@@ -171,6 +171,10 @@ pub struct NsEnter {
     /// The first process of the new pid namespace is a reaper, and the command its child.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub init: bool,
+    /// No further user namespace can be made inside, as `disableUserNamespaces` of idmap has it; in a new user namespace,
+    /// or one that an `idmap` link has made.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub disable_user_namespaces: bool,
     /// What keeps the command from typing into the terminal of whoever started it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tty: Option<Tty>,

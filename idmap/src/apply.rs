@@ -1,7 +1,6 @@
 //! The operations, in order.
 
 use crate::helper::{Helper, write_file};
-use crate::nest;
 use crate::plan::Kind;
 use crate::resolve::{Map, Plan, Writer};
 use crate::why;
@@ -11,7 +10,7 @@ use chain::oci::{IdMapping, NamespaceKind};
 use chain::state::{Receipt, State};
 use chain::sys::caps;
 use chain::userns::{Settled, parse_map, settle};
-use chain::{Cannot, Error, Result, proc};
+use chain::{Cannot, Error, Result, nest, proc};
 use nix::sched::{CloneFlags, unshare};
 use serde_json::{Value, json};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -47,7 +46,7 @@ pub(crate) fn all(plan: &Plan, state: &mut State) -> Result<Receipt> {
     read_back(plan, proc.as_fd(), "self")?;
     let settled = settle(proc.as_fd(), state)?;
     if plan.disable_userns {
-        nest::enter(plan, proc.as_fd(), state)?;
+        nest::enter(proc.as_fd(), state).map_err(why::of_unshare)?;
     }
     if settled == Settled::Root {
         command_is_caller(plan, state);

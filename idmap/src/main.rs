@@ -5,7 +5,6 @@ mod answer;
 mod apply;
 mod cli;
 mod helper;
-mod nest;
 mod other;
 mod plan;
 mod resolve;

@@ -109,6 +109,9 @@ fn shown(plan: &Plan, targets: &Targets) -> String {
     if plan.init {
         line("init", "the first process reaps, and the command is its child".into());
     }
+    if plan.nest {
+        line("userns", "no further ones inside".into());
+    }
     match plan.tty {
         Some(Tty::Filter) => line("terminal", "ours, and a filter against typing into it".into()),
         Some(Tty::Pty) => line("terminal", "one of its own".into()),

@@ -15,7 +15,8 @@ use chain::state::{Receipt, State};
 use chain::supervise::{self, Side, Supervised, default_action};
 use chain::sys::caps;
 use chain::sys::process::{Forked, fork};
-use chain::{Cannot, Class, Error, Result, proc, report, sys};
+use chain::userns::settle;
+use chain::{Cannot, Class, Error, Result, nest, proc, report, sys};
 use nix::errno::Errno;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -78,6 +79,13 @@ pub(crate) fn all(
         }
         other => other.map(|()| late)?,
     };
+    if plan.nest {
+        if plan.makes(NamespaceKind::User) {
+            make(NamespaceKind::User.clone_flag()).map_err(why)?;
+            settle(proc.as_fd(), state)?;
+        }
+        nest::enter(proc.as_fd(), state).map_err(why)?;
+    }
     // Who is asked to end with a device in its hands puts it back first.
     let held = plan.net.give_back.then(supervise::hold).transpose()?;
     let returning = match leaving.take_if(|_| plan.net.give_back) {
@@ -176,7 +184,7 @@ fn receipt(plan: &Plan, ns: BTreeMap<NamespaceKind, u64>, moved: Option<&net::In
     let applied = json!({
         "netDevices": moved.map(net::Inside::told),
         "made": plan.make, "joined": plan.join, "forked": plan.fork != Fork::No, "hostname": plan.hostname,
-        "domainname": plan.domainname, "loopback": plan.loopback, "timeOffsets": plan.time_offsets,
+        "disableUserNamespaces": plan.nest, "domainname": plan.domainname, "loopback": plan.loopback, "timeOffsets": plan.time_offsets,
         "sysctl": plan.sysctls.iter().map(|s| [&s.path, &s.value]).collect::<Vec<_>>(),
     });
     let mut receipt = Receipt::verified(ToolName::NsEnter, applied);

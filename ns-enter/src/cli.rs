@@ -99,6 +99,9 @@ pub(crate) struct Args {
     /// The new pid namespace's first process forwards signals and reaps, and the command is its child
     #[arg(long)]
     pub(crate) init: bool,
+    /// No user namespace can be made inside, by anybody; in one that -U or idmap has made
+    #[arg(long)]
+    pub(crate) disable_userns: bool,
     /// Keep the command from typing into our terminal (TIOCSTI, TIOCLINUX): by a filter, with nothing else changed; by a
     /// terminal of its own, which ns-enter stays to carry bytes for; or by a session of its own without a terminal, which
     /// is without ^Z and fg, and no hindrance to who holds the host's CAP_SYS_ADMIN

@@ -26,7 +26,8 @@ pub(crate) fn set_up(
     if plan.makes(NamespaceKind::Time) {
         time(plan, proc)?;
     }
-    if plan.makes(NamespaceKind::User) || plan.join.contains(&NamespaceKind::User) {
+    let makes_user = plan.makes(NamespaceKind::User) && !plan.nest;
+    if makes_user || plan.join.contains(&NamespaceKind::User) {
         settle(proc, state)?;
     }
     // The copies of the host's mounts are its peers: without this, what is mounted in here appears out there.

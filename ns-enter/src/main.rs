@@ -14,6 +14,7 @@ mod resolve;
 mod sysctl;
 mod targets;
 mod terminal;
+mod userns;
 mod verify;
 
 use apply::Outcome;
@@ -44,6 +45,7 @@ const FEATURES: &[&str] = &[
     "veth",
     "init",
     "tty",
+    "disable-userns",
     "try",
 ];
 

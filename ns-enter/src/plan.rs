@@ -54,7 +54,8 @@ fn compose(
     if args.target.is_some() && !args.all && !joins_of_target() {
         return nothing("-t says no namespace to join");
     }
-    if named.is_empty() && args.common.oci.is_none() {
+    // In the user namespace that idmap made.
+    if named.is_empty() && args.common.oci.is_none() && !args.disable_userns {
         return nothing("it says no namespace");
     }
     spec.namespaces.retain(|ns| !named.iter().any(|n| n.kind == ns.kind));
@@ -68,6 +69,7 @@ fn compose(
     spec.domainname = args.domainname.clone().or(spec.domainname);
     spec.no_loopback |= args.no_lo;
     spec.no_fork |= args.no_fork;
+    spec.disable_user_namespaces |= args.disable_userns;
     let tty = args.tty.map(|tty| match tty {
         cli::Tty::Filter => Tty::Filter,
         cli::Tty::Pty => Tty::Pty,

@@ -5,6 +5,7 @@ use crate::join::{dumpable, enter};
 use crate::net::{self, Wanted};
 use crate::sysctl::{self, Sysctl};
 use crate::targets::Targets;
+use crate::userns;
 use chain::canary::canary;
 use chain::name::ToolName;
 use chain::oci::{NamespaceKind, Personality, TimeOffset};
@@ -19,6 +20,8 @@ use std::collections::BTreeMap;
 pub(crate) struct Facts {
     /// Inode of the user namespace that an idmap link made.
     pub(crate) mapped: Option<u64>,
+    /// It disabled further ones as well.
+    pub(crate) disabled: bool,
     /// Namespaces to join in which we are already.
     pub(crate) here: Vec<NamespaceKind>,
     /// Kinds marked `try` that cannot be made, and why.
@@ -29,9 +32,11 @@ pub(crate) struct Facts {
 
 /// Looks them up.
 pub(crate) fn facts(spec: &NsEnter, targets: &Targets, state: &State) -> Result<Facts> {
-    let mapped = state.receipt(ToolName::Idmap).and_then(|r| r.ns.get(&NamespaceKind::User).copied());
+    let idmap = state.receipt(ToolName::Idmap);
+    let mapped = idmap.and_then(|r| r.ns.get(&NamespaceKind::User).copied());
     let mut facts = Facts {
         mapped,
+        disabled: idmap.is_some_and(|r| r.applied["disableUserNamespaces"] == true),
         here: targets.list.iter().filter(|t| t.here).map(|t| t.kind).collect(),
         impossible: BTreeMap::new(),
         rootfs_follows: state.fds.tools.contains_key(&ToolName::RootfsPrep),
@@ -99,6 +104,8 @@ pub(crate) struct Plan {
     pub(crate) fork: Fork,
     /// Made already, by an idmap link.
     pub(crate) mapped: Option<u64>,
+    /// A second user namespace in the new one, which can have no other.
+    pub(crate) nest: bool,
     /// What /proc/self/timens_offsets takes.
     pub(crate) time_offsets: Option<String>,
     /// Host name.
@@ -125,10 +132,15 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// CLONE_NEW* of what is made, but for time: clone(2) cannot make that and give it offsets. And for network where
-    /// devices are given back: who does that lives in there.
+    /// devices are given back: who does that lives in there. And for a user namespace that gets one below it, which all
+    /// others are to belong to.
     pub(crate) fn flags(&self) -> i32 {
-        let apart =
-            |kind| kind == NamespaceKind::Time || kind == NamespaceKind::Network && self.net.give_back;
+        let apart = |kind| match kind {
+            NamespaceKind::Time => true,
+            NamespaceKind::Network => self.net.give_back,
+            NamespaceKind::User => self.nest,
+            _ => false,
+        };
         let kinds = self.make.iter().filter(|k| !apart(**k));
         kinds.fold(0, |flags, kind| flags | kind.clone_flag())
     }
@@ -191,6 +203,7 @@ pub(crate) fn resolve(spec: &NsEnter, facts: &Facts) -> Result<Plan> {
     Ok(Plan {
         fork,
         mapped: facts.mapped,
+        nest: userns::resolve(spec, &make, &join, facts)?,
         time_offsets,
         hostname: spec.hostname.clone(),
         domainname: spec.domainname.clone(),

@@ -51,7 +51,8 @@ impl Before {
             all.insert(target.kind, now);
         }
         if let Some(mapped) = plan.mapped {
-            all.insert(NamespaceKind::User, mapped);
+            let now = if plan.nest { inode(proc, NamespaceKind::User.proc_name())? } else { mapped };
+            all.insert(NamespaceKind::User, now);
         }
         Ok(all)
     }

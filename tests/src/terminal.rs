@@ -48,7 +48,9 @@ impl TerminalSession {
         loop {
             if let Some(at) = self.screen.find(text) {
                 let rest = self.screen.split_off(at + text.len());
-                return std::mem::replace(&mut self.screen, rest);
+                let mut before = std::mem::replace(&mut self.screen, rest);
+                before.truncate(at);
+                return before;
             }
             wait_readable(self.master.as_fd(), deadline, &format!("{text:?}, after {:?},", self.screen));
             let mut buffer = [0; 4096];
