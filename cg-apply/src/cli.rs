@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::sizes::{Count, CpuTime, LimitSpec, Size};
+use crate::sizes::{Count, CpuTime, LimitSpec, Size, Time};
 use crate::tuning_flags::TuningFlags;
 use chain::cli::{Common, Flags, Parsed};
 use chain::{Error, Result};
@@ -11,6 +11,7 @@ const EXAMPLES: &str = "\
 Examples:
   cg-apply -m 512M --pids 100 --cpus 1.5 -- make -j8
   cg-apply -m 512M -- ns-enter -mpniuC -- rootfs-prep --root ./rootfs -- cap-drop --all -- sh
+  cg-apply -m 256M --pids 3 --cpu-time 2s --wall-time 6s --report verdict.json -- ./solution
   cg-apply --rlimit nofile=1024:4096 --oom-score-adj 500 -- sh
   cg-apply --batch --nice 10 --class idle --cpu-list 0-3 --interleave 0-1 -- ./simulation
   cg-apply --cgroup /batch/7 --keep -m 2G -- ./job      and later: cg-apply --rm /batch/7 --kill
@@ -35,12 +36,12 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) keep: bool,
     /// Instead of a group of our own: a scope of this name that systemd makes, and ends with its last process
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["cgroup", "keep"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["cgroup", "keep", "report", "wall_time", "cpu_time"])]
     pub(crate) scope: Option<String>,
     /// End the scope --scope with all that is in it, and do nothing else
     #[arg(long, requires = "scope", conflicts_with_all = ["slice", "exclusive", "rlimit", "oom_score_adj", "plan", "oci",
         "check", "show", "stdin", "keep_fd", "rm", "update", "memory", "memory_swap", "memory_reservation", "pids", "cpus",
-        "cpu_shares", "cpu_weight", "cpu_quota", "cpu_period", "cpuset_cpus", "cpuset_mems", "attempt"])]
+        "cpu_shares", "cpu_weight", "cpu_quota", "cpu_period", "cpuset_cpus", "cpuset_mems", "attempt", "report", "wall_time", "cpu_time"])]
     pub(crate) stop: bool,
     /// The slice that the scope is in
     #[arg(long, value_name = "NAME.slice", requires = "scope")]
@@ -51,11 +52,12 @@ pub(crate) struct Args {
     /// Remove this group and those below it, and do nothing else
     #[arg(long, value_name = "PATH", conflicts_with_all = ["cgroup", "keep", "scope", "exclusive", "attempt", "memory",
         "memory_swap", "memory_reservation", "pids", "cpus", "cpu_shares", "cpu_weight", "cpu_quota", "cpu_period",
-        "cpuset_cpus", "cpuset_mems", "rlimit", "oom_score_adj", "plan", "oci", "check", "show", "stdin", "keep_fd"])]
+        "cpuset_cpus", "cpuset_mems", "rlimit", "oom_score_adj", "plan", "oci", "check", "show", "stdin", "keep_fd", "report",
+        "wall_time", "cpu_time"])]
     pub(crate) rm: Option<OsString>,
     /// Change the limits of the group --cgroup, which exists, and do nothing else
     #[arg(long, conflicts_with_all = ["keep", "exclusive", "slice", "rlimit", "oom_score_adj", "plan", "oci", "check", "show", "stdin",
-        "keep_fd", "rm"])]
+        "keep_fd", "rm", "report", "wall_time", "cpu_time"])]
     pub(crate) update: bool,
     /// With --update: the group by its directories, one in each hierarchy, instead of --cgroup (repeatable)
     #[arg(long, value_name = "DIR", requires = "update", conflicts_with = "cgroup")]
@@ -111,6 +113,16 @@ pub(crate) struct Args {
     /// Memory nodes it may use, as 0-1
     #[arg(long, value_name = "LIST", help_heading = "Tasks and CPU")]
     pub(crate) cpuset_mems: Option<String>,
+
+    /// Kill all of it after this time, with status 124: seconds, or 500ms, 20m
+    #[arg(long, value_name = "TIME", help_heading = "Watching it")]
+    pub(crate) wall_time: Option<Time>,
+    /// Kill all of it when all of it together has run for so long, with status 124
+    #[arg(long, value_name = "TIME", help_heading = "Watching it")]
+    pub(crate) cpu_time: Option<Time>,
+    /// When it has ended, write times, peaks, oom kills and the exit to this file, as JSON
+    #[arg(long, value_name = "FILE", help_heading = "Watching it")]
+    pub(crate) report: Option<PathBuf>,
 
     /// A resource limit, as prlimit(1) writes it: nofile=1024:4096, core=0, cpu=unlimited (repeatable)
     #[arg(long, value_name = "NAME=SOFT[:HARD]", help_heading = "The process itself")]

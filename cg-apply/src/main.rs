@@ -23,6 +23,7 @@ mod systemd;
 mod tuning;
 mod tuning_flags;
 mod update;
+mod watch;
 
 use chain::Error;
 use chain::link::{Begun, Link};
@@ -46,6 +47,9 @@ const FEATURES: &[&str] = &[
     "cpu-affinity",
     "memory-policy",
     "systemd",
+    "wall-time",
+    "cpu-time",
+    "report",
     "rm",
     "update",
 ];

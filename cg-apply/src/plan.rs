@@ -10,12 +10,14 @@ use crate::rlimits;
 use crate::sizes::CpuTime;
 use crate::systemd::{self, Unit};
 use crate::tuning::{self, Tuning};
+use crate::watch::{self, Watch};
+use chain::bytes::Bytes;
 use chain::cgroup::{Group, Hierarchies, Layout, Version, cpu_shares_of_weight};
 use chain::files::Files;
 use chain::oci::{Cpu, Memory, Pids, Resources};
 use chain::spec::CgApply;
 use chain::sys::bpf::Instruction;
-use chain::{Class, Error, Result, near};
+use chain::{Cannot, Class, Error, Result, near};
 use nix::sys::signal::SigSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -85,6 +87,13 @@ pub(crate) fn from_flags(args: &Args, mut spec: CgApply, _files: &Files<'_>) -> 
     }
     spec.oom_score_adj = args.oom_score_adj.or(spec.oom_score_adj);
     args.tuning.put_into(&mut spec)?;
+    spec.wall_time = args.wall_time.map(|time| time.0).or(spec.wall_time);
+    spec.cpu_time = args.cpu_time.map(|time| time.0).or(spec.cpu_time);
+    if let Some(path) = &args.report {
+        let whole = std::path::absolute(path)
+            .cannot("write the report", format_args!("getcwd({})", path.display()))?;
+        spec.report = Some(Bytes::from(whole.as_path()));
+    }
     spec.keep |= args.keep;
     spec.exclusive |= args.exclusive;
     spec.attempt.extend(args.attempt.iter().cloned());
@@ -179,6 +188,9 @@ pub(crate) fn wants_group(spec: &CgApply) -> bool {
     spec.cgroups_path.is_some()
         || spec.systemd.is_some()
         || spec.resources.as_ref().is_some_and(says_something)
+        || spec.report.is_some()
+        || spec.wall_time.is_some()
+        || spec.cpu_time.is_some()
 }
 
 fn says_something(resources: &Resources) -> bool {
@@ -229,6 +241,15 @@ pub(crate) struct Plan {
     pub(crate) joins: Option<Joins>,
     /// The signal mask from before the signals were held back.
     pub(crate) held: Option<SigSet>,
+    /// Limits of time, and the report.
+    pub(crate) watch: Option<Watch>,
+}
+
+impl Plan {
+    /// Whether somebody stays outside of the group until the command has ended.
+    pub(crate) fn stays(&self) -> bool {
+        self.watch.is_some() || self.group.is_some() && !self.keep
+    }
 }
 
 /// How the device rules are carried out.
@@ -243,9 +264,12 @@ pub(crate) enum Devices {
 /// Works out what will be done.
 pub(crate) fn resolve(spec: &CgApply, facts: &Facts) -> Result<Plan> {
     check_attempt(&spec.attempt)?;
+    let watch = watch::resolve(spec)?;
     let mut plan = Plan {
         keep: spec.keep,
-        exclusive: spec.exclusive,
+        // What is killed is ours alone.
+        exclusive: spec.exclusive || watch.as_ref().is_some_and(Watch::kills),
+        watch,
         attempt: spec.attempt.clone(),
         rlimits: rlimits::resolve(&spec.rlimits)?,
         oom_score_adj: spec.oom_score_adj,

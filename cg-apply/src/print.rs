@@ -3,6 +3,7 @@
 
 use crate::limits::{self, Controllers, Write};
 use crate::plan::{Devices, Plan};
+use crate::watch::Watch;
 use crate::{devices, rlimits};
 use chain::Result;
 use chain::cgroup::{Dir, Version};
@@ -65,6 +66,7 @@ pub(crate) fn text(plan: &Plan, spec: &CgApply) -> Result<String> {
     if let Some(policy) = &plan.memory_policy {
         line("memory", policy.to_string());
     }
+    plan.watch.iter().flat_map(Watch::lines).for_each(|(what, value)| line(what, value));
     plan.degraded.iter().for_each(|lost| line("less", lost.clone()));
     if let Some(end) = end(plan)? {
         line("at last", end.into());

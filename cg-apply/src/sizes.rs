@@ -76,6 +76,32 @@ impl FromStr for CpuTime {
     }
 }
 
+/// A time in milliseconds: seconds, or with a suffix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Time(pub(crate) u64);
+
+impl FromStr for Time {
+    type Err = String;
+
+    fn from_str(word: &str) -> Parsed<Time> {
+        let wrong = || format!("'{}' is not a time: 2, 1.5s, 500ms, 20m, 1h", word.escape_debug());
+        let (number, unit) =
+            word.split_at(word.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(word.len()));
+        let millis = match unit {
+            "ms" => 1,
+            "" | "s" => 1000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => return Err(wrong()),
+        };
+        match u64::try_from(scaled(number, millis).ok_or_else(wrong)?) {
+            Ok(0) => Err("a time of less than 1 ms would let nothing run".into()),
+            Ok(n) => Ok(Time(n)),
+            Err(_) => Err(wrong()),
+        }
+    }
+}
+
 /// `--rlimit`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LimitSpec(pub(crate) Rlimit);
@@ -108,6 +134,23 @@ fn limit(word: &str) -> Parsed<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_seconds_or_have_a_unit() {
+        for (word, millis) in [
+            ("2", 2000),
+            ("1.5", 1500),
+            ("1.5s", 1500),
+            ("500ms", 500),
+            ("20m", 1_200_000),
+            ("1h", 3_600_000),
+        ] {
+            assert_eq!(word.parse(), Ok(Time(millis)), "{word}");
+        }
+        for bad in ["", "s", "0", "0.0001", "-1", "1d", "1 s", "1.s", "1s2ms", "99999999999999999999"] {
+            assert!(bad.parse::<Time>().is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn sizes_are_powers_of_1024() {

@@ -1,8 +1,9 @@
-//! Who removes the group: a supervisor that stays outside of it, unless it is to be kept.
+//! Who removes the group, and watches what is in it: a supervisor that stays outside of it, unless it is to be kept.
 
 use crate::apply;
 use crate::existing;
 use crate::plan::Plan;
+use crate::watch::{self, Watch};
 use chain::cgroup::{Dir, Group};
 use chain::error::EXIT_OURS;
 use chain::link::Link;
@@ -18,9 +19,10 @@ use std::rc::Rc;
 /// Holds all signals back from before the group is made: one that ended us half-way would leave it behind. They come to
 /// the supervisor, who passes them on, when there is one. A group that is kept has no supervisor to wait for.
 pub(crate) fn hold(plan: &mut Plan) -> Result<()> {
-    if plan.group.is_none() || plan.keep {
+    if !plan.stays() {
         return Ok(());
     }
+    plan.watch.as_mut().map_or(Ok(()), Watch::open)?;
     let mut before = SigSet::empty();
     sigprocmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::all()), Some(&mut before))
         .cannot("hold signals back", "sigprocmask")?;
@@ -40,8 +42,10 @@ fn let_go(plan: &mut Plan) -> Result<()> {
 /// Forks where a group is to be removed at the end. In the child, which goes on with the chain: None. In the parent: the
 /// status to end with, when everything is done.
 pub(crate) fn stay(plan: &mut Plan, state: &mut State) -> Result<Option<u8>> {
-    let Some(group) = plan.group.as_ref().filter(|_| !plan.keep) else { return Ok(None) };
-    let v2 = group.v2().map(Dir::fd).transpose()?;
+    if !plan.stays() {
+        return Ok(None);
+    }
+    let v2 = plan.group.as_ref().and_then(Group::v2).map(Dir::fd).transpose()?;
     supervise(plan, state, v2.as_ref()).or_else(|error| undone(plan, error))
 }
 
@@ -70,8 +74,8 @@ fn supervise(plan: &mut Plan, state: &mut State, v2: Option<&Rc<OwnedFd>>) -> Re
 }
 
 fn see_out(plan: &mut Plan, mut child: Supervised) -> Result<u8> {
-    let status = child.wait();
-    if let Some(group) = &mut plan.group {
+    let status = watch::see_out(plan, &mut child);
+    if let Some(group) = plan.group.as_mut().filter(|_| !plan.keep) {
         clean_up(group)?;
     }
     status
@@ -84,7 +88,7 @@ pub(crate) type GoOn = fn(&mut Plan, Link) -> Error;
 /// first process from there, and does not mind which pid cg-apply has. Anybody else who says --keep wants the command to
 /// be the very process he started.
 pub(crate) fn quick_way(plan: &Plan, state: &State) -> Result<Option<Rc<OwnedFd>>> {
-    let quick = plan.keep && !plan.in_v2 && state.fds.meet.is_some();
+    let quick = plan.keep && plan.watch.is_none() && !plan.in_v2 && state.fds.meet.is_some();
     plan.group.as_ref().filter(|_| quick).and_then(Group::v2).map(Dir::fd).transpose()
 }
 

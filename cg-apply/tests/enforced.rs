@@ -29,7 +29,7 @@ fn too_much_memory_is_the_end_and_the_group_is_gone() {
         tool("cg-apply").args(args).verb(["eat-memory", eat]).run()
     };
     assert_eq!(run("8M").succeeds().stdout, "ok 8388608\n");
-    run("200M").exits(137);
+    run("200M").fails(137, "killed by its memory limit of 32 MiB");
     group.expect_gone();
     leftovers.check();
 }
@@ -123,7 +123,7 @@ fn what_is_used_now_is_not_cut_off() {
     let leftovers = Leftovers::watch();
     let (dir, group) = (TempDir::new(), Group::new());
     let args = ["--keep", "--cgroup", group.path(), "-m", "512M", "--memory-swap", "512M"];
-    let eater = "data=$(head -c 67108864 /dev/zero | tr '\\0' x); echo ready; sleep 300; true";
+    let eater = "data=$(head -c 25165824 /dev/zero | tr '\\0' x); echo ready; sleep 300; true";
     let mut inside = tool("cg-apply").args(args).command(["bash", "-c", eater]).spawn();
     assert_eq!(inside.line(), "ready");
     let spec = |check: bool| {

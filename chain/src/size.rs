@@ -25,3 +25,33 @@ pub fn scaled(number: &str, unit: u128) -> Option<u128> {
     let (whole, part) = (whole.parse::<u128>().ok()?, fraction.parse::<u128>().ok()?);
     Some(whole * unit + part * unit / 10_u128.pow(fraction.len() as u32))
 }
+
+/// A number of bytes for people: `8 MiB`, `1.5 GiB`, `1000 bytes`.
+pub fn words(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    let fits = |at: &usize| bytes >> (10 * (at + 1)) > 0;
+    let Some(at) = (0..UNITS.len()).rev().find(fits) else { return format!("{bytes} bytes") };
+    let number = format!("{:.1}", bytes as f64 / (1_u64 << (10 * (at + 1))) as f64);
+    format!("{} {}", number.strip_suffix(".0").unwrap_or(&number), UNITS[at])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::words;
+
+    #[test]
+    fn sizes_for_people() {
+        let table = [
+            (0, "0 bytes"),
+            (1000, "1000 bytes"),
+            (4096, "4 KiB"),
+            (8 << 20, "8 MiB"),
+            ((8 << 20) - 4096, "8 MiB"),
+            (3 << 29, "1.5 GiB"),
+            (u64::MAX, "16777216 TiB"),
+        ];
+        for (bytes, text) in table {
+            assert_eq!(words(bytes), text);
+        }
+    }
+}

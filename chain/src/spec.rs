@@ -73,6 +73,15 @@ pub struct CgApply {
     /// Leave the cgroup behind; without it a supervisor stays to remove the cgroup when the command ends.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub keep: bool,
+    /// Kill all of it, with status 124, when so many milliseconds have passed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wall_time: Option<u64>,
+    /// The same, when all of it has run for so many milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_time: Option<u64>,
+    /// File that gets a report when the command has ended: times, peaks, how it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report: Option<Bytes>,
     /// Refuse a cgroup that exists already and holds processes or is frozen (what `runner create` wants).
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub exclusive: bool,

@@ -20,6 +20,7 @@ pub struct Supervised {
     /// Whether it is our caller who stops this process when the child has stopped, and whether the child has.
     told_of_stops: bool,
     stopped: bool,
+    killed_by: Option<i32>,
 }
 
 /// Which side of [`split`] this is.
@@ -54,7 +55,14 @@ pub fn split_into(flags: i32, cgroup: Option<BorrowedFd<'_>>, state: &mut State)
         Forked::Parent(pid, pidfd) => {
             let signals = SignalFd::with_flags(&forwarded, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
                 .cannot(doing, "signalfd")?;
-            Ok(Side::Supervisor(Supervised { pid, pidfd, signals, told_of_stops: false, stopped: false }))
+            Ok(Side::Supervisor(Supervised {
+                pid,
+                pidfd,
+                signals,
+                told_of_stops: false,
+                stopped: false,
+                killed_by: None,
+            }))
         }
         Forked::Child => {
             sigprocmask(SigmaskHow::SIG_SETMASK, Some(&before), None).cannot(doing, "sigprocmask")?;
@@ -107,7 +115,7 @@ impl Supervised {
         sigprocmask(SigmaskHow::SIG_BLOCK, Some(&forwarded()), None).cannot(doing, "sigprocmask")?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let signals = SignalFd::with_flags(&forwarded(), flags).cannot(doing, "signalfd")?;
-        Ok(Supervised { pid, pidfd, signals, told_of_stops: false, stopped: false })
+        Ok(Supervised { pid, pidfd, signals, told_of_stops: false, stopped: false, killed_by: None })
     }
 
     /// Readable when [`Supervised::handle_signals`] has something to do.
@@ -133,6 +141,11 @@ impl Supervised {
     /// The child's pidfd.
     pub fn pidfd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
+    }
+
+    /// The signal that the child died of, once it has ended.
+    pub fn killed_by(&self) -> Option<i32> {
+        self.killed_by
     }
 
     /// The status of a child that has ended by now, whether its signal was read or came before anybody listened.
@@ -236,6 +249,7 @@ impl Supervised {
                     ended = Some(code as u8)
                 }
                 Ok(WaitStatus::Signaled(pid, signal, _)) if pid == Pid::from_raw(self.pid) => {
+                    self.killed_by = Some(signal as i32);
                     ended = Some(128 + signal as u8);
                 }
                 Ok(WaitStatus::Stopped(pid, _)) if pid == Pid::from_raw(self.pid) && self.told_of_stops => {

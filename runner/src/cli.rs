@@ -151,6 +151,9 @@ pub(crate) struct Run {
     /// Do not wait for the command
     #[arg(short, long)]
     pub(crate) detach: bool,
+    /// When it has ended, write times, peaks, oom kills and the exit to this file, as JSON
+    #[arg(long, value_name = "FILE", conflicts_with = "detach")]
+    pub(crate) report: Option<PathBuf>,
     /// Do not delete the container when it ends
     #[arg(long)]
     pub(crate) keep: bool,

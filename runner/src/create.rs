@@ -8,7 +8,7 @@ use crate::globals::Manager;
 use crate::janitor::Janitor;
 use crate::meeting::{Met, meet_chain, reap_quietly, start_chain};
 use crate::notify::{self, Notify};
-use crate::{activation, hooks, id, late, log, pidfile, plan, terminal, time};
+use crate::{activation, ended, hooks, id, late, log, pidfile, plan, terminal, time};
 use chain::bytes::Bytes;
 use chain::meet::{self, Message};
 use chain::oci::{Config, NamespaceKind};
@@ -86,6 +86,7 @@ pub(crate) fn launch(
             Ok(Some(launched))
         }
         Err(error) => {
+            let error = ended::of_chain(error, &cgroup);
             janitor.clean_up()?;
             Err(error)
         }

@@ -10,7 +10,7 @@ use chain::{Cannot, Class, Error, Result, report};
 use clap::Args as Options;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -57,6 +57,15 @@ fn tell(kind: &str, id: &str, data: Option<Value>) -> Result<()> {
     report::stdout(format!("{{\"type\":\"{kind}\",\"id\":\"{id}\"{data}}}\n").as_bytes())
 }
 
+/// Of a container that memory was out in: what was killed, in words and numbers. The group may be gone by now.
+fn tell_end(id: &str, cgroups: &[Bytes]) -> Result<()> {
+    let memory = Group::at(cgroups)?.memory()?;
+    let Some(why) = memory.killed() else { return Ok(()) };
+    let data =
+        json!({"message": why, "limit": memory.limit, "peak": memory.peak, "oomKills": memory.oom_kills});
+    tell("oom-kill", id, Some(data))
+}
+
 fn watch(container: &Container, pidfd: BorrowedFd<'_>, interval: Duration) -> Result<()> {
     let (id, cgroups) = (&container.record.id, &container.record.cgroups);
     let mut memory = Memory::watch(cgroups)?;
@@ -67,7 +76,7 @@ fn watch(container: &Container, pidfd: BorrowedFd<'_>, interval: Duration) -> Re
             tell("oom", id, None)?;
         }
         if ended {
-            return Ok(());
+            return tell_end(id, cgroups);
         }
         if Instant::now() >= next {
             tell_stats(id, cgroups)?;

@@ -59,8 +59,14 @@ fn open_file(path: &Path) -> Result<OwnedFd, String> {
         .map_err(|e| format!("cannot log to {}: {e}", path.display()))
 }
 
-/// Tells the error, once to people and once to the log.
+/// Tells the error, as the end of it.
 pub(crate) fn fail(error: &Error) -> ExitCode {
+    tell(error);
+    ExitCode::from(FAILED)
+}
+
+/// Tells the error, once to people and once to the log.
+pub(crate) fn tell(error: &Error) {
     let as_runc = called::execve_error(error).filter(|_| called::as_runc());
     let text = || as_runc.map_or_else(|| report::text("runner", error), |text| format!("{text}\n"));
     match LOG.get() {
@@ -71,7 +77,6 @@ pub(crate) fn fail(error: &Error) -> ExitCode {
         Some(log @ Log { format: LogFormat::Json, .. }) => log.put(Level::Error, &one_line(error)),
         _ => report::stderr(&text()),
     }
-    ExitCode::from(FAILED)
 }
 
 /// What somebody should know and nothing failed of.

@@ -12,6 +12,7 @@ mod container;
 mod create;
 mod delete;
 mod draft;
+mod ended;
 mod events;
 mod exec;
 mod features;

@@ -130,8 +130,11 @@ fn listen_to_chain(
     Ok((terminal, cgroups))
 }
 
+/// What is known of a chain that was killed.
+pub(crate) const SILENT: &str = "its chain ended without a word";
+
 fn silent() -> Error {
-    Error::new(Class::Internal, "make the container", "its chain ended without a word")
+    Error::new(Class::Internal, "make the container", SILENT)
         .why("it was killed, perhaps by the memory limit of its cgroup")
 }
 

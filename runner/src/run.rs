@@ -4,13 +4,15 @@ use crate::cli::{Args, Run};
 use crate::container::{StateRoot, Status};
 use crate::create::{Gate, Launched, launch};
 use crate::notify::Notify;
-use crate::{agent, delete, hooks};
+use crate::{agent, delete, ended, hooks};
+use chain::cgroup::Report;
 use chain::proxy::{self, Between};
 use chain::supervise::Supervised;
 use chain::sys::process::prctl;
 use chain::{Cannot, Error, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
 
 /// `runner run`: the command's status, 128+n for signal n.
 pub(crate) fn run(root: &StateRoot, args: &Args, options: &Run) -> Result<u8> {
@@ -19,6 +21,7 @@ pub(crate) fn run(root: &StateRoot, args: &Args, options: &Run) -> Result<u8> {
         prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0)
             .cannot("adopt what the container leaves", "prctl(SUBREAPER)")?;
     }
+    let report = options.report.as_deref().map(Report::open).transpose()?;
     let Some(launched) = launch(root, args, &options.create, Gate::Open, options.detach)? else {
         return Ok(0);
     };
@@ -27,15 +30,23 @@ pub(crate) fn run(root: &StateRoot, args: &Args, options: &Run) -> Result<u8> {
         return Err(error);
     }
     let Launched { record, pidfd, child, terminal, notify, .. } = launched;
-    let Some(child) = child else {
+    let Some(mut child) = child else {
         let waited = notify.map(|notify| notify.wait(record.pid, pidfd.as_fd()));
         return waited.unwrap_or(Ok(())).map(|()| 0);
     };
-    let status = look_after(child, terminal, notify);
+    let since = Instant::now();
+    let status = look_after(&mut child, terminal, notify);
+    let told = status.as_ref().map_or(Ok(()), |status| {
+        let doing = format!("run {} to its end", record.id);
+        match &report {
+            Some(file) => ended::report(file, since, *status, child.killed_by(), &record.cgroups, &doing),
+            None => ended::tell(*status, &record.cgroups, &doing),
+        }
+    });
     if !options.keep {
         delete::destroy(root, &record.id)?;
     }
-    status
+    told.and(status)
 }
 
 fn started(root: &StateRoot, launched: &Launched) -> Result<()> {
@@ -45,13 +56,13 @@ fn started(root: &StateRoot, launched: &Launched) -> Result<()> {
     })
 }
 
-fn look_after(mut child: Supervised, terminal: Option<OwnedFd>, notify: Option<Notify>) -> Result<u8> {
+fn look_after(child: &mut Supervised, terminal: Option<OwnedFd>, notify: Option<Notify>) -> Result<u8> {
     match (terminal, notify) {
         (Some(master), notify) => {
             let beside = notify.as_ref().map(|notify| notify as &dyn proxy::Beside);
-            proxy::run(&master, &mut child, &Between { beside, terminals: false })
+            proxy::run(&master, child, &Between { beside, terminals: false })
         }
-        (None, Some(notify)) => wait_with(&mut child, &notify),
+        (None, Some(notify)) => wait_with(child, &notify),
         (None, None) => child.wait(),
     }
 }

@@ -4,7 +4,7 @@
 use crate::container::{Container, StateRoot, Status};
 use crate::create::gate_address;
 use crate::notify::Notify;
-use crate::{agent, delete, hooks};
+use crate::{agent, delete, ended, hooks};
 use chain::meet::{self, Message};
 use chain::{Cannot, Class, Error, Result};
 use rustix::fs::{AtFlags, unlinkat};
@@ -29,6 +29,9 @@ pub(crate) fn start(root: &StateRoot, id: &str) -> Result<u8> {
     agent::until_exec(knocked.as_fd(), &format!("start {id}"), &|| {
         agent::of(&container, container.record.pid, Status::Created)
     })?;
+    if let Some(pidfd) = &pidfd {
+        ended::at_once(pidfd.as_fd(), &container.record.cgroups, &format!("start {id}"))?;
+    }
     poststart(&container)?;
     if let (Some(notify), Some(pidfd)) = (notify, pidfd) {
         notify.wait(container.record.pid, pidfd.as_fd())?;

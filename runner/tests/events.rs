@@ -163,6 +163,13 @@ fn memory_that_is_out_is_told_at_once() {
         out.stdout.lines().any(|line| line == format!("{{\"type\":\"oom\",\"id\":\"{}\"}}", bundle.id)),
         "{out:?}"
     );
+    // The last line has it in words.
+    let last: Value = serde_json::from_str(out.stdout.lines().last().unwrap()).unwrap();
+    assert_eq!((&last["type"], &last["data"]["oomKills"]), (&"oom-kill".into(), &1.into()), "{last}");
+    assert!(
+        last["data"]["message"].as_str().unwrap().starts_with("killed by its memory limit of 16 MiB ("),
+        "{last}"
+    );
     drop(bundle);
     leftovers.check();
 }

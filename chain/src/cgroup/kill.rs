@@ -232,6 +232,25 @@ impl Dir {
         Ok(())
     }
 
+    /// Shows this file of the group, and of each group below, to `seen`.
+    pub(super) fn each_below(&self, seen: &mut dyn FnMut(&str), file: &str) -> Result<()> {
+        self.open()?.map_or(Ok(()), |fd| self.each_at(fd.as_fd(), seen, file))
+    }
+
+    fn each_at(&self, dir: BorrowedFd<'_>, seen: &mut dyn FnMut(&str), file: &str) -> Result<()> {
+        if let Some(text) = super::dir::read_at(dir, file, &self.path)? {
+            seen(&text);
+        }
+        for name in self.children(dir)? {
+            match openat(dir, name.as_slice(), PATH_FLAGS, Mode::empty()) {
+                Ok(child) => self.each_at(child.as_fd(), seen, file)?,
+                Err(rustix::io::Errno::NOENT) => {}
+                Err(e) => return Err(Error::call(format_args!("look into {}", self.path), "open", e)),
+            }
+        }
+        Ok(())
+    }
+
     fn children(&self, dir: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>> {
         let doing = format!("list the cgroup {}", self.path);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

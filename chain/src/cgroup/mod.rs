@@ -11,6 +11,8 @@ mod existing;
 mod freeze;
 mod group;
 mod kill;
+mod report;
+mod usage;
 
 pub use convert::{cpu_shares_of_weight, cpu_weight_of_shares};
 pub use dir::Dir;
@@ -18,6 +20,8 @@ pub use existing::sub_group;
 pub use freeze::read_whole;
 pub use group::Group;
 pub use kill::list;
+pub use report::{Ended, Report};
+pub use usage::{CpuTime, Memory, nanos_per_tick};
 
 use crate::bytes::Bytes;
 use crate::error::{Class, Error, Result};

@@ -15,7 +15,7 @@ use crate::cli::Args;
 use crate::container::{Container, StateRoot};
 use crate::create::inherited;
 use crate::meeting::{of_tool, start_chain};
-use crate::{agent, log, pidfile, terminal};
+use crate::{agent, ended, log, pidfile, terminal};
 use chain::cgroup::Group;
 use chain::meet::{self, Message};
 use chain::oci::Config;
@@ -152,11 +152,13 @@ fn let_go(meet: OwnedFd, container: &Container, options: &Exec, met: &mut Met) -
         agent::of(container, *pid, container.status()?)
     })?;
     drop(meet);
-    match (&mut child, &met.terminal) {
-        (None, _) => Ok(0),
-        (Some(child), Some(master)) => proxy::run(master, child, &Between::default()),
-        (Some(child), None) => child.wait(),
-    }
+    let status = match (&mut child, &met.terminal) {
+        (None, _) => return Ok(0),
+        (Some(child), Some(master)) => proxy::run(master, child, &Between::default())?,
+        (Some(child), None) => child.wait()?,
+    };
+    ended::tell(status, &container.record.cgroups, "run the command to its end")?;
+    Ok(status)
 }
 
 fn silent() -> Error {

@@ -1,0 +1,58 @@
+//! What is said of a command that has ended: that it was killed for want of memory, and the report. Looked up while its
+//! cgroup is there, and only where it can be so.
+
+use crate::{cgroup, log};
+use chain::bytes::Bytes;
+use chain::cgroup::{Ended, Group, Report};
+use chain::supervise::has_ended;
+use chain::{Class, Error, Result};
+use std::os::fd::BorrowedFd;
+use std::time::Instant;
+
+/// 128 and SIGKILL.
+const KILLED: u8 = 137;
+
+/// Of a command with this status, in the container with these cgroups.
+pub(crate) fn tell(status: u8, cgroups: &[Bytes], doing: &str) -> Result<()> {
+    if status != KILLED {
+        return Ok(());
+    }
+    if let Some(why) = Group::at(cgroups)?.memory()?.killed() {
+        log::tell(&Error::new(Class::Denied, doing, why));
+    }
+    Ok(())
+}
+
+/// As [`tell`], and reports.
+pub(crate) fn report(
+    to: &Report,
+    since: Instant,
+    status: u8,
+    signal: Option<i32>,
+    cgroups: &[Bytes],
+    doing: &str,
+) -> Result<()> {
+    let group = Group::at(cgroups)?;
+    let ended = Ended::read(Some(&group), since, status, signal)?;
+    if let Some(why) = &ended.why {
+        log::tell(&Error::new(Class::Denied, doing, why));
+    }
+    to.write(&ended)
+}
+
+/// Of a container that was started, and has ended by now perhaps.
+pub(crate) fn at_once(process: BorrowedFd<'_>, cgroups: &[Bytes], doing: &str) -> Result<()> {
+    if has_ended(process)? { tell(KILLED, cgroups, doing) } else { Ok(()) }
+}
+
+/// What a chain died of that did not live to say it, in the group at this path.
+pub(crate) fn of_chain(error: Error, path: &Bytes) -> Error {
+    if error.detail.as_deref() != Some(crate::meeting::SILENT) {
+        return error;
+    }
+    let memory = cgroup::expected(path).and_then(|folders| Group::at(&folders)?.memory());
+    match memory.ok().and_then(|memory| memory.killed()) {
+        Some(why) => Error::new(Class::Denied, error.doing, why),
+        None => error,
+    }
+}
