@@ -3,10 +3,11 @@
 use crate::NAME;
 use crate::folder;
 use crate::log::{Failed, explain, refusal};
+use crate::meeting::Listeners;
 use crate::plan::{Dump, Folders, Restore};
-use crate::restored;
-use crate::rpc::{Kind, Opts, Resp};
+use crate::rpc::{InheritFd, Kind, Opts, Req, Resp};
 use crate::swrk::{Criu, Group};
+use crate::{mountpoints, namespaces, outside, restored, stdio};
 use chain::error::{Cannot, Class, Error, Result};
 use chain::pidfile::PidFile;
 use chain::report;
@@ -50,20 +51,32 @@ impl Open<'_> {
 /// Takes a tree into the folder.
 pub(crate) fn dump(program: &Path, job: &Dump) -> Result<u8> {
     let doing = format!("dump process {}", job.pid);
+    let listeners = Listeners::new(job.listeners.meet, job.listeners.ready)?;
 
     // Held from here, so that what is killed at the end is what was there at the beginning.
     let target = pidfd_open(job.pid).cannot(&doing, format_args!("pidfd_open({})", job.pid))?;
+    let mut opts = job.opts.clone();
+    opts.external.extend(outside::mounts(job.pid, &job.known)?);
+    opts.external.extend(namespaces::external(job.pid, &job.known.shared)?);
+    let streams = if job.stdio { stdio::of(job.pid)? } else { Vec::new() };
+    opts.external.extend(stdio::external(&streams));
+    opts.notify_scripts = listeners.any();
 
+    // What criu writes is for the owner alone, as the folder is.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     // The mark is there before criu writes, and goes when all is written: a restore never meets half a dump.
     let images = folder::make(&job.folders.images, &doing)?;
     let work = job.folders.work.as_ref().map(|path| folder::make(path, &doing)).transpose()?;
     let folders = Open { names: &job.folders, images, work };
-    folder::forget_log(folders.work(), &job.opts.log_file, &doing)?;
+    folder::forget_log(folders.work(), &opts.log_file, &doing)?;
     folder::mark_unfinished(folders.images.as_fd(), &format!("cannot {doing}: it was cut off\n"), &doing)?;
+    if job.stdio {
+        stdio::write(folders.images.as_fd(), &streams, &doing)?;
+    }
 
     let mut criu = Criu::start(program, Group::Own)?;
     criu.hold_signals()?;
-    let outcome = converse(&mut criu, Kind::Dump, &folders, &job.opts, &doing);
+    let outcome = converse(&mut criu, job.kind, &folders, &opts, &listeners, &doing);
     if let Err(error) = outcome {
         // On a full disk the first words stay; the mark is what counts.
         folder::mark_unfinished(folders.images.as_fd(), &format!("{error}\n"), &doing).unwrap_or(());
@@ -71,13 +84,16 @@ pub(crate) fn dump(program: &Path, job: &Dump) -> Result<u8> {
     }
 
     // Read back: the tree is gone, or still there, as was asked.
-    let gone = ended_within(target.as_fd(), if job.opts.leave_running { 0 } else { GONE })?;
-    if gone == job.opts.leave_running {
+    let runs = opts.leave_running || job.kind != Kind::Dump;
+    let gone = ended_within(target.as_fd(), if runs { 0 } else { GONE })?;
+    if gone == runs {
         let (asked, found) = if gone { ("running", "gone") } else { ("gone", "running") };
         return Err(Error::readback(format_args!("that process {} was dumped", job.pid), asked, found));
     }
     folder::mark_finished(folders.images.as_fd(), &doing)?;
-    folder::expect_whole(folders.images.as_fd(), &doing)?;
+    if job.kind == Kind::Dump {
+        folder::expect_whole(folders.images.as_fd(), &doing)?;
+    }
     report::status(&json!({"tool": NAME, "event": "dumped", "pid": job.pid}));
     Ok(0)
 }
@@ -85,25 +101,43 @@ pub(crate) fn dump(program: &Path, job: &Dump) -> Result<u8> {
 /// Brings a tree back.
 pub(crate) fn restore(program: &Path, job: &Restore) -> Result<u8> {
     let doing = format!("restore from {}", job.folders.images.display());
+    let listeners = Listeners::new(job.listeners.meet, None)?;
+    // Before any folder is opened: criu mounts in its work folder, which the kernel permits in our own mounts alone.
+    mountpoints::make(&job.known, &doing)?;
+    if let Some(root) = &job.root {
+        make_mount_point(root)?;
+    }
     let images = folder::open(&job.folders.images, &doing)?;
     folder::expect_whole(images.as_fd(), &doing)?;
     let work = job.folders.work.as_ref().map(|path| folder::make(path, &doing)).transpose()?;
     let folders = Open { names: &job.folders, images, work };
     folder::forget_log(folders.work(), &job.opts.log_file, &doing)?;
     let pid_file = job.pid_file.as_deref().map(PidFile::prepare).transpose()?;
-    if let Some(root) = &job.root {
-        make_mount_point(root)?;
+    let mut opts = job.opts.clone();
+    opts.external.extend(outside::sources(&job.known)?);
+    opts.cg_root = if opts.manage_cgroups { outside::cgroup_roots()? } else { Vec::new() };
+    opts.notify_scripts = listeners.any();
+    let mut inherited = namespaces::inherited(&job.known.shared, &doing)?;
+    if job.stdio {
+        inherited.extend(stdio::inherited(folders.images.as_fd(), &doing)?);
+    }
+    for (key, fd) in &inherited {
+        stdio::pass_on(fd, &doing)?;
+        opts.inherit_fd.push(InheritFd { key: key.clone(), fd: fd.as_raw_fd() });
     }
 
     restored::collect_orphans()?;
     let mut criu = Criu::start(program, Group::Ours)?;
+    drop(inherited);
     restored::hold_signals()?;
-    let outcome = converse(&mut criu, Kind::Restore, &folders, &job.opts, &doing).and_then(|answer| {
-        let pid = answer.restore.map(|r| r.pid).filter(|pid| *pid > 0);
-        let pid =
-            pid.ok_or_else(|| Error::new(Class::Internal, &doing, "criu did not say which process it made"))?;
-        pid_file.map_or(Ok(()), |file| file.write(pid)).map(|()| pid)
-    });
+    let outcome =
+        converse(&mut criu, Kind::Restore, &folders, &opts, &listeners, &doing).and_then(|answer| {
+            let pid = answer.restore.map(|r| r.pid).filter(|pid| *pid > 0);
+            let pid = pid.ok_or_else(|| {
+                Error::new(Class::Internal, &doing, "criu did not say which process it made")
+            })?;
+            pid_file.map_or(Ok(()), |file| file.write(pid)).map(|()| pid)
+        });
     drop(criu);
     let pid = outcome.or_else(|error| restored::kill_remnants().and(Err(error)))?;
 
@@ -112,8 +146,16 @@ pub(crate) fn restore(program: &Path, job: &Restore) -> Result<u8> {
 }
 
 /// One request, one answer, and criu's end.
-fn converse(criu: &mut Criu, kind: Kind, folders: &Open<'_>, opts: &Opts, doing: &str) -> Result<Resp> {
-    let answer = match criu.ask(kind, Some(folders.request(opts)), doing) {
+fn converse(
+    criu: &mut Criu,
+    kind: Kind,
+    folders: &Open<'_>,
+    opts: &Opts,
+    listeners: &Listeners,
+    doing: &str,
+) -> Result<Resp> {
+    let request = Req { kind: kind as i32, opts: Some(folders.request(opts)), ..Req::default() };
+    let answer = match criu.converse(request, &mut |word, fd| listeners.hear(word, fd), doing) {
         Ok(answer) => answer,
         Err(error) => return Err(folders.explain(error, None, criu, opts)),
     };
@@ -121,7 +163,7 @@ fn converse(criu: &mut Criu, kind: Kind, folders: &Open<'_>, opts: &Opts, doing:
     if answer.success {
         return Ok(answer);
     }
-    let what = if kind == Kind::Dump { "dump" } else { "restore" };
+    let what = if kind == Kind::Restore { "restore" } else { "dump" };
     Err(folders.explain(refusal(doing, what, &answer), Some(&answer), criu, opts))
 }
 

@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::NAME;
+use crate::flags::More;
 use chain::cli::{self, Common, Parsed};
 use chain::error::{Cannot, Error, Result};
 use chain::{next, report, sys};
@@ -21,6 +22,8 @@ pub(crate) enum Verb {
     Check,
     /// Take a process tree into a folder
     Dump,
+    /// Take its memory only, and leave it running
+    PreDump,
     /// Bring it back
     Restore,
 }
@@ -74,6 +77,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PATH")]
     pub criu: Option<PathBuf>,
     #[command(flatten)]
+    pub more: More,
+    #[command(flatten)]
     pub common: Common,
 }
 
@@ -96,6 +101,10 @@ pub(crate) fn read(features: &[&str]) -> Result<Option<Args>> {
             sys::fd::set_cloexec(borrowed, true).cannot(&doing, "fcntl(F_SETFD)")?;
         }
         report::status_to(fd);
+    }
+    if let Some(fd) = args.more.meet_fd {
+        sys::fd::borrow(fd).cannot(format_args!("use fd {fd}"), format_args!("fcntl({fd})"))?;
+        report::errors_to(fd);
     }
     if let Some(next) = next {
         let word = next.first().map_or("…".into(), |w| w.display().to_string());

@@ -59,6 +59,44 @@ pub(crate) fn mark_unfinished(folder: BorrowedFd<'_>, text: &str, doing: &str) -
     write_all(fd.as_fd(), text.as_bytes()).cannot(doing, format_args!("write({UNFINISHED})"))
 }
 
+/// Writes a file for the owner alone, in place of one that may be there.
+pub(crate) fn write(folder: BorrowedFd<'_>, name: &str, content: &[u8], doing: &str) -> Result<()> {
+    match unlinkat(folder, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(e) => return Err(Error::call(doing, format_args!("unlink({name})"), e)),
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = openat(folder, name, flags, Mode::from_raw_mode(0o600))
+        .cannot(doing, format_args!("open({name})"))?;
+    write_all(fd.as_fd(), content).cannot(doing, format_args!("write({name})"))
+}
+
+/// A file of the folder, whole; nothing if there is none. What is no file, or longer than it may be, is refused.
+pub(crate) fn read_regular(
+    folder: BorrowedFd<'_>,
+    name: &str,
+    most: u64,
+    doing: &str,
+) -> Result<Option<Vec<u8>>> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let fd = match openat(folder, name, flags, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(None),
+        other => other.cannot(doing, format_args!("open({name})"))?,
+    };
+    let stat = fstat(&fd).cannot(doing, format_args!("fstat({name})"))?;
+    let detail = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile if stat.st_size.unsigned_abs() <= most => None,
+        FileType::RegularFile => Some(format!("{name} has {} bytes", stat.st_size)),
+        _ => Some(format!("{name} is no file")),
+    };
+    if let Some(detail) = detail {
+        return Err(Error::new(Class::Denied, doing, detail).why("these are no images of a dump"));
+    }
+    let mut text = Vec::new();
+    std::fs::File::from(fd).take(most).read_to_end(&mut text).cannot(doing, format_args!("read({name})"))?;
+    Ok(Some(text))
+}
+
 /// Takes that back.
 pub(crate) fn mark_finished(folder: BorrowedFd<'_>, doing: &str) -> Result<()> {
     unlinkat(folder, UNFINISHED, AtFlags::empty()).cannot(doing, format_args!("unlink({UNFINISHED})"))

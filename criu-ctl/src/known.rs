@@ -7,25 +7,49 @@ use crate::cli::{Args, Verb};
 use chain::bytes::Bytes;
 use chain::error::{Class, Error, Result};
 use chain::name::ToolName;
-use chain::oci;
+use chain::oci::{self, NamespaceKind};
 use chain::plan::Plan;
-use chain::spec::RootfsPrep;
+use chain::spec::{NsEnter, RootfsPrep};
 use chain::{share, source};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// See the module. Nothing of it for a tree that is no container.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Known {
     /// The folder that is the tree's `/`.
     pub root: Option<Bytes>,
-    /// Bind mounts: where inside, and what of the host.
-    pub binds: Vec<(Bytes, Bytes)>,
+    /// Bind mounts.
+    pub binds: Vec<Bind>,
+    /// Where the other mounts are, which are the container's own.
+    pub made: Vec<Bytes>,
+    /// Where cgroup file systems are.
+    pub cgroups: Vec<Bytes>,
+    /// Devices that may come from the host.
+    pub devices: Vec<Bytes>,
+    /// Covered paths.
+    pub masked: Vec<Bytes>,
+    /// Namespaces that it shares with others, by their kind and path.
+    pub shared: Vec<(NamespaceKind, Bytes)>,
+    /// It has a network namespace of its own.
+    pub own_network: bool,
+}
+
+/// A bind mount.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Bind {
+    /// Where inside.
+    pub inside: Bytes,
+    /// What of the host.
+    pub source: Bytes,
+    /// With all that is mounted below it.
+    pub tree: bool,
 }
 
 /// Reads what the command line and standard input say.
 pub(crate) fn gather(args: &Args) -> Result<Known> {
     let common = &args.common;
-    if args.verb.is_none_or(|verb| verb == Verb::Check) || common.check {
+    let of_trees = [Verb::Dump, Verb::PreDump, Verb::Restore];
+    if args.verb.is_none_or(|verb| !of_trees.contains(&verb)) || common.check {
         return Ok(Known::default());
     }
     let (plan, _) = source::plan(common, NAME)?;
@@ -35,7 +59,11 @@ pub(crate) fn gather(args: &Args) -> Result<Known> {
         return Err(Error::usage("read the command line", "--oci and a plan both say what the root is"));
     }
     let config = oci::read_config(path)?;
-    of_layer(&share::rootfs_prep(&config, path.parent().unwrap_or(Path::new(".")))?)
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut known = Known::default();
+    known.learn_of_root(&share::rootfs_prep(&config, folder)?)?;
+    known.learn_of_namespaces(&share::ns_enter(&config, folder)?)?;
+    Ok(known)
 }
 
 /// What a plan says. A dump leaves the layers as they are, so all are welcome; at restore criu itself brings back
@@ -49,21 +77,54 @@ fn of_plan(plan: &Plan, restore: bool) -> Result<Option<Known>> {
         )
         .cure("cg-apply … -- criu-ctl restore …"));
     }
-    let layer = plan.layers.iter().find(|layer| layer.tool == ToolName::RootfsPrep);
-    layer.map(|layer| of_layer(&layer.spec::<RootfsPrep>()?)).transpose()
-}
-
-fn of_layer(layer: &RootfsPrep) -> Result<Known> {
-    let root = layer.root.as_ref().map(|root| absolute(&root.path)).transpose()?;
-    let mut binds = Vec::new();
-    for mount in &layer.mounts {
-        let bind = mount.kind.as_deref() == Some("bind")
-            || mount.options.iter().any(|o| o == "bind" || o == "rbind");
-        if let Some(source) = mount.source.as_ref().filter(|_| bind) {
-            binds.push((inside(&mount.destination), absolute(source)?));
+    let mut known = None;
+    for layer in &plan.layers {
+        match layer.tool {
+            ToolName::RootfsPrep => known.get_or_insert_with(Known::default).learn_of_root(&layer.spec()?)?,
+            ToolName::NsEnter => {
+                known.get_or_insert_with(Known::default).learn_of_namespaces(&layer.spec()?)?
+            }
+            _ => {}
         }
     }
-    Ok(Known { root, binds })
+    Ok(known)
+}
+
+/// What the specification puts into /dev: in a user namespace they are binds of the host's.
+const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+
+impl Known {
+    fn learn_of_root(&mut self, layer: &RootfsPrep) -> Result<()> {
+        self.root = layer.root.as_ref().map(|root| absolute(&root.path)).transpose()?;
+        for mount in &layer.mounts {
+            let at = inside(&mount.destination);
+            let option = |word: &str| mount.options.iter().any(|o| o == word);
+            let bind = mount.kind.as_deref() == Some("bind") || option("bind") || option("rbind");
+            match mount.source.as_ref().filter(|_| bind) {
+                Some(source) => {
+                    self.binds.push(Bind { inside: at, source: absolute(source)?, tree: option("rbind") });
+                }
+                None if matches!(mount.kind.as_deref(), Some("cgroup" | "cgroup2")) => self.cgroups.push(at),
+                None => self.made.push(at),
+            }
+        }
+        if layer.default_devices {
+            self.devices.extend(DEVICES.map(|name| Bytes::from(format!("/dev/{name}").as_str())));
+        }
+        self.devices.extend(layer.devices.iter().map(|device| inside(&device.path)));
+        self.masked.extend(layer.masked_paths.iter().map(inside));
+        Ok(())
+    }
+
+    fn learn_of_namespaces(&mut self, layer: &NsEnter) -> Result<()> {
+        for namespace in &layer.namespaces {
+            match &namespace.path {
+                Some(path) => self.shared.push((namespace.kind, absolute(path)?)),
+                None => self.own_network |= namespace.kind == NamespaceKind::Network,
+            }
+        }
+        Ok(())
+    }
 }
 
 /// criu works in another folder, so nothing may be relative to ours.
@@ -72,9 +133,19 @@ fn absolute(path: &Bytes) -> Result<Bytes> {
     absolute.map(|p| Bytes::from(p.as_path())).map_err(|e| Error::usage(format_args!("find {path}"), e))
 }
 
-/// A destination as mountinfo spells it: from the root, no `.` and no slash too many.
+/// A destination as mountinfo spells it: from the root, no `.`, no `..`, and no slash too many.
 fn inside(destination: &Bytes) -> Bytes {
-    Bytes::from(Path::new("/").join(destination.as_path()).components().collect::<PathBuf>().as_path())
+    let mut path = PathBuf::from("/");
+    for component in destination.as_path().components() {
+        match component {
+            Component::Normal(name) => path.push(name),
+            Component::ParentDir => {
+                path.pop();
+            }
+            _ => {}
+        }
+    }
+    Bytes::from(path.as_path())
 }
 
 #[cfg(test)]
@@ -93,7 +164,10 @@ mod tests {
     fn root_and_binds_are_found_and_other_mounts_are_criu_s_own() {
         let known = of_plan(&plan(""), true).unwrap().unwrap();
         assert_eq!(known.root, Some("/r".into()));
-        assert_eq!(known.binds, [("/data".into(), "/d".into()), ("/x/y".into(), "/e".into())]);
+        let bind =
+            |inside: &str, source: &str, tree| Bind { inside: inside.into(), source: source.into(), tree };
+        assert_eq!(known.binds, [bind("/data", "/d", true), bind("/x/y", "/e", false)]);
+        assert_eq!(known.made, ["/proc".into()]);
     }
 
     #[test]

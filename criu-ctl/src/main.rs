@@ -8,12 +8,19 @@ mod apply;
 mod cause;
 mod check;
 mod cli;
+mod flags;
 mod folder;
 mod known;
 mod log;
+mod meeting;
+mod mountpoints;
+mod namespaces;
+mod opts;
+mod outside;
 mod plan;
 mod restored;
 mod rpc;
+mod stdio;
 mod swrk;
 
 use plan::Job;
@@ -23,7 +30,7 @@ use std::process::ExitCode;
 const NAME: &str = "criu-ctl";
 
 /// What `--version --json` lists.
-const FEATURES: &[&str] = &["check", "dump", "restore", "swrk", "oci", "plan"];
+const FEATURES: &[&str] = &["check", "dump", "pre-dump", "restore", "swrk", "oci", "plan"];
 
 fn main() -> ExitCode {
     chain::link::run(NAME, || {

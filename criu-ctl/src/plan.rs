@@ -2,17 +2,13 @@
 
 use crate::cli::{Args, Verb};
 use crate::known::Known;
-use crate::rpc::Opts;
+use crate::opts::{self, usage};
+use crate::outside;
+use crate::rpc::{Kind, Opts};
+use chain::bytes::Bytes;
 use chain::error::{Class, Error, Result};
 use serde_json::{Value, json};
 use std::path::PathBuf;
-
-/// How much criu logs if nobody says otherwise: all of it, for the reason of a failure is often on a line that is no
-/// error.
-const LOG_LEVEL: u8 = 4;
-
-/// `criu_cg_mode` IGNORE: the tree stays in the cgroup that criu-ctl was started in.
-const CGROUPS_IGNORE: i32 = 0;
 
 /// What to do, and with which criu.
 #[derive(Debug, PartialEq)]
@@ -33,9 +29,22 @@ pub(crate) enum Job {
 /// A dump.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Dump {
+    /// All of it, or the memory alone.
+    pub kind: Kind,
     pub pid: i32,
     pub folders: Folders,
     pub opts: Opts,
+    pub known: Known,
+    /// Note where its standard streams lead to.
+    pub stdio: bool,
+    pub listeners: Fds,
+}
+
+/// Fds of those who wait for word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Fds {
+    pub meet: Option<i32>,
+    pub ready: Option<i32>,
 }
 
 /// A restore.
@@ -43,6 +52,10 @@ pub(crate) struct Dump {
 pub(crate) struct Restore {
     pub folders: Folders,
     pub opts: Opts,
+    pub known: Known,
+    /// Give it our own standard streams.
+    pub stdio: bool,
+    pub listeners: Fds,
     /// The tree's `/`, which criu wants to be a mount point.
     pub root: Option<PathBuf>,
     pub detach: bool,
@@ -70,19 +83,18 @@ pub(crate) fn resolve(args: &Args, known: &Known) -> Result<Plan> {
     let verb = match (args.common.check, args.verb) {
         (true, None) => Verb::Check,
         (_, Some(verb)) => verb,
-        (false, None) => return Err(usage("no command: check, dump or restore").cure("criu-ctl --help")),
+        (false, None) => {
+            return Err(usage("no command: check, dump, pre-dump or restore").cure("criu-ctl --help"));
+        }
     };
     refuse_flags_of_others(args, verb)?;
     let job = match if args.common.check { Verb::Check } else { verb } {
         Verb::Check => Job::Check { feature: feature(args)?, json: args.common.json },
-        Verb::Dump => Job::Dump(dump(args, known)?),
+        Verb::Dump => Job::Dump(dump(args, known, Kind::Dump)?),
+        Verb::PreDump => Job::Dump(dump(args, known, Kind::SinglePreDump)?),
         Verb::Restore => Job::Restore(restore(args, known)?),
     };
     Ok(Plan { criu: args.criu.clone(), job })
-}
-
-fn usage(detail: impl std::fmt::Display) -> Error {
-    Error::usage("read the command line", detail)
 }
 
 /// Common flags that mean something to a link only.
@@ -97,23 +109,44 @@ fn refuse_what_has_no_meaning(args: &Args) -> Result<()> {
 }
 
 fn refuse_flags_of_others(args: &Args, verb: Verb) -> Result<()> {
-    use Verb::{Check, Dump, Restore};
-    let both: &[Verb] = &[Dump, Restore];
-    let flags: [(&str, bool, &[Verb]); 14] = [
+    use Verb::{Check, Dump, PreDump, Restore};
+    let more = &args.more;
+    let (all, both, dumps): (&[Verb], &[Verb], &[Verb]) =
+        (&[PreDump, Dump, Restore], &[Dump, Restore], &[PreDump, Dump]);
+    let flags: [(&str, bool, &[Verb]); 33] = [
         ("--feature", args.feature.is_some(), &[Check]),
-        ("--tree", args.tree.is_some(), &[Dump]),
-        ("--images-dir", args.images_dir.is_some(), both),
-        ("--work-dir", args.work_dir.is_some(), both),
+        ("--tree", args.tree.is_some(), dumps),
+        ("--images-dir", args.images_dir.is_some(), all),
+        ("--work-dir", args.work_dir.is_some(), all),
         ("--leave-running", args.leave_running, &[Dump]),
-        ("--shell-job", args.shell_job, both),
-        ("--tcp-established", args.tcp_established, both),
-        ("--file-locks", args.file_locks, both),
-        ("--ext-unix-sk", args.ext_unix_sk, both),
+        ("--shell-job", args.shell_job, all),
+        ("--tcp-established", args.tcp_established, all),
+        ("--file-locks", args.file_locks, all),
+        ("--ext-unix-sk", args.ext_unix_sk, all),
         ("--detach", args.detach, &[Restore]),
         ("--pid-file", args.pid_file.is_some(), &[Restore]),
-        ("--log-level", args.log_level.is_some(), both),
-        ("--oci", args.common.oci.is_some(), both),
-        ("--plan", args.common.plan.is_some(), both),
+        ("--log-level", args.log_level.is_some(), all),
+        ("--oci", args.common.oci.is_some(), all),
+        ("--plan", args.common.plan.is_some(), all),
+        ("--root", more.root.is_some(), all),
+        ("--external", !more.external.is_empty(), all),
+        ("--inherit-fd", !more.inherit_fd.is_empty(), &[Restore]),
+        ("--stdio", more.stdio, both),
+        ("--parent-path", more.parent_path.is_some(), dumps),
+        ("--track-mem", more.track_mem, dumps),
+        ("--auto-dedup", more.auto_dedup, all),
+        ("--lazy-pages", more.lazy_pages, all),
+        ("--ready-fd", more.ready_fd.is_some(), &[Dump]),
+        ("--page-server", more.page_server.is_some(), dumps),
+        ("--tcp-close", more.tcp_close, &[Restore]),
+        ("--tcp-skip-in-flight", more.tcp_skip_in_flight, dumps),
+        ("--link-remap", more.link_remap, dumps),
+        ("--manage-cgroups", more.manage_cgroups.is_some(), all),
+        ("--freeze-cgroup", more.freeze_cgroup.is_some(), dumps),
+        ("--empty-ns", !more.empty_ns.is_empty(), all),
+        ("--network-lock", more.network_lock.is_some(), all),
+        ("--lsm-profile", more.lsm_profile.is_some(), &[Restore]),
+        ("--lsm-mount-context", more.lsm_mount_context.is_some(), &[Restore]),
     ];
     let stray = flags.iter().find(|(_, given, verbs)| *given && !verbs.contains(&verb));
     stray.map_or(Ok(()), |(flag, ..)| Err(usage(format_args!("{flag} is not for {}", word(verb)))))
@@ -123,6 +156,7 @@ fn word(verb: Verb) -> &'static str {
     match verb {
         Verb::Check => "check",
         Verb::Dump => "dump",
+        Verb::PreDump => "pre-dump",
         Verb::Restore => "restore",
     }
 }
@@ -141,46 +175,36 @@ fn folders(args: &Args) -> Result<Folders> {
     Ok(Folders { images, work: args.work_dir.clone() })
 }
 
-fn opts(args: &Args, known: &Known, log_file: &str) -> Opts {
-    Opts {
-        ext_unix_sk: args.ext_unix_sk,
-        tcp_established: args.tcp_established,
-        shell_job: args.shell_job,
-        file_locks: args.file_locks,
-        log_level: Some(i32::from(args.log_level.unwrap_or(LOG_LEVEL))),
-        log_file: log_file.into(),
-        root: known.root.as_ref().map(|root| root.0.clone()),
-        manage_cgroups_mode: Some(CGROUPS_IGNORE),
-        ..Opts::default()
-    }
+fn listeners(args: &Args) -> Fds {
+    Fds { meet: args.more.meet_fd, ready: args.more.ready_fd }
 }
 
-fn dump(args: &Args, known: &Known) -> Result<Dump> {
+fn dump(args: &Args, known: &Known, kind: Kind) -> Result<Dump> {
     let pid = args.tree.ok_or_else(|| usage("-t is missing: the pid of the tree's root"))?;
     if pid < 1 {
         return Err(usage(format_args!("-t {pid} is no pid")));
     }
-    let mut opts =
-        Opts { pid: Some(pid), leave_running: args.leave_running, ..opts(args, known, "dump.log") };
+    let mut opts = opts::dump(args, known, pid)?;
+    if kind == Kind::SinglePreDump {
+        opts.track_mem = true;
+    }
     // `mnt[WHERE]:KEY`: what is mounted there is not taken along, only remembered under this key.
-    opts.external = known.binds.iter().map(|(inside, _)| external(&inside.0, &inside.0)).collect();
-    Ok(Dump { pid, folders: folders(args)?, opts })
+    opts.external.extend(known.binds.iter().map(|bind| outside::mount(&bind.inside, &bind.inside)));
+    let (stdio, listeners, known) = (args.more.stdio, listeners(args), known.clone());
+    Ok(Dump { kind, pid, folders: folders(args)?, opts, known, stdio, listeners })
 }
 
 fn restore(args: &Args, known: &Known) -> Result<Restore> {
-    let mut opts = Opts { rst_sibling: true, ..opts(args, known, "restore.log") };
+    let mut opts = opts::restore(args, known)?;
     // `mnt[KEY]:SOURCE`: what comes back where the key was.
-    opts.external = known.binds.iter().map(|(inside, source)| external(&inside.0, &source.0)).collect();
+    opts.external.extend(known.binds.iter().map(|bind| outside::mount(&bind.inside, &bind.source)));
     if args.pid_file.as_ref().is_some_and(|path| path.file_name().is_none()) {
         return Err(usage("--pid-file names no file"));
     }
-    let root = known.root.as_ref().map(|root| root.as_path().to_path_buf());
-    let (detach, pid_file) = (args.detach, args.pid_file.clone());
-    Ok(Restore { folders: folders(args)?, opts, root, detach, pid_file })
-}
-
-fn external(key: &[u8], value: &[u8]) -> Vec<u8> {
-    [b"mnt[", key, b"]:", value].concat()
+    let root = opts.root.clone().map(|root| Bytes(root).as_path().to_path_buf());
+    let (detach, pid_file, known) = (args.detach, args.pid_file.clone(), known.clone());
+    let (stdio, listeners) = (args.more.stdio, listeners(args));
+    Ok(Restore { folders: folders(args)?, opts, known, stdio, listeners, root, detach, pid_file })
 }
 
 impl Plan {
@@ -189,7 +213,10 @@ impl Plan {
         let criu = self.criu.as_ref().map_or("criu".into(), |path| path.display().to_string());
         let mut document = match &self.job {
             Job::Check { feature, .. } => json!({"type": "CHECK", "feature": feature}),
-            Job::Dump(dump) => request("DUMP", &dump.folders, &dump.opts),
+            Job::Dump(dump) => {
+                let kind = if dump.kind == Kind::Dump { "DUMP" } else { "PRE_DUMP" };
+                request(kind, &dump.folders, &dump.opts)
+            }
             Job::Restore(restore) => {
                 let mut document = request("RESTORE", &restore.folders, &restore.opts);
                 document["detach"] = json!(restore.detach);
@@ -219,11 +246,13 @@ fn request(kind: &str, folders: &Folders, opts: &Opts) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::known::Bind;
     use clap::Parser;
 
     fn plan(words: &[&str]) -> Result<Plan> {
         let args = Args::try_parse_from(["criu-ctl"].iter().chain(words)).unwrap();
-        let known = Known { root: Some("/r".into()), binds: vec![("/in".into(), "/out".into())] };
+        let bind = Bind { inside: "/in".into(), source: "/out".into(), tree: false };
+        let known = Known { root: Some("/r".into()), binds: vec![bind], ..Known::default() };
         resolve(&args, &known)
     }
 

@@ -1,19 +1,25 @@
 //! The conversation with criu: `criu swrk FD`, one request and one answer over a socket pair of packets.
 
-use crate::rpc::{Kind, Opts, Req, Resp};
+use crate::rpc::{Kind, Notify, Opts, Req, Resp};
 use chain::error::{Cannot, Class, Error, IntoErrno, Result};
 use chain::sys::process::{pidfd_open, pidfd_signal};
 use chain::{report, sys};
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use prost::Message;
 use rustix::fs::MemfdFlags;
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair};
+use std::io::IoSliceMut;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+
+/// Who is told how far criu is.
+pub(crate) type Told<'a> = dyn FnMut(&Notify, Option<OwnedFd>) -> Result<()> + 'a;
 
 /// More than criu ever answers.
 const ANSWER_MAX: usize = 1 << 16;
@@ -116,18 +122,28 @@ impl Criu {
 
     /// Asks, and waits for the answer.
     pub(crate) fn ask(&mut self, kind: Kind, opts: Option<Opts>, doing: &str) -> Result<Resp> {
-        let request = Req { kind: kind as i32, opts }.encode_to_vec();
-        match send(&self.socket, &request, SendFlags::NOSIGNAL) {
-            Ok(_) => {}
-            Err(rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET) => return Err(self.death(doing)),
-            Err(e) => return Err(Error::call(doing, "send(criu)", e)),
+        self.converse(Req { kind: kind as i32, opts, ..Req::default() }, &mut |_, _| Ok(()), doing)
+    }
+
+    /// The same, and `told` is told how far criu is, with the fd that comes along. When it fails, so does criu's work.
+    pub(crate) fn converse(&mut self, request: Req, told: &mut Told<'_>, doing: &str) -> Result<Resp> {
+        let kind = request.kind;
+        self.send(&request, doing)?;
+        let mut refused = None;
+        let answer = loop {
+            let (answer, fd) = self.answer(doing)?;
+            if answer.kind != Kind::Notify as i32 {
+                break answer;
+            }
+            let heard = told(&answer.notify.unwrap_or_default(), fd);
+            let notify_success = Some(heard.is_ok());
+            refused = refused.or(heard.err());
+            self.send(&Req { kind: Kind::Notify as i32, notify_success, ..Req::default() }, doing)?;
+        };
+        if let Some(error) = refused {
+            return Err(error);
         }
-        let mut buffer = vec![0; ANSWER_MAX];
-        let Some(got) = self.receive(&mut buffer, doing)? else { return Err(self.death(doing)) };
-        let answer = Resp::decode(&buffer[..got]).map_err(|e| {
-            Error::new(Class::Internal, doing, format_args!("criu's answer is no answer: {e}"))
-        })?;
-        if answer.success && answer.kind != kind as i32 {
+        if answer.success && answer.kind != kind {
             let found = answer.kind;
             return Err(Error::new(
                 Class::Internal,
@@ -138,9 +154,26 @@ impl Criu {
         Ok(answer)
     }
 
+    fn send(&mut self, request: &Req, doing: &str) -> Result<()> {
+        match send(&self.socket, &request.encode_to_vec(), SendFlags::NOSIGNAL) {
+            Ok(_) => Ok(()),
+            Err(rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET) => Err(self.death(doing)),
+            Err(e) => Err(Error::call(doing, "send(criu)", e)),
+        }
+    }
+
+    fn answer(&mut self, doing: &str) -> Result<(Resp, Option<OwnedFd>)> {
+        let mut buffer = vec![0; ANSWER_MAX];
+        let Some((got, fd)) = self.receive(&mut buffer, doing)? else { return Err(self.death(doing)) };
+        let answer = Resp::decode(&buffer[..got]).map_err(|e| {
+            Error::new(Class::Internal, doing, format_args!("criu's answer is no answer: {e}"))
+        })?;
+        Ok((answer, fd))
+    }
+
     /// One packet; nothing when criu has gone. Its end of the socket may live on in a process it made, so its own end
     /// is looked at too.
-    fn receive(&self, buffer: &mut [u8], doing: &str) -> Result<Option<usize>> {
+    fn receive(&self, buffer: &mut [u8], doing: &str) -> Result<Option<(usize, Option<OwnedFd>)>> {
         let mut warned = false;
         loop {
             let signals = self.held.as_ref().map_or(self.pidfd.as_fd(), AsFd::as_fd);
@@ -150,18 +183,18 @@ impl Criu {
                 Ok(_) | Err(nix::errno::Errno::EINTR) => {}
                 Err(e) => return Err(Error::call(doing, "poll(criu)", e)),
             }
-            match recv(&self.socket, &mut *buffer, RecvFlags::DONTWAIT | RecvFlags::TRUNC) {
-                Ok((0, _)) | Err(rustix::io::Errno::CONNRESET) => return Ok(None),
-                Ok((got, whole)) if whole > got => {
+            match packet(self.socket.as_fd(), buffer) {
+                Ok((0, _)) | Err(Errno::ECONNRESET) => return Ok(None),
+                Ok((got, _)) if got > buffer.len() => {
                     return Err(Error::new(
                         Class::Internal,
                         doing,
-                        format_args!("criu's answer has {whole} bytes"),
+                        format_args!("criu's answer has {got} bytes"),
                     ));
                 }
-                Ok((got, _)) => return Ok(Some(got)),
-                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
-                Err(e) => return Err(Error::call(doing, "recv(criu)", e)),
+                Ok(got) => return Ok(Some(got)),
+                Err(Errno::EAGAIN | Errno::EINTR) => {}
+                Err(e) => return Err(Error::call(doing, "recvmsg(criu)", e)),
             }
             if chain::supervise::has_ended(self.pidfd.as_fd())? {
                 return Ok(None);
@@ -228,6 +261,21 @@ impl Drop for Criu {
             self.child.wait().map(drop).unwrap_or(());
         }
     }
+}
+
+/// A packet that is there, how long it is, and the fd that came with it.
+fn packet(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> nix::Result<(usize, Option<OwnedFd>)> {
+    let mut space = nix::cmsg_space!([RawFd; 1]);
+    let mut parts = [IoSliceMut::new(buffer)];
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_TRUNC;
+    let got = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), flags)?;
+    let mut fd = None;
+    for control in got.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(fds) = control {
+            fd = fds.first().map(|fd| sys::fd::adopt(*fd)).transpose()?;
+        }
+    }
+    Ok((got.bytes, fd))
 }
 
 fn describe(status: ExitStatus) -> String {

@@ -3,7 +3,7 @@
 use crate::cli::{Args, Create};
 use chain::bytes::Bytes;
 use chain::oci::Config;
-use chain::{Cannot, Class, Error, Result};
+use chain::{Cannot, Error, Result};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use std::path::PathBuf;
 
@@ -61,9 +61,4 @@ fn check(config: &Config) -> Result<()> {
         return Err(wrong(&format!("process.{list}: a NUL byte")));
     }
     config.hooks.as_ref().map_or(Ok(()), crate::hooks::check)
-}
-
-/// What this build leaves to a later one, by option.
-pub(crate) fn unsupported(option: &str) -> Error {
-    Error::new(Class::Unsupported, format_args!("carry out {option}"), "not carried out yet")
 }

@@ -2,7 +2,7 @@
 
 use crate::globals::Globals;
 use crate::narrow::Chosen;
-use crate::{checkpoint, events, ps, update};
+use crate::{checkpoint, events, ps, restore, update};
 use chain::plan::BUILD;
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -84,7 +84,7 @@ pub(crate) enum Verb {
     /// Write a container's processes to files
     Checkpoint(Box<checkpoint::Checkpoint>),
     /// Make a container from such files
-    Restore(Box<checkpoint::Restore>),
+    Restore(Box<restore::Restore>),
     /// Print what this build can do, as JSON
     Features,
 }

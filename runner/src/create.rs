@@ -94,7 +94,7 @@ pub(crate) fn launch(
 }
 
 /// Where the group will be; empty for none of ours: a scope of systemd's goes with the chain.
-fn cgroup_path(config: &Config, id: &str, args: &Args) -> Result<Bytes> {
+pub(crate) fn cgroup_path(config: &Config, id: &str, args: &Args) -> Result<Bytes> {
     if args.manager() != Manager::Cgroupfs {
         return Ok(Bytes::default());
     }
@@ -150,7 +150,7 @@ fn make(
 }
 
 /// Before it goes on, so that no signal for it ends us instead.
-fn look_after(met: &Met, detach: bool) -> Result<Option<Supervised>> {
+pub(crate) fn look_after(met: &Met, detach: bool) -> Result<Option<Supervised>> {
     if detach {
         return Ok(None);
     }
@@ -159,7 +159,7 @@ fn look_after(met: &Met, detach: bool) -> Result<Option<Supervised>> {
 }
 
 /// Makes the container exist for everybody, and lets it go on.
-fn write_down(
+pub(crate) fn write_down(
     draft: &Draft,
     bundle: &Bundle,
     options: &Create,

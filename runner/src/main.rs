@@ -34,6 +34,7 @@ mod pidfile;
 mod plan;
 mod ps;
 mod record;
+mod restore;
 mod run;
 mod spec;
 mod start;
@@ -93,8 +94,8 @@ fn act(args: &Args) -> Result<u8> {
         Some(Verb::Resume { id }) => pause::resume(&root, id),
         Some(Verb::Update(options)) => update::update(&root, options),
         Some(Verb::Events(options)) => events::events(&root, options),
-        Some(Verb::Checkpoint(options)) => checkpoint::checkpoint(&root, options),
-        Some(Verb::Restore(options)) => checkpoint::restore(&root, options),
+        Some(Verb::Checkpoint(options)) => checkpoint::checkpoint(&root, args, options),
+        Some(Verb::Restore(options)) => restore::restore(&root, args, options),
         Some(Verb::Features) => features::print(),
     }
 }

@@ -27,10 +27,14 @@ pub(crate) fn start_chain(
     state.fds.meet = Some(theirs.as_raw_fd());
     state.fds.gate = gate.as_ref().map(AsRawFd::as_raw_fd);
     let mut failed = None;
+    // What is meant for the runner's group, ^C or a kill, is not meant for the container.
+    let leave = || match state.landing.new_session {
+        true => rustix::process::setsid().cannot(doing, "setsid").map(drop),
+        false => Ok(()),
+    };
     let mut become_chain = || {
-        // What is meant for the runner's group, ^C or a kill, is not meant for the container.
-        failed = Some(match rustix::process::setsid().cannot(doing, "setsid") {
-            Ok(_) => go_to_layer(&state, &[]),
+        failed = Some(match leave() {
+            Ok(()) => go_to_layer(&state, &[]),
             Err(error) => error,
         });
         EXIT_OURS

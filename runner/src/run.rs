@@ -56,7 +56,12 @@ fn started(root: &StateRoot, launched: &Launched) -> Result<()> {
     })
 }
 
-fn look_after(child: &mut Supervised, terminal: Option<OwnedFd>, notify: Option<Notify>) -> Result<u8> {
+/// Until the command has ended: its status.
+pub(crate) fn look_after(
+    child: &mut Supervised,
+    terminal: Option<OwnedFd>,
+    notify: Option<Notify>,
+) -> Result<u8> {
     match (terminal, notify) {
         (Some(master), notify) => {
             let beside = notify.as_ref().map(|notify| notify as &dyn proxy::Beside);

@@ -1,4 +1,5 @@
-//! checkpoint and restore take every option of runc and crun, and say what they cannot do before anything is made.
+//! checkpoint and restore take every option of runc and crun, and refuse what cannot be before anything is made; a
+//! container that could not be checkpointed goes on.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
@@ -6,7 +7,7 @@ mod common;
 use catena_tests::{Leftovers, requires};
 use common::Bundle;
 
-const BOTH: [&str; 17] = [
+const BOTH: [&str; 16] = [
     "--image-path",
     "img",
     "--work-path",
@@ -23,7 +24,6 @@ const BOTH: [&str; 17] = [
     "--empty-ns",
     "network",
     "--auto-dedup",
-    "--debug",
 ];
 
 #[test]
@@ -40,20 +40,26 @@ fn a_container_is_not_checkpointed_and_goes_on() {
         "--tcp-skip-in-flight",
         "--link-remap",
         "--status-fd",
-        "9",
+        "2",
         "--page-server",
         "127.0.0.1:1",
         "--pre-dump",
     ];
-    let checkpoint =
-        || bundle.runner(["checkpoint"]).args(BOTH).args(more).arg(&bundle.id).cwd(bundle.dir()).run();
+    let checkpoint = || {
+        bundle
+            .runner(["--criu", "/nowhere/criu", "checkpoint"])
+            .args(BOTH)
+            .args(more)
+            .arg(&bundle.id)
+            .cwd(bundle.dir())
+            .run()
+    };
     checkpoint().refuses(1, "container does not exist");
     bundle.create().succeeds();
     checkpoint().refuses(1, "it is created");
     bundle.start().succeeds();
-    checkpoint().refuses(1, "not carried out yet");
+    checkpoint().refuses(1, "cannot start criu");
     assert_eq!(bundle.status(), "running");
-    assert!(!bundle.rootfs.parent().join("img").exists());
     for (flag, value) in
         [("--manage-cgroups-mode", "medium"), ("--empty-ns", "mount"), ("--network-lock", "no")]
     {
@@ -63,36 +69,65 @@ fn a_container_is_not_checkpointed_and_goes_on() {
     leftovers.check();
 }
 
+/// No state, no cgroup, no process, no pid file.
 #[test]
-fn nothing_is_restored_and_nothing_made() {
+fn a_restore_that_fails_leaves_nothing() {
     if !requires::root() {
         return;
     }
     let leftovers = Leftovers::watch();
     let bundle = Bundle::sh("exec sleep 60");
-    let more = [
-        "--bundle",
-        bundle.dir(),
-        "--detach",
-        "--pid-file",
-        "p",
-        "--console-socket",
-        "s",
-        "--tcp-close",
-        "--no-subreaper",
-        "--no-pivot",
-        "--lsm-profile",
-        "apparmor:x",
-        "--lsm-mount-context",
-        "c",
-    ];
-    let restore = || bundle.runner(["restore"]).args(BOTH).args(more).arg(&bundle.id).cwd(bundle.dir()).run();
-    restore().refuses(1, "not carried out yet");
-    assert_eq!(std::fs::read_dir(bundle.state.path()).unwrap().count(), 0);
-    assert!(!bundle.rootfs.parent().join("p").exists());
+    let folder = bundle.rootfs.parent().to_path_buf();
+    let more = ["--bundle", bundle.dir(), "--detach", "--pid-file", "p", "--no-subreaper", "--no-pivot"];
+    let labels = ["--tcp-close", "--lsm-profile", "apparmor:x", "--lsm-mount-context", "c"];
+    let restore = || {
+        let runner = bundle.runner(["--criu", "/nowhere/criu", "restore"]);
+        runner.args(BOTH).args(more).args(labels).arg(&bundle.id).cwd(bundle.dir()).run()
+    };
+    let nothing_is_there = || {
+        assert_eq!(std::fs::read_dir(bundle.state.path()).unwrap().count(), 0);
+        assert!(!folder.join("p").exists());
+    };
+    restore().refuses(1, "img): No such file or directory");
+    nothing_is_there();
+    std::fs::create_dir(folder.join("img")).unwrap();
+    restore().refuses(1, "inventory.img is not there");
+    std::fs::write(folder.join("img/inventory.img"), "").unwrap();
+    restore().refuses(1, "cannot start criu");
+    nothing_is_there();
+    std::fs::write(folder.join("img/catena-dump-unfinished"), "").unwrap();
+    restore().refuses(1, "its dump did not finish");
+    nothing_is_there();
     bundle.runner(["restore", "../x"]).run().refuses(1, "as a container id");
     bundle.create().succeeds();
     restore().refuses(1, "already exists");
     drop(bundle);
     leftovers.check();
+}
+
+/// Whoever can write to the images decides what is opened.
+#[test]
+fn a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for() {
+    if !requires::root() {
+        return;
+    }
+    let bundle = Bundle::sh("exec sleep 60");
+    let folder = bundle.rootfs.parent().join("img");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("inventory.img"), "").unwrap();
+    let pipe = folder.join("descriptors.json");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRUSR).unwrap();
+    let restore = || {
+        let runner = bundle.runner(["--criu", "/nowhere/criu", "restore", "--bundle", bundle.dir()]);
+        runner.arg("--image-path").arg(&folder).arg(&bundle.id).run()
+    };
+    let start = std::time::Instant::now();
+    restore().refuses(1, "descriptors.json is no file");
+    assert!(start.elapsed() < std::time::Duration::from_secs(5));
+    std::fs::remove_file(&pipe).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", &pipe).unwrap();
+    restore().refuses(1, "open(descriptors.json): Too many symbolic links encountered (ELOOP)");
+    std::fs::remove_file(&pipe).unwrap();
+    std::fs::write(&pipe, "[1]").unwrap();
+    restore().refuses(1, "descriptors.json");
 }
