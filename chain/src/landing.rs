@@ -181,20 +181,33 @@ fn try_land(tool: &str, state: &State, argv: &[OsString]) -> Result<Infallible> 
     }
     assume(state, filter.as_ref(), || {
         report::status(&json!({"tool": tool, "event": "exec", "program": program.to_string_lossy()}));
+        bear_witness(state)
     })?;
-    Err(command::exec(&program, &argv, &env))
+    let error = command::exec(&program, &argv, &env);
+    if let Some(fd) = state.fds.witness {
+        meet::send_error(fd, tool, &error);
+    }
+    Err(error)
+}
+
+/// From here on what was kept stays.
+fn bear_witness(state: &State) -> Result<()> {
+    let Some(fd) = state.fds.witness else { return Ok(()) };
+    let fd = sys::fd::borrow(fd).cannot("end the chain", format_args!("fcntl({fd})"))?;
+    meet::send(fd, &Message::Ready, None)
 }
 
 /// Becomes who the command is to be, with nothing open but what the command gets. `last` is called while there are still
 /// fds of ours.
-fn assume(state: &State, filter: Option<&Filter>, last: impl FnOnce()) -> Result<()> {
+fn assume(state: &State, filter: Option<&Filter>, last: impl FnOnce() -> Result<()>) -> Result<()> {
     let landing = &state.landing;
     // A private procfs for the labels, while mounting is still permitted.
     let labels = label::files(landing)?;
 
     // No fd crosses but those that were asked for: not a leaked directory (CVE-2024-21626), not a link, not the state.
     let label_fds = labels.iter().map(|(fd, _)| fd.as_raw_fd());
-    let ours: Vec<RawFd> = label_fds.chain(filter.and_then(Filter::told_by)).collect();
+    let told = filter.and_then(Filter::told_by).into_iter().chain(state.fds.witness);
+    let ours: Vec<RawFd> = label_fds.chain(told).collect();
     close_others(state, &ours)?;
     keep_fds(&state.fds.keep)?;
 
@@ -217,7 +230,7 @@ fn assume(state: &State, filter: Option<&Filter>, last: impl FnOnce()) -> Result
     early_cwd.or_else(|_| enter_cwd(landing))?;
     cwd_is_inside()?;
 
-    last();
+    last()?;
     for (resource, soft, hard) in &landing.rlimits {
         set_rlimit(*resource, *soft, *hard)?;
     }

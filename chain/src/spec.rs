@@ -139,6 +139,22 @@ pub struct Idmap {
     /// one is used up by it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub disable_user_namespaces: bool,
+    /// Map the users and groups from 0 to 65535 to as many that nobody has, chosen when the maps are written.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub pick: bool,
+    /// Whose the namespace is; left out: the caller's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Owner>,
+}
+
+/// `owner` of an idmap layer: who has all capabilities over the user namespace from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Owner {
+    /// User.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
 }
 
 /// `ns-enter`: every other namespace, made or joined.
@@ -187,6 +203,9 @@ pub struct NsEnter {
     /// What keeps the command from typing into the terminal of whoever started it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tty: Option<Tty>,
+    /// Where namespaces are kept that are to outlive the command.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub persist: Vec<Persist>,
     /// Do not stay as the parent: the first process becomes a child of our parent (clone(2) CLONE_PARENT), its pid
     /// goes to the one who waits on the meeting socket.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -200,6 +219,17 @@ pub struct NsEnter {
     /// Kinds that may be left out where the host cannot make them.
     #[serde(rename = "try", skip_serializing_if = "Vec::is_empty")]
     pub attempt: Vec<crate::oci::NamespaceKind>,
+}
+
+/// One of `persist` of an ns-enter layer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Persist {
+    /// The one namespace that is kept, on a file; left out: all that are made or joined, in a folder.
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<crate::oci::NamespaceKind>,
+    /// The file, or the folder; made where it is missing.
+    pub path: Bytes,
 }
 
 /// `tty` of an ns-enter layer.

@@ -89,6 +89,9 @@ pub struct Fds {
     /// A connection to the agent that is to have the listener of the filter, where no `runner` hands it over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent: Option<RawFd>,
+    /// A socket to whoever keeps something that is taken back if the chain fails: the landing says there that it did not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub witness: Option<RawFd>,
     /// The command's terminal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub terminal: Option<RawFd>,
@@ -106,8 +109,16 @@ pub struct Fds {
 impl Fds {
     /// The chain's own: not given by the user, not for the command.
     pub fn own(&self) -> impl Iterator<Item = RawFd> {
-        let single =
-            [self.meet, self.gate, self.filter, self.agent, self.terminal, self.parent, self.process];
+        let single = [
+            self.meet,
+            self.gate,
+            self.filter,
+            self.agent,
+            self.witness,
+            self.terminal,
+            self.parent,
+            self.process,
+        ];
         let files = self.files.iter().map(|(_, fd)| *fd);
         let sources = self.sources.iter().map(|(_, fd)| *fd);
         self.tools.values().copied().chain(files).chain(sources).chain(single.into_iter().flatten())

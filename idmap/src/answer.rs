@@ -4,7 +4,7 @@ use crate::cli::Args;
 use crate::helper::writer_shown;
 use crate::plan::Kind;
 use crate::resolve::Plan;
-use crate::{apply, resolve, subid};
+use crate::{apply, pick, resolve, subid};
 use chain::canary::canary;
 use chain::link::Question;
 use chain::oci::IdMapping;
@@ -22,11 +22,15 @@ pub(crate) fn answer(question: Question, args: &Args, spec: &Idmap) -> Result<u8
         Question::Show(pid) => layer(&in_force(pid)?)?,
         Question::Print if json => layer(spec)?,
         Question::Print => {
-            let plan = resolve::resolve(spec, &resolve::facts()?)?;
+            let mut spec = spec.clone();
+            let _picked = pick::pick(&mut spec)?;
+            let plan = resolve::resolve(&spec, &resolve::facts()?)?;
             report::stdout(shown(&plan).as_bytes())?;
         }
         Question::Check => {
-            let plan = resolve::resolve(spec, &resolve::facts()?)?;
+            let mut spec = spec.clone();
+            let _picked = pick::pick(&mut spec)?;
+            let plan = resolve::resolve(&spec, &resolve::facts()?)?;
             canary(|| apply::all(&plan, &mut State::default()).map(drop))?;
             let text = if json { "{\"tool\":\"idmap\",\"check\":true}\n" } else { "this host can do it\n" };
             report::stdout(text.as_bytes())?;
@@ -85,6 +89,9 @@ fn shown(plan: &Plan) -> String {
             )
             .expect("a String takes all");
         }
+    }
+    if let Some(owner) = plan.owner {
+        writeln!(text, "it is user {}'s and group {}'s", owner.uid, owner.gid).expect("a String takes all");
     }
     let setgroups = if plan.deny_setgroups { "denied" } else { "allowed" };
     if plan.disable_userns {

@@ -7,11 +7,15 @@ use crate::why;
 use chain::landing::{CapSets, Ids};
 use chain::name::ToolName;
 use chain::oci::{IdMapping, NamespaceKind};
+use chain::spec::Owner;
 use chain::state::{Receipt, State};
 use chain::sys::caps;
+use chain::sys::process::prctl;
 use chain::userns::{Settled, parse_map, settle};
 use chain::{Cannot, Error, Result, nest, proc};
+use nix::libc;
 use nix::sched::{CloneFlags, unshare};
+use nix::unistd::{Gid, Uid, setegid, seteuid};
 use serde_json::{Value, json};
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -24,7 +28,9 @@ pub(crate) fn all(plan: &Plan, state: &mut State) -> Result<Receipt> {
     // After unshare this process has no privilege outside any more, so whoever writes for it must be there before.
     let helper = Helper::start(plan)?;
 
-    let made = unshare(CloneFlags::CLONE_NEWUSER).cannot("make a user namespace", "unshare(CLONE_NEWUSER)");
+    let made = plan.owner.map_or(Ok(()), become_owner).and_then(|()| {
+        unshare(CloneFlags::CLONE_NEWUSER).cannot("make a user namespace", "unshare(CLONE_NEWUSER)")
+    });
     if let Err(error) = made {
         helper.map_or(Ok(()), Helper::dismiss)?;
         return Err(why::of_unshare(error));
@@ -56,11 +62,22 @@ pub(crate) fn all(plan: &Plan, state: &mut State) -> Result<Receipt> {
         "uidMappings": plan.map(Kind::User).map(|m| &m.lines),
         "gidMappings": plan.map(Kind::Group).map(|m| &m.lines),
         "setgroups": if plan.deny_setgroups { "deny" } else { "allow" },
-        "root": settled == Settled::Root, "disableUserNamespaces": plan.disable_userns,
+        "owner": plan.owner, "root": settled == Settled::Root, "disableUserNamespaces": plan.disable_userns,
     });
     let mut receipt = Receipt::verified(ToolName::Idmap, applied);
     receipt.ns.insert(NamespaceKind::User, inode);
     Ok(receipt)
+}
+
+/// A user namespace is its maker's: whose effective ids these are. The other ids stay, and with them all privilege, until
+/// the new namespace gives it anew.
+fn become_owner(owner: Owner) -> Result<()> {
+    let doing = format!("make a user namespace of user {}", owner.uid);
+    let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
+    setegid(gid).cannot(&doing, format_args!("setresgid(-1, {gid}, -1)"))?;
+    seteuid(uid).cannot(&doing, format_args!("setresuid(-1, {uid}, -1)"))?;
+    // The kernel gives the files below /proc/self of who changed its user to root.
+    prctl(libc::PR_SET_DUMPABLE, 1, 0).cannot(doing, "prctl(PR_SET_DUMPABLE)").map(drop)
 }
 
 /// Where the caller is somebody else than user 0 inside (`-c --auto`), the links are user 0, for what they make is to be

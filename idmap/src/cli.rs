@@ -13,6 +13,7 @@ Examples:
   idmap -r -- ns-enter -mpn -- sh              root of a namespace of one's own
   idmap --auto -- apt-get install hello        with all ids that /etc/subuid grants
   idmap --map-users 0:100000:65536 --map-groups 0:100000:65536 -- id
+  idmap --pick -- ns-enter -mpniuC -- sh       with 65536 ids that nobody else has
   idmap --pid 4711 --auto                      maps for a namespace that somebody else made
   idmap --auto --to-host 33                    who is www-data out here?
   idmap --pid 4711 --to-inside 100032
@@ -51,6 +52,13 @@ pub(crate) struct Args {
     /// Map N groups: I inside are O outside and on; subids; or all (repeatable)
     #[arg(long, value_name = "I:O:N|subids|all")]
     pub(crate) map_groups: Vec<Ids>,
+    /// Map 0 to 65535 to ids that nobody has: no user, no group, no grant of /etc/subuid, no other user namespace
+    #[arg(long, conflicts_with_all = ["map_root_user", "map_current_user", "map_user", "map_group", "auto",
+        "keep_id", "map_users", "map_groups"])]
+    pub(crate) pick: bool,
+    /// The namespace is this user's and group's, who may join it and signal what is inside
+    #[arg(long, value_name = "UID:GID")]
+    pub(crate) owner: Option<Owner>,
     /// Whether setgroups(2) stays allowed; left out: denied only where the kernel demands it
     #[arg(long, value_name = "allow|deny")]
     pub(crate) setgroups: Option<Setgroups>,
@@ -94,6 +102,19 @@ impl FromStr for Range {
             return Err("not inside:outside:count, as 0:100000:65536".into());
         };
         Ok(Range(IdMapping { container_id: number(inside)?, host_id: number(outside)?, size: number(size)? }))
+    }
+}
+
+/// `UID:GID`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Owner(pub(crate) chain::spec::Owner);
+
+impl FromStr for Owner {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Owner, String> {
+        let (uid, gid) = text.split_once(':').ok_or("not UID:GID")?;
+        Ok(Owner(chain::spec::Owner { uid: uid.parse::<Uid>()?.0, gid: gid.parse::<Gid>()?.0 }))
     }
 }
 

@@ -4,10 +4,12 @@ use crate::plan::Kind;
 use crate::resolve::{Map, Plan, Writer};
 use crate::why;
 use chain::canary::{listen, reap, tell};
+use chain::sys::namespaces::owner_of;
 use chain::sys::process::{Forked, exit_now, fork};
 use chain::{Cannot, Error, Result, proc, supervise};
+use rustix::fs::{Mode, OFlags, openat};
 use rustix::pipe::{PipeFlags, pipe_with};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Command, Stdio};
 
 /// A helper that waits for the namespace to be there.
@@ -27,13 +29,14 @@ impl Helper {
         }
         let (wait, go) = pipe_with(PipeFlags::CLOEXEC).cannot(doing, "pipe2")?;
         let (told, tell_to) = pipe_with(PipeFlags::CLOEXEC).cannot(doing, "pipe2")?;
-        let target = std::process::id();
+        let (target, owner) = (std::process::id(), plan.owner);
         match fork(0).cannot(doing, "clone3")? {
             Forked::Child => {
                 drop((go, told));
                 // Its end without a word is the end of the process that wanted a namespace.
                 if rustix::io::read(&wait, &mut [0_u8]) == Ok(1) {
-                    tell(&tell_to, &maps.iter().try_for_each(|map| write(map, target)));
+                    let owned = owner.map_or(Ok(()), |owner| is_owned(target, owner.uid));
+                    tell(&tell_to, &owned.and_then(|()| maps.iter().try_for_each(|map| write(map, target))));
                 }
                 exit_now(0)
             }
@@ -54,6 +57,17 @@ impl Helper {
         drop(self.go);
         reap(self.pid)
     }
+}
+
+/// Out here the owner has the name that was asked for.
+fn is_owned(target: u32, uid: u32) -> Result<()> {
+    let doing = "prove whose the user namespace is";
+    let proc = proc::host()?;
+    let path = format!("{target}/ns/user");
+    let fd = openat(&proc, &path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .cannot(doing, format_args!("open(/proc/{path})"))?;
+    let found = owner_of(fd.as_fd()).cannot(doing, "ioctl(NS_GET_OWNER_UID)")?;
+    if found == uid { Ok(()) } else { Err(Error::readback("the owner", uid, found)) }
 }
 
 /// Writes `map` for process `target`, from outside.

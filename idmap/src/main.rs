@@ -6,6 +6,7 @@ mod apply;
 mod cli;
 mod helper;
 mod other;
+mod pick;
 mod plan;
 mod resolve;
 mod subid;
@@ -16,7 +17,8 @@ use chain::link::Begun;
 use chain::mapped;
 use std::process::ExitCode;
 
-const FEATURES: &[&str] = &["user-namespace", "auto", "newuidmap", "pid", "disable-userns", "translate"];
+const FEATURES: &[&str] =
+    &["user-namespace", "auto", "newuidmap", "pid", "disable-userns", "translate", "pick", "owner"];
 
 fn main() -> ExitCode {
     chain::link::run("idmap", || {
@@ -27,19 +29,22 @@ fn main() -> ExitCode {
                 translate::answer(&args)
             };
         }
-        let (mut link, spec) = match chain::link::begin(chain::share::idmap, plan::from_flags, FEATURES)? {
+        let (mut link, mut spec) = match chain::link::begin(chain::share::idmap, plan::from_flags, FEATURES)?
+        {
             Begun::Act(link, spec) => (link, spec),
             Begun::Ask(question, args, spec) => return answer::answer(question, &args, &spec),
             Begun::Done => return Ok(0),
         };
         // Everything that can be refused is refused here.
         resolve::order(&link.state)?;
+        let picked = pick::pick(&mut spec)?;
         let plan = resolve::resolve(&spec, &resolve::facts()?)?;
         let container = mapped::Container::Maps(&spec.uid_mappings, &spec.gid_mappings);
         if !plan.maps.is_empty() {
             mapped::open_sources(&mut link.state, container)?;
         }
         let receipt = apply::all(&plan, &mut link.state)?;
+        drop(picked);
         match link.go_on(receipt)? {}
     })
 }

@@ -81,12 +81,16 @@ pub(crate) fn compose(args: &Args, mut base: Idmap) -> Result<Idmap> {
         (written(Kind::User, &args.map_users)?.concat(), written(Kind::Group, &args.map_groups)?.concat());
     let users = map(user.map(|id| (id, uid)), &grants(Kind::User)?, &map_users);
     let groups = map(group.map(|id| (id, gid)), &grants(Kind::Group)?, &map_groups);
-    if !users.is_empty() || !groups.is_empty() {
+    if args.pick {
+        (base.uid_mappings, base.gid_mappings, base.pick) = (Vec::new(), Vec::new(), true);
+    } else if !users.is_empty() || !groups.is_empty() {
+        base.pick = false;
         (base.uid_mappings, base.gid_mappings) = (users, groups);
     } else if args.common.oci.is_none() {
         return Err(Error::usage("read the command line", "it says no ids to map")
-            .cure("-r, -c, --auto or --map-users I:O:N"));
+            .cure("-r, -c, --auto, --pick or --map-users I:O:N"));
     }
+    base.owner = args.owner.map(|owner| owner.0).or(base.owner);
     base.disable_user_namespaces |= args.disable_userns;
     if let Some(setgroups) = args.setgroups {
         base.setgroups = Some(setgroups == Setgroups::Allow);

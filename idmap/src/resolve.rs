@@ -4,7 +4,7 @@ use crate::plan::Kind;
 use chain::name::ToolName;
 use chain::oci::IdMapping;
 use chain::order::quote;
-use chain::spec::Idmap;
+use chain::spec::{Idmap, Owner};
 use chain::state::State;
 use chain::sys::{caps, process::prctl};
 use chain::{Cannot, Class, Error, Result};
@@ -90,6 +90,8 @@ pub(crate) struct Plan {
     pub(crate) deny_setgroups: bool,
     /// No further user namespaces inside.
     pub(crate) disable_userns: bool,
+    /// Whose the namespace is, if not the caller's.
+    pub(crate) owner: Option<Owner>,
     /// The caller's own user and group inside, where they are mapped.
     pub(crate) caller: (Option<u32>, Option<u32>),
 }
@@ -122,7 +124,11 @@ pub(crate) fn resolve(spec: &Idmap, facts: &Facts) -> Result<Plan> {
             continue;
         }
         check(kind, lines)?;
-        let writer = writer(kind, lines, spec.setgroups, facts)?;
+        let writer = match spec.owner {
+            // The kernel lets nobody map itself in a namespace of somebody else's.
+            Some(_) => Writer::Privileged,
+            None => writer(kind, lines, spec.setgroups, facts)?,
+        };
         plan.maps.push(Map { kind, lines: lines.clone(), writer });
     }
     let demanded = plan.map(Kind::Group).is_some_and(|m| m.writer == Writer::Itself);
@@ -132,8 +138,26 @@ pub(crate) fn resolve(spec: &Idmap, facts: &Facts) -> Result<Plan> {
         let detail = "no user namespace is made here that could have a limit";
         return Err(Error::usage("disable user namespaces", detail));
     }
+    plan.owner = owner(spec, facts)?;
     plan.deny_setgroups = !plan.maps.is_empty() && (spec.setgroups == Some(false) || demanded);
     Ok(plan)
+}
+
+/// Whose it is to be: only who may be anybody can give it away, and the maker has to be somebody inside.
+fn owner(spec: &Idmap, facts: &Facts) -> Result<Option<Owner>> {
+    let Some(owner) = spec.owner else { return Ok(None) };
+    let doing = format!("make a user namespace of user {}", owner.uid);
+    let wanted = 1 << CAP_SETUID | 1 << CAP_SETGID;
+    if facts.effective & wanted != wanted {
+        return Err(Error::new(Class::Denied, doing, "it wants CAP_SETUID and CAP_SETGID"));
+    }
+    let zero = |lines: &[IdMapping]| lines.iter().any(|m| m.container_id == 0);
+    if !zero(&spec.uid_mappings) || !zero(&spec.gid_mappings) {
+        let detail =
+            "no user or no group 0 is mapped, and neither the caller nor the owner may be anybody else";
+        return Err(Error::usage(doing, detail).cure("--map-users 0:O:N --map-groups 0:O:N"));
+    }
+    Ok(Some(owner))
 }
 
 /// What an outer id is inside.

@@ -24,7 +24,12 @@ pub(crate) fn answer(question: Question, args: &Args, spec: &NsEnter) -> Result<
         Question::Print if json => layer(spec)?,
         Question::Print => {
             let (plan, targets) = plan(spec)?;
-            report::stdout(shown(&plan, &targets).as_bytes())?;
+            let mut text = shown(&plan, &targets);
+            for place in &spec.persist {
+                let what = place.kind.map_or("all".into(), |kind| format!("the {} namespace", kind.as_str()));
+                writeln!(text, "{:<12}{what} in {}", "keep", place.path).expect("a String takes all");
+            }
+            report::stdout(text.as_bytes())?;
         }
         Question::Check => {
             check(spec)?;
@@ -44,14 +49,14 @@ fn plan(spec: &NsEnter) -> Result<(Plan, Targets)> {
 
 /// Really does it, in a child, and in a child of that where it takes a fork: both come back here as the canary.
 fn check(spec: &NsEnter) -> Result<()> {
-    let spec = NsEnter { hand_over: false, ..spec.clone() };
+    let spec = NsEnter { hand_over: false, persist: Vec::new(), ..spec.clone() };
     let (mut plan, targets) = plan(&spec)?;
     // A device that somebody works with is looked for, and not moved.
     drop(net::look(&plan.net, proc::host()?.as_fd())?);
     plan.net.devices.clear();
     plan.net.give_back = false;
     let mut state = State::default();
-    canary(|| match apply::all(&plan, &targets, None, &mut state)? {
+    canary(|| match apply::all(&plan, &targets, None, None, &mut state)? {
         Outcome::Inside(_) if state.landing.no_typing => landing::rehearse(&state, None),
         Outcome::Inside(_) | Outcome::HandedOver => Ok(()),
         Outcome::Outside(mut child, _) | Outcome::First(mut child) => match child.wait()? {

@@ -4,6 +4,7 @@ use crate::fork::Fork;
 use crate::inside;
 use crate::join::{dumpable, enter, guard};
 use crate::net;
+use crate::persist::Kept;
 use crate::resolve::{Plan, flag_names, make};
 use crate::targets::{Target, Targets};
 use crate::terminal::{self, Pty};
@@ -41,6 +42,8 @@ pub(crate) struct Held {
     devices: Option<net::Inside>,
     /// Its terminal's other end.
     pty: Option<Pty>,
+    /// Namespaces that are to outlive it.
+    kept: Option<Kept>,
 }
 
 /// Enters what `plan` says.
@@ -48,6 +51,7 @@ pub(crate) fn all(
     plan: &Plan,
     targets: &Targets,
     root: Option<OwnedFd>,
+    kept: Option<Kept>,
     state: &mut State,
 ) -> Result<Outcome> {
     // The host's /proc, while it is the host's: afterwards it may be anything, or not be there.
@@ -105,10 +109,12 @@ pub(crate) fn all(
                     dumpable(true)?;
                 }
                 report::status(&json!({"tool": ToolName::NsEnter, "event": "child", "pid": child.pid()}));
-                return Ok(Outcome::Outside(child, Held { devices: returning, pty }));
+                kept.as_ref().map_or(Ok(()), |kept| kept.keep(&child, proc.as_fd()))?;
+                return Ok(Outcome::Outside(child, Held { devices: returning, pty, kept }));
             }
             Ok(Side::Child) => {
                 drop(pty);
+                kept.map_or(Ok(()), |kept| kept.wait(state))?;
                 held.map_or(Ok(()), supervise::Held::release)?;
                 enter(&late, process)?;
             }
@@ -200,6 +206,7 @@ pub(crate) fn look_after(mut child: Supervised, held: Held, state: &State) -> Re
     report::status_to(-1);
     let mut own = vec![child.pidfd().as_raw_fd(), child.signal_fd().as_raw_fd()];
     own.extend(held.devices.iter().flat_map(net::Inside::fds));
+    own.extend(held.kept.iter().flat_map(Kept::fds).map(|fd| fd.as_raw_fd()));
     own.extend(held.pty.iter().flat_map(Pty::fds).map(|fd| fd.as_raw_fd()));
     own.sort_unstable();
     let mut from = 3;
@@ -217,6 +224,7 @@ pub(crate) fn look_after(mut child: Supervised, held: Held, state: &State) -> Re
         None => child.wait(),
     };
     held.devices.as_ref().map_or(Ok(()), net::Inside::give_back)?;
+    held.kept.as_ref().map_or(Ok(()), Kept::conclude)?;
     status
 }
 

@@ -1,8 +1,10 @@
 //! The command line: unshare(1)'s and nsenter(1)'s letters.
 
-use chain::cli::{Common, Flags};
+use chain::bytes::Bytes;
+use chain::cli::{Common, Flags, Parsed};
 use chain::oci::NamespaceKind;
 use chain::target::Target;
+use chain::{Error, Result};
 use std::ffi::OsString;
 
 const EXAMPLES: &str = "\
@@ -14,6 +16,7 @@ Examples:
   ns-enter -T --boottime 100000000 -- uptime
   ns-enter -n --netdev eth1=eth%d -- ip address
   ns-enter -mpi --tty=pty -- sh             cannot type commands for the shell that started it
+  ns-enter -np --persist /run/box -- true   and then: ns-enter --join /run/box -- sh; ns-enter --unpersist /run/box
   ns-enter -n --veth box,10.9.0.1/24=eth0,10.9.0.2/24 -- ping -c 1 10.9.0.1
 
 With a new or joined pid namespace the command is a child: ns-enter stays, forwards signals, gives back its status,
@@ -64,9 +67,17 @@ pub(crate) struct Args {
     /// With -t: all its namespaces
     #[arg(short, long, requires = "target")]
     pub(crate) all: bool,
-    /// Join a namespace by its file, or by an open fd of it (repeatable)
-    #[arg(long, value_name = "KIND=PATH|KIND=fd:N")]
+    /// Join a namespace by its file, or by an open fd of it; or all that --persist keeps in a folder (repeatable)
+    #[arg(long, value_name = "KIND=PATH|KIND=fd:N|DIR")]
     pub(crate) join: Vec<OsString>,
+    /// Let the namespaces that are made or joined outlive the command, all in a folder or one on a file, to be joined
+    /// again. A pid or mount namespace, and whoever may not mount, needs a process for that, which stays. Nothing stays if the
+    /// chain fails (repeatable)
+    #[arg(long, value_name = "DIR|KIND=FILE")]
+    pub(crate) persist: Vec<OsString>,
+    /// Take away what --persist has made there, and do nothing else (repeatable)
+    #[arg(long, value_name = "DIR|FILE")]
+    pub(crate) unpersist: Vec<OsString>,
     /// Host name, in a new or joined UTS namespace
     #[arg(long, value_name = "NAME")]
     pub(crate) hostname: Option<String>,
@@ -131,6 +142,25 @@ impl Args {
     }
 }
 
+/// The places of `--unpersist`, a form without a next program and without a plan.
+pub(crate) fn unpersist() -> Result<Option<Vec<Bytes>>> {
+    let argv: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let (own, next) = chain::next::split(&argv);
+    if !own.iter().any(|w| w.to_string_lossy().split('=').next() == Some("--unpersist")) {
+        return Ok(None);
+    }
+    let Parsed::Flags(args) = chain::cli::parse::<Args>("ns-enter", own)? else { return Ok(None) };
+    // It may have been the value of another option.
+    if args.unpersist.is_empty() {
+        return Ok(None);
+    }
+    if next.is_some() || own.len() > 2 * args.unpersist.len() {
+        let detail = "--unpersist takes away what is kept, and does nothing else";
+        return Err(Error::usage("read the command line", detail).cure("leave out all other words"));
+    }
+    Ok(Some(args.unpersist.iter().map(|path| Bytes::from(path.as_os_str())).collect()))
+}
+
 impl Flags for Args {
     fn common(&self) -> &Common {
         &self.common
@@ -155,7 +185,7 @@ pub(crate) struct Kind(pub(crate) NamespaceKind);
 impl std::str::FromStr for Kind {
     type Err = String;
 
-    fn from_str(name: &str) -> Result<Kind, String> {
+    fn from_str(name: &str) -> std::result::Result<Kind, String> {
         let kind = NamespaceKind::ALL.into_iter().find(|k| name == k.as_str() || name == k.proc_name());
         kind.map(Kind).ok_or_else(|| {
             format!(
@@ -178,7 +208,7 @@ pub(crate) enum Unshare {
 impl std::str::FromStr for Unshare {
     type Err = String;
 
-    fn from_str(name: &str) -> Result<Unshare, String> {
+    fn from_str(name: &str) -> std::result::Result<Unshare, String> {
         if name == "all" { Ok(Unshare::All) } else { name.parse().map(|Kind(kind)| Unshare::One(kind)) }
     }
 }

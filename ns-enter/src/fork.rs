@@ -16,10 +16,12 @@ pub(crate) enum Fork {
 
 /// Which of them `spec` wants: `enters` a pid namespace, or gives network devices back at the end.
 pub(crate) fn resolve(spec: &NsEnter, enters: bool, gives_back: bool) -> Result<Fork> {
+    let kept = !spec.persist.is_empty();
     let (doing, apart) = ("enter namespaces", matches!(spec.tty, Some(Tty::Pty | Tty::Setsid)));
     // In a session of its own the command hears no ^C of ours, nor a shell of its ^Z.
     let why_stays = match () {
         () if gives_back => Some(("giveBack", "who gives the devices back has to stay")),
+        () if kept => Some(("persist", "who takes back what is kept if the chain fails has to stay")),
         () if apart => Some(("tty", "who carries the keys to another session has to stay")),
         () => None,
     };

@@ -16,15 +16,16 @@ const CAPS: u32 = 63;
 
 /// Waits for `child`; its status.
 pub(crate) fn look_after(child: Supervised, state: &State) -> Result<u8> {
-    harmless()?;
+    harmless(1 << CAP_KILL, false)?;
     apply::look_after(child, apply::Held::default(), state)
 }
 
-/// It lives inside for as long as the command, whose filter and capabilities it has not. So it keeps nothing but the
-/// power to signal other users' processes, gains nothing by an exec, and is no dump to be read.
-fn harmless() -> Result<()> {
-    let doing = "give up the capabilities of the first process";
-    dumpable(false)?;
+/// It lives inside for as long as the command, whose filter and capabilities it has not. So it keeps nothing but `caps`
+/// (of the first process: the power to signal other users' processes), gains nothing by an exec, and is no dump to be
+/// read, unless it is to be `seen` by its user.
+pub(crate) fn harmless(caps: u64, seen: bool) -> Result<()> {
+    let doing = "give up the capabilities of who stays inside";
+    dumpable(seen)?;
     let held = caps::get().cannot(doing, "capget")?;
     for cap in (0..=CAPS).filter(|cap| caps::bounding() & 1 << cap != 0) {
         let drop = prctl(libc::PR_CAPBSET_DROP, u64::from(cap), 0);
@@ -32,7 +33,7 @@ fn harmless() -> Result<()> {
     }
     prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as u64, 0)
         .cannot(doing, "prctl(PR_CAP_AMBIENT_CLEAR_ALL)")?;
-    let kill = held.permitted & 1 << CAP_KILL;
-    caps::set(caps::Sets { effective: kill, permitted: kill, inheritable: 0 }).cannot(doing, "capset")?;
+    let left = held.permitted & caps;
+    caps::set(caps::Sets { effective: left, permitted: left, inheritable: 0 }).cannot(doing, "capset")?;
     prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).cannot(doing, "prctl(PR_SET_NO_NEW_PRIVS)").map(drop)
 }

@@ -17,7 +17,8 @@ const SEEN_BY: [NamespaceKind; 3] = [NamespaceKind::Pid, NamespaceKind::User, Na
 
 /// Does `spec` join one of them, or leave a process of ours inside?
 pub(crate) fn may_be_seen(spec: &NsEnter) -> bool {
-    spec.init || spec.namespaces.iter().any(|ns| ns.path.is_some() && SEEN_BY.contains(&ns.kind))
+    let stays = spec.init || !spec.persist.is_empty();
+    stays || spec.namespaces.iter().any(|ns| ns.path.is_some() && SEEN_BY.contains(&ns.kind))
 }
 
 /// Was this program started from a read-only mount, or from a sealed copy?

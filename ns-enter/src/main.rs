@@ -9,6 +9,7 @@ mod init;
 mod inside;
 mod join;
 mod net;
+mod persist;
 mod plan;
 mod resolve;
 mod sysctl;
@@ -44,6 +45,7 @@ const FEATURES: &[&str] = &[
     "net-devices",
     "veth",
     "init",
+    "persist",
     "tty",
     "disable-userns",
     "try",
@@ -51,17 +53,22 @@ const FEATURES: &[&str] = &[
 
 fn main() -> ExitCode {
     chain::link::run("ns-enter", || {
-        let (mut link, spec) = match chain::link::begin(chain::share::ns_enter, plan::from_flags, FEATURES)? {
-            Begun::Act(link, spec) => (link, spec),
-            Begun::Ask(question, args, spec) => return answer::answer(question, &args, &spec),
-            Begun::Done => return Ok(0),
-        };
+        if let Some(places) = cli::unpersist()? {
+            return places.iter().try_for_each(persist::unpersist).map(|()| 0);
+        }
+        let (mut link, mut spec) =
+            match chain::link::begin(chain::share::ns_enter, plan::from_flags, FEATURES)? {
+                Begun::Act(link, spec) => (link, spec),
+                Begun::Ask(question, args, spec) => return answer::answer(question, &args, &spec),
+                Begun::Done => return Ok(0),
+            };
         // Whoever lives in a namespace that is joined can open this process' program by /proc/PID/exe, and write to it.
         if join::may_be_seen(&spec) && !join::program_is_read_only()? {
             return Err(link.restart_read_only());
         }
         // Everything that can be refused is refused here.
         resolve::order(&link.state)?;
+        let kept = persist::make(&mut spec, &mut link.state)?;
         let mut targets = targets::open(&spec, link.state.fds.process.take())?;
         let facts = resolve::facts(&spec, &targets, &link.state)?;
         let plan = resolve::resolve(&spec, &facts)?;
@@ -69,7 +76,7 @@ fn main() -> ExitCode {
             mapped::open_sources(&mut link.state, mapped::Container::Namespace(user.fd.as_fd()))?;
         }
         let root = targets.root.take();
-        match apply::all(&plan, &targets, root, &mut link.state)? {
+        match apply::all(&plan, &targets, root, kept, &mut link.state)? {
             Outcome::Inside(receipt) => {
                 // The landing closes all fds, and may come back with an error after that.
                 drop(targets);

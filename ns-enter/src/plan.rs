@@ -1,10 +1,11 @@
 //! From flags to the layer.
 
 use crate::cli::{self, Args, Kind, NO_PATH, Unshare};
+use crate::persist;
 use chain::bytes::Bytes;
 use chain::files::Files;
 use chain::oci::{Namespace, NamespaceKind, NetDevice, TimeOffset};
-use chain::spec::{NsEnter, Tty, Veth};
+use chain::spec::{NsEnter, Persist, Tty, Veth};
 use chain::sys::caps;
 use chain::target::Target;
 use chain::{Cannot, Error, Result};
@@ -34,8 +35,16 @@ fn compose(
     let mut named = Vec::new();
     let target = args.target.as_ref().map(Target::pid).transpose()?;
     letters(args, target, &mut named)?;
+    let mut keeper = None;
     for word in &args.join {
-        add(&mut named, join(word)?)?;
+        let folder = Bytes::from(word.as_os_str());
+        if word.as_bytes().contains(&b'=') || !persist::is_place(&folder) {
+            add(&mut named, join(word)?)?;
+            continue;
+        }
+        let found = persist::found(&folder)?;
+        keeper = found.keeper.or(keeper);
+        found.namespaces.into_iter().try_for_each(|(kind, path)| add(&mut named, joined(kind, path)))?;
     }
     for kind in unshared(args, privileged)? {
         add(&mut named, Namespace { kind, path: None })?;
@@ -63,7 +72,8 @@ fn compose(
 
     // A bare pid is known by its paths.
     let exact = args.target.filter(|target| !matches!(target, Target::Pid(_)));
-    spec.target = exact.map(|target| target.to_string()).or(spec.target);
+    spec.target = exact.map(|target| target.to_string()).or(keeper).or(spec.target);
+    spec.persist.extend(args.persist.iter().map(|word| kept(word)).collect::<Result<Vec<_>>>()?);
     spec.init |= args.init;
     spec.hostname = args.hostname.clone().or(spec.hostname);
     spec.domainname = args.domainname.clone().or(spec.domainname);
@@ -166,6 +176,28 @@ fn join(word: &OsStr) -> Result<Namespace> {
         return Err(wrong("the path is empty".into()));
     }
     Ok(joined(kind, Bytes(path.to_vec())))
+}
+
+/// `DIR`, `KIND=FILE`.
+fn kept(word: &OsStr) -> Result<Persist> {
+    let bytes = word.as_bytes();
+    let split = bytes.iter().position(|b| *b == b'=').map(|at| (&bytes[..at], &bytes[at + 1..]));
+    let (kind, path) = match split.filter(|(kind, _)| !kind.contains(&b'/')) {
+        Some((kind, path)) => {
+            let kind = String::from_utf8_lossy(kind).parse();
+            let Kind(kind) = kind.map_err(|what: String| {
+                let detail = format!("--persist {}: {what}", word.display());
+                Error::usage("read the command line", detail)
+            })?;
+            (Some(kind), path)
+        }
+        None => (None, bytes),
+    };
+    if path.is_empty() {
+        let detail = format!("--persist {}: the path is empty", word.display());
+        return Err(Error::usage("read the command line", detail));
+    }
+    Ok(Persist { kind, path: Bytes(path.to_vec()) })
 }
 
 /// One kind can be made or joined once. Asking twice for a new one is asking for a new one.

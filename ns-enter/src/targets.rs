@@ -42,6 +42,14 @@ pub(crate) fn open(spec: &NsEnter, known: Option<RawFd>) -> Result<Targets> {
     let joins: Vec<(&Namespace, &Bytes)> =
         spec.namespaces.iter().filter_map(|ns| Some((ns, ns.path.as_ref()?))).collect();
     let exact = spec.target.as_deref().map(exactly).transpose()?;
+    // Its files say nothing that helps when it has not been reaped yet.
+    if let Some(process) = &exact
+        && supervise::has_ended(process.as_fd())?
+    {
+        let whose = spec.target.as_deref().unwrap_or_default();
+        let doing = format!("join the namespaces of process {whose}");
+        return Err(Error::new(Class::Missing, doing, "the process has ended"));
+    }
     let common = common_pid(joins.iter().map(|(_, path)| *path).chain(&spec.root));
     let process = match (common, known) {
         (Some(_), _) if exact.is_some() => exact,

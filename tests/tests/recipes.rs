@@ -214,3 +214,27 @@ fn no_further_user_namespaces() {
     let out = run_in(dir.path(), "Nobody inside becomes root of anything again");
     assert_eq!((out.status, out.stdout.as_str()), (0, "refused\n"), "{out:?}");
 }
+
+#[test]
+fn a_box_that_is_kept() {
+    if !merged_usr() {
+        return;
+    }
+    let (leftovers, dir) = (Leftovers::watch(), TempDir::new());
+    let out = run_in(dir.path(), "Made once, entered often");
+    let lines: Vec<&str> = out.succeeds().stdout.lines().collect();
+    assert!(lines.len() == 3 && lines.iter().all(|line| *line == lines[0]), "one network for all: {out:?}");
+    assert!(!dir.join("kept").exists(), "{out:?}");
+    leftovers.check();
+}
+
+#[test]
+fn ids_of_nobody_else() {
+    if !requires::root() {
+        return;
+    }
+    let dir = TempDir::new();
+    let out = run_in(dir.path(), "Ids that nobody else has");
+    let words: Vec<&str> = out.succeeds().stdout.split_whitespace().collect();
+    assert!(words[0] == "0" && words[2] == "65536", "{out:?}");
+}

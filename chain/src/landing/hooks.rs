@@ -23,7 +23,7 @@ pub(super) fn start(
     for hook in &mut list {
         hook.env = hook.env.take().filter(|env| !env.is_empty());
     }
-    let stage = Stage { kind: "startContainer", env, enter: &|| assume(&own, filter, || {}) };
+    let stage = Stage { kind: "startContainer", env, enter: &|| assume(&own, filter, || Ok(())) };
     let pid = nix::unistd::getpid().as_raw();
     let state = crate::oci::ContainerState { status: "created".into(), pid, ..hooks.state.clone() };
     stage.run(&list, &state)

@@ -12,6 +12,14 @@ pub fn kind_of(fd: BorrowedFd<'_>) -> Result<i32, Errno> {
     check(unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_NSTYPE) }.into()).map(|flag| flag as i32)
 }
 
+/// NS_GET_OWNER_UID of linux/nsfs.h, Linux 4.11: who made the user namespace behind `fd`, as ours calls him.
+pub fn owner_of(fd: BorrowedFd<'_>) -> Result<u32, Errno> {
+    const NS_GET_OWNER_UID: libc::c_ulong = 0xb704;
+    let mut uid: libc::uid_t = 0;
+    // SAFETY: the ioctl writes one uid_t, which lives across the call.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_OWNER_UID, &raw mut uid) }.into()).map(|_| uid)
+}
+
 /// setdomainname(2).
 pub fn set_domain_name(name: &[u8]) -> Result<(), Errno> {
     // SAFETY: the kernel copies `len` bytes.
