@@ -33,6 +33,10 @@ grep -E '^(criu-ctl|runner|tests)/' "$logs/integration" | grep -iE '^criu-ctl/|c
 
 grep '/systemd	' "$logs/integration" >"$logs/systemd-tests" || :
 
+# The other view of cgroups: what makes or looks at one.
+grep -E '^(cg-apply|runner|tests)/|^rootfs-prep/(cgroups|hostile|oci|paths|questions)	|^ns-enter/(ask|join)	' \
+    "$logs/integration" >"$logs/v2-tests" || :
+
 # User-mode Linux is another kernel with pure cgroup v2: what has to do with cgroups, mounts and namespaces. It is slow,
 # too slow for recipes with a clock in them.
 grep -E '^(cg-apply|ns-enter|rootfs-prep|runner|tests)/' "$logs/integration" | grep -v '^tests/recipes	' >"$logs/uml-tests" || :
@@ -49,7 +53,7 @@ lane_native() {
 }
 
 can_v2() { as_root && { grep -q cgroup2 /proc/filesystems || { echo "this kernel has no cgroup v2"; return 1; }; }; }
-lane_v2() { tests/lanes/v2-view.sh scripts/run-tests.sh "$logs/integration"; }
+lane_v2() { tests/lanes/v2-view.sh scripts/run-tests.sh "$logs/v2-tests"; }
 
 can_uml() { as_root && { [ "$(uname -m)" = x86_64 ] || { echo "user-mode Linux is packaged for x86_64 only"; return 1; }; }; }
 # A guest has one processor: two of them, each with every other test binary, take half the time.
