@@ -7,6 +7,7 @@ use crate::memory_policy;
 use crate::plan::{Devices, Plan};
 use crate::{rlimits, systemd};
 use chain::cgroup::{Dir, Group, Version};
+use chain::rdt::Rdt;
 use chain::state::{Receipt, State};
 use chain::{Class, Error, Result, ToolName, proc};
 use nix::errno::Errno;
@@ -15,6 +16,20 @@ use std::os::fd::AsFd;
 
 /// Makes the group with its limits. On failure nothing of it stays.
 pub(crate) fn make(plan: &mut Plan) -> Result<()> {
+    make_group(plan)?;
+    let Some(wanted) = &plan.rdt else { return Ok(()) };
+    match wanted.make() {
+        Ok(made) => plan.rdt_made = Some(made),
+        Err(error) if may_fail(&plan.attempt, "intelRdt") => plan.degraded.push(format!("intelRdt: {error}")),
+        Err(error) => {
+            plan.group.as_mut().filter(|_| plan.scope.is_none()).map_or(Ok(()), Group::undo)?;
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+fn make_group(plan: &mut Plan) -> Result<()> {
     if plan.joins.is_some() {
         return existing::hold(plan);
     }
@@ -251,12 +266,19 @@ fn try_enter(plan: &mut Plan, state: &mut State) -> Result<Receipt> {
 
 /// How it runs from now on: the cpuset and the real-time budget of the group are in force by now.
 fn tune(plan: &mut Plan, state: &mut State, applied: &mut Map<String, Value>) -> Result<()> {
-    let Plan { tuning, memory_policy, attempt, degraded, .. } = plan;
+    let Plan { tuning, memory_policy, attempt, degraded, rdt_made, rdt_join, .. } = plan;
     degraded.extend(tuning.unbind());
     let mut field = |name: &str, result: Result<Value>| {
         let told = result.map(|value| drop(applied.insert(name.into(), value)));
         forgive(told, name, attempt, degraded)
     };
+    if let Some(rdt) = rdt_made {
+        field("intelRdt", rdt.join().map(|()| json!(rdt)))?;
+    }
+    for path in rdt_join {
+        let joined = Rdt { path: path.clone(), ..Rdt::default() };
+        field("intelRdt", joined.join().map(|()| json!(joined)))?;
+    }
     if let Some(policy) = memory_policy {
         field("memoryPolicy", memory_policy::set(policy).map(|()| json!(policy.to_string())))?;
     }
@@ -266,6 +288,9 @@ fn tune(plan: &mut Plan, state: &mut State, applied: &mut Map<String, Value>) ->
 /// Leaves the group and removes what was made of it. For a link that stays nobody's: without `--keep` the supervisor
 /// does it.
 pub(crate) fn abandon(plan: &mut Plan) -> Result<()> {
+    if plan.keep {
+        plan.rdt_made.take().map_or(Ok(()), |made| made.remove())?;
+    }
     match plan.group.as_mut().filter(|_| plan.keep && plan.scope.is_none()) {
         Some(group) => group.leave().and_then(|()| group.undo()),
         None => Ok(()),

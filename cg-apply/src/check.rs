@@ -27,6 +27,7 @@ pub(crate) fn check(spec: &CgApply) -> Result<Vec<String>> {
     trial.fresh = true;
     // Its time and its report are the real one's.
     trial.watch = None;
+    trial.trial = true;
     let group = trial.group.clone();
     let doing = "hear what was done";
     let (read, write) = pipe_with(PipeFlags::CLOEXEC).cannot(doing, "pipe2")?;

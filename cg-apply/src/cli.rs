@@ -16,6 +16,7 @@ Examples:
   cg-apply --batch --nice 10 --class idle --cpu-list 0-3 --interleave 0-1 -- ./simulation
   cg-apply --cgroup /batch/7 --keep -m 2G -- ./job      and later: cg-apply --rm /batch/7 --kill
   cg-apply --update --cgroup /batch/7 -m 3G                      while it runs
+  cg-apply stats /batch/7 -r      events, top, freeze, thaw, kill: of groups that are there; each has --help
   cg-apply --scope job-7 --slice batch.slice -m 2G -- ./job      where systemd has the groups
 
 Without --keep a supervisor stays outside the group, and removes it with all that is left in it when the command ends.

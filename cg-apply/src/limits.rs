@@ -1,9 +1,9 @@
 //! `resources` as writes to files of a cgroup: pure. Zero and empty values, which engines write for "not set", are none.
 
-use crate::{block, memory};
+use crate::{block, memory, network};
 use chain::cgroup::{Version, cpu_weight_of_shares};
 use chain::oci::{Cpu, Resources};
-use chain::{Class, Error, Result, share};
+use chain::{Class, Error, Result};
 use serde_json::Value;
 
 /// What the host has.
@@ -106,12 +106,7 @@ pub(crate) fn writes<'a>(
     if let Some(limits) = resources.hugepage_limits.as_ref().filter(|v| !v.is_null()) {
         huge_pages(limits, &mut sheet)?;
     }
-    for (name, value) in [("network", &resources.network), ("rdma", &resources.rdma)] {
-        let field = format!("resources.{name}");
-        if let Err(error) = share::refuse(&format!("linux.{field}"), value.as_ref()) {
-            sheet.give_up(&field, error)?;
-        }
-    }
+    network::writes(resources.network.as_ref(), resources.rdma.as_ref(), &mut sheet)?;
     for (file, value) in &resources.unified {
         unified(file, value, &mut sheet)?;
     }

@@ -12,6 +12,7 @@ mod existing;
 mod limits;
 mod memory;
 mod memory_policy;
+mod network;
 mod plan;
 mod print;
 mod remove;
@@ -20,9 +21,11 @@ mod show;
 mod sizes;
 mod steward;
 mod systemd;
+mod top;
 mod tuning;
 mod tuning_flags;
 mod update;
+mod verbs;
 mod watch;
 
 use chain::Error;
@@ -46,16 +49,25 @@ const FEATURES: &[&str] = &[
     "io-priority",
     "cpu-affinity",
     "memory-policy",
+    "intel-rdt",
     "systemd",
     "wall-time",
     "cpu-time",
     "report",
+    "stats",
+    "events",
+    "top",
+    "freeze",
+    "kill",
     "rm",
     "update",
 ];
 
 fn main() -> ExitCode {
     chain::link::run("cg-apply", || {
+        if let Some(status) = verbs::run()? {
+            return Ok(status);
+        }
         if let Some(args) = cli::alone()? {
             return match (&args.scope, args.stop, args.update) {
                 (Some(unit), true, _) => systemd::stop(unit).map(|()| 0),

@@ -15,6 +15,7 @@ use chain::bytes::Bytes;
 use chain::cgroup::{Group, Hierarchies, Layout, Version, cpu_shares_of_weight};
 use chain::files::Files;
 use chain::oci::{Cpu, Memory, Pids, Resources};
+use chain::rdt::{Rdt, Wanted};
 use chain::spec::CgApply;
 use chain::sys::bpf::Instruction;
 use chain::{Cannot, Class, Error, Result, near};
@@ -22,7 +23,7 @@ use nix::sys::signal::SigSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What `--try` may name.
-const FIELDS: [&str; 36] = [
+const FIELDS: [&str; 38] = [
     "cgroupsPath",
     "resources",
     "resources.devices",
@@ -51,6 +52,7 @@ const FIELDS: [&str; 36] = [
     "resources.blockIO.weight",
     "resources.hugepageLimits",
     "resources.network",
+    "resources.network.classID",
     "resources.rdma",
     "resources.unified",
     "rlimits",
@@ -59,6 +61,7 @@ const FIELDS: [&str; 36] = [
     "ioPriority",
     "execCPUAffinity",
     "memoryPolicy",
+    "intelRdt",
 ];
 
 /// Puts flags on top of a config's share.
@@ -243,12 +246,19 @@ pub(crate) struct Plan {
     pub(crate) held: Option<SigSet>,
     /// Limits of time, and the report.
     pub(crate) watch: Option<Watch>,
+    /// It is only tried out: who tries it says what became of it.
+    pub(crate) trial: bool,
+    /// The group of Intel RDT, and what of it was made.
+    pub(crate) rdt: Option<Wanted>,
+    pub(crate) rdt_made: Option<Rdt>,
+    /// Groups of it that are there.
+    pub(crate) rdt_join: Vec<Bytes>,
 }
 
 impl Plan {
     /// Whether somebody stays outside of the group until the command has ended.
     pub(crate) fn stays(&self) -> bool {
-        self.watch.is_some() || self.group.is_some() && !self.keep
+        self.watch.is_some() || (self.group.is_some() || self.rdt.is_some()) && !self.keep
     }
 }
 
@@ -283,9 +293,16 @@ pub(crate) fn resolve(spec: &CgApply, facts: &Facts) -> Result<Plan> {
             format_args!("oomScoreAdj: {score} is not from -1000 to 1000"),
         ));
     }
-    if spec.intel_rdt.is_some() {
-        return Err(no_rdt());
+    if let Some(asked) = &spec.intel_rdt {
+        plan.rdt = match Wanted::of(asked, spec.rdt_name.as_deref().unwrap_or(&facts.fresh)) {
+            Err(e) if may_fail(&plan.attempt, "intelRdt") && e.class != Class::Usage => {
+                plan.degraded.push(format!("intelRdt: {e}"));
+                None
+            }
+            other => other.map(Some)?,
+        };
     }
+    plan.rdt_join = spec.rdt_join.clone();
     if let Some(existing) = &spec.existing {
         existing::resolve(existing, spec, &facts.hierarchies, &mut plan)?;
         return Ok(plan);
@@ -317,19 +334,6 @@ pub(crate) fn resolve(spec: &CgApply, facts: &Facts) -> Result<Plan> {
         plan.keep = true;
     }
     Ok(plan)
-}
-
-/// No machine without the file system has it.
-fn no_rdt() -> Error {
-    let mounted = chain::proc::read("/proc/self/mountinfo")
-        .is_ok_and(|text| String::from_utf8_lossy(&text).contains(" - resctrl "));
-    match mounted {
-        true => chain::share::not_carried_out("linux.intelRdt"),
-        false => unsupported(
-            "linux.intelRdt",
-            "no resctrl here: this CPU or this kernel has none, or it is not mounted",
-        ),
-    }
 }
 
 fn resolve_devices(resources: &Resources, controllers: &Controllers) -> Result<Option<Devices>> {

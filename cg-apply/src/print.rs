@@ -7,6 +7,7 @@ use crate::watch::Watch;
 use crate::{devices, rlimits};
 use chain::Result;
 use chain::cgroup::{Dir, Version};
+use chain::rdt::Wanted;
 use chain::spec::CgApply;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -66,6 +67,7 @@ pub(crate) fn text(plan: &Plan, spec: &CgApply) -> Result<String> {
     if let Some(policy) = &plan.memory_policy {
         line("memory", policy.to_string());
     }
+    plan.rdt.iter().flat_map(Wanted::told).for_each(|told| line("rdt", told));
     plan.watch.iter().flat_map(Watch::lines).for_each(|(what, value)| line(what, value));
     plan.degraded.iter().for_each(|lost| line("less", lost.clone()));
     if let Some(end) = end(plan)? {

@@ -50,6 +50,7 @@ pub(crate) fn stay(plan: &mut Plan, state: &mut State) -> Result<Option<u8>> {
 }
 
 fn undone<T>(plan: &mut Plan, error: Error) -> Result<T> {
+    plan.rdt_made.take().map_or(Ok(()), |made| made.remove())?;
     plan.group.as_mut().map_or(Ok(()), Group::undo)?;
     Err(error)
 }
@@ -74,7 +75,10 @@ fn supervise(plan: &mut Plan, state: &mut State, v2: Option<&Rc<OwnedFd>>) -> Re
 }
 
 fn see_out(plan: &mut Plan, mut child: Supervised) -> Result<u8> {
-    let status = watch::see_out(plan, &mut child);
+    let status = if plan.trial { child.wait() } else { watch::see_out(plan, &mut child) };
+    if !plan.keep {
+        plan.rdt_made.take().map_or(Ok(()), |made| made.remove())?;
+    }
     if let Some(group) = plan.group.as_mut().filter(|_| !plan.keep) {
         clean_up(group)?;
     }
@@ -124,7 +128,11 @@ fn explain(error: Error, plan: &Plan) -> Error {
     match error.errno() {
         Some(Errno::EAGAIN) => error.why(format_args!("a limit of tasks, of the user or of {path}, is reached")),
         Some(Errno::EBUSY) => error.why(format_args!("{path} gives controllers to children, so it may hold no process")),
-        Some(Errno::EOPNOTSUPP) => error.why(format_args!("{path} is not a 'domain' cgroup")),
+        Some(Errno::EOPNOTSUPP) => {
+            let kind = plan.group.as_ref().and_then(Group::v2).and_then(|dir| dir.read("cgroup.type").ok().flatten());
+            let kind = kind.unwrap_or_default();
+            error.why(format_args!("{path} is a '{}' cgroup, and only a 'domain' takes processes", kind.trim()))
+        }
         Some(Errno::EACCES | Errno::EPERM) => error
             .why("this needs write permission there and in the common ancestor of both groups: they are not delegated"),
         _ => error,

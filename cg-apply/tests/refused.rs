@@ -200,8 +200,8 @@ fn resources_that_say_nonsense() {
             "resources.devices[0].major: -7 is no device number",
         ),
         (r#""memory":{"limit":-7}"#, "resources.memory.limit: -7 is below -1"),
-        (r#""network":{"classID":5}"#, "linux.resources.network: not carried out yet"),
-        (r#""rdma":{"mlx5_1":{"hcaHandles":3}}"#, "linux.resources.rdma: not carried out yet"),
+        (r#""network":{"classId":5}"#, "resources.network: unknown member 'classId'"),
+        (r#""rdma":{"mlx5_1":{"hcaHandles":"3"}}"#, "resources.rdma.mlx5_1: hcaHandles: not a number"),
         (r#""hugepageLimits":[{"pageSize":"2 MB","limit":5}]"#, "hugepageLimits[0]"),
     ] {
         let path = config(&dir, &format!(r#""resources":{{{resources}}}"#), "");

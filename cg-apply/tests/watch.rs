@@ -69,13 +69,15 @@ fn time_that_is_over_ends_all_of_it() {
     let leftovers = Leftovers::watch();
     let (dir, group) = (TempDir::new(), Group::new());
     let out =
-        watched(&dir, &group, &["--wall-time", "200ms"], "setsid sleep 60 <&- >&- 2>&- & echo $!; sleep 60");
-    out.fails(124, "cg-apply: cannot run the command to its end: killed by its wall-time limit of 0.2 s\n");
-    let orphan: i32 = out.stdout.trim().parse().unwrap();
-    wait_for("the orphan's end", || !is_alive(orphan));
+        watched(&dir, &group, &["--wall-time", "500ms"], "setsid sleep 60 <&- >&- 2>&- & echo $!; sleep 60");
+    out.fails(124, "cg-apply: cannot run the command to its end: killed by its wall-time limit of 0.5 s\n");
+    // A machine that is too slow has not got so far.
+    if let Ok(orphan) = out.stdout.trim().parse() {
+        wait_for("the orphan's end", || !is_alive(orphan));
+    }
     let report = report(&dir);
     assert_eq!((&report["exceeded"], &report["exit"]), (&json!("wallTime"), &json!({"signal": "SIGKILL"})));
-    assert!(report["wall"].as_f64().unwrap() >= 0.2, "{report}");
+    assert!(report["wall"].as_f64().unwrap() >= 0.5, "{report}");
     group.expect_gone();
     leftovers.check();
 }

@@ -30,6 +30,7 @@ pub mod pidfile;
 pub mod plan;
 pub mod proc;
 pub mod proxy;
+pub mod rdt;
 pub mod report;
 pub mod sched;
 pub mod share;

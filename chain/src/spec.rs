@@ -70,6 +70,12 @@ pub struct CgApply {
     /// Intel RDT: caches and memory bandwidth.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub intel_rdt: Option<IntelRdt>,
+    /// What a group of Intel RDT is called that `intelRdt` does not name, and one that counts: the container's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rdt_name: Option<String>,
+    /// Groups of Intel RDT that are there, to join.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rdt_join: Vec<Bytes>,
     /// Leave the cgroup behind; without it a supervisor stays to remove the cgroup when the command ends.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub keep: bool,

@@ -7,6 +7,7 @@ use crate::systemd;
 use chain::bytes::Bytes;
 use chain::cgroup::{Group, Hierarchies, Layout};
 use chain::oci::{Config, Resources};
+use chain::rdt::Rdt;
 use chain::spec::CgApply;
 use chain::state::Receipt;
 use chain::{Class, Error, Result};
@@ -18,14 +19,21 @@ pub(crate) struct Place {
     pub(crate) folders: Vec<Bytes>,
     /// The scope that it is of, if systemd made it.
     pub(crate) unit: Option<String>,
+    /// Its group of Intel RDT.
+    pub(crate) rdt: Option<Rdt>,
 }
 
 impl Place {
     /// As cg-apply's receipt tells.
     pub(crate) fn of(receipt: &Receipt) -> Place {
         let unit = receipt.applied["unit"].as_str().map(String::from);
-        Place { folders: of_receipt(receipt), unit }
+        Place { folders: of_receipt(receipt), unit, rdt: rdt_of_receipt(receipt) }
     }
+}
+
+/// The group of Intel RDT that cg-apply's receipt names.
+pub(crate) fn rdt_of_receipt(receipt: &Receipt) -> Option<Rdt> {
+    receipt.applied.get("intelRdt").and_then(|rdt| serde_json::from_value(rdt.clone()).ok())
 }
 
 /// The folders that cg-apply's receipt names.

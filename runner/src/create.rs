@@ -247,6 +247,7 @@ fn record(bundle: &Bundle, options: &Create, met: &Met) -> Result<Record> {
         boot: None,
         cgroups: met.cgroups.folders.clone(),
         unit: met.cgroups.unit.clone(),
+        rdt: met.cgroups.rdt.clone(),
         own_pid_namespace: own_pid_namespace(config),
         no_new_keyring: options.no_new_keyring,
         hooks: hooks::of_record(config),

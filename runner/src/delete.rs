@@ -74,6 +74,7 @@ fn end(container: Container) -> Result<()> {
         crate::systemd::stop(unit)?;
     }
     crate::cgroup::remove(&container.record.cgroups)?;
+    container.record.rdt.as_ref().map_or(Ok(()), |rdt| rdt.remove())?;
     let poststop = After::of_record(&container.record);
     container.forget()?;
     poststop.run();

@@ -40,7 +40,7 @@ fn linux() -> Value {
     json!({
         "namespaces": NamespaceKind::ALL.map(NamespaceKind::as_str),
         "capabilities": CAPABILITIES.as_slice(),
-        "cgroup": {"v1": true, "v2": true, "systemd": true, "systemdUser": true, "rdma": false},
+        "cgroup": {"v1": true, "v2": true, "systemd": true, "systemdUser": true, "rdma": true},
         "seccomp": {
             "enabled": true,
             "actions": SECCOMP_ACTIONS,
@@ -51,7 +51,7 @@ fn linux() -> Value {
         },
         "apparmor": {"enabled": true},
         "selinux": {"enabled": true},
-        "intelRdt": {"enabled": false, "schemata": false, "monitoring": false},
+        "intelRdt": {"enabled": true, "schemata": true, "monitoring": true},
         "memoryPolicy": {"modes": MEMORY_MODES, "flags": MEMORY_FLAGS},
         "mountExtensions": {"idmap": {"enabled": true}},
         "netDevices": {"enabled": true},

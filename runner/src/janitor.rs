@@ -146,13 +146,16 @@ fn watch(
     poststop: &After,
     socket: BorrowedFd<'_>,
 ) -> Result<()> {
-    let (mut folder, mut process, mut chain, mut cgroups) = (None, None, None, None);
+    let (mut folder, mut process, mut chain, mut cgroups, mut rdt) = (None, None, None, None, None);
     while let Some((message, fd)) = meet::receive(socket)? {
         match message {
             Message::Folder => folder = fd,
             Message::Pid(_) => process = fd,
             Message::Ready => chain = fd,
-            Message::Receipt(receipt) => cgroups = Some(crate::cgroup::of_receipt(&receipt)),
+            Message::Receipt(receipt) => {
+                cgroups = Some(crate::cgroup::of_receipt(&receipt));
+                rdt = crate::cgroup::rdt_of_receipt(&receipt);
+            }
             _ => {}
         }
     }
@@ -167,6 +170,7 @@ fn watch(
     if let Some(process) = process {
         end(process.as_fd())?;
     }
+    rdt.map_or(Ok(()), |rdt| rdt.remove())?;
     match cgroups {
         // Known, so it is ours, with all that a hook may have left in it.
         Some(known) => {

@@ -38,7 +38,6 @@ mod restore;
 mod run;
 mod spec;
 mod start;
-mod stats;
 mod systemd;
 mod terminal;
 mod time;

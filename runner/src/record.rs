@@ -2,6 +2,7 @@
 
 use chain::bytes::Bytes;
 use chain::oci::Hooks;
+use chain::rdt::Rdt;
 use chain::{Class, Error, Result, proc};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -38,6 +39,9 @@ pub(crate) struct Record {
     /// The scope that it is of, if systemd made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) unit: Option<String>,
+    /// Its group of Intel RDT.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rdt: Option<Rdt>,
     /// Whether it has a pid namespace of its own: then its first process takes all others with it.
     pub(crate) own_pid_namespace: bool,
     /// Its processes keep their callers' session keyrings.
@@ -71,6 +75,7 @@ impl Record {
         if record.boot.is_some() && record.boot != this_boot() {
             (record.pid, record.start_time) = (0, 0);
             record.cgroups.clear();
+            record.rdt = None;
         }
         Ok(record)
     }

@@ -128,7 +128,7 @@ pub(crate) fn restore(root: &StateRoot, args: &Args, options: &Restore) -> Resul
     }
     let status = crate::run::look_after(&mut child, terminal, None);
     let doing = format!("run {} to its end", record.id);
-    let told = status.as_ref().map_or(Ok(()), |status| ended::tell(*status, &record.cgroups, &doing));
+    let told = status.as_ref().map_or(Ok(()), |status| ended::tell(*status, &record.cgroups, 0, &doing));
     delete::destroy(root, &record.id)?;
     told.and(status)
 }

@@ -40,7 +40,7 @@ pub(crate) fn run(root: &StateRoot, args: &Args, options: &Run) -> Result<u8> {
         let doing = format!("run {} to its end", record.id);
         match &report {
             Some(file) => ended::report(file, since, *status, child.killed_by(), &record.cgroups, &doing),
-            None => ended::tell(*status, &record.cgroups, &doing),
+            None => ended::tell(*status, &record.cgroups, 0, &doing),
         }
     });
     if !options.keep {

@@ -3,7 +3,7 @@
 
 use crate::container::{Record, StateRoot, Status};
 use crate::{cgroup, log};
-use chain::oci::{BlockIo, Cpu, Memory, Pids, Resources};
+use chain::oci::{BlockIo, Cpu, IntelRdt, Memory, Pids, Resources};
 use chain::{Cannot, Class, Error, Result, ToolName, next, size};
 use clap::Args as Group;
 use serde_json::Value;
@@ -103,8 +103,15 @@ pub(crate) fn update(root: &StateRoot, options: &Update) -> Result<u8> {
     }
     let resources = match &options.resources {
         Some(path) => from_file(path, &doing)?,
-        None => from_flags(&options.limits, &doing)?,
+        None => from_flags(&options.limits),
     };
+    let rdt = rdt(&options.limits);
+    if rdt != IntelRdt::default() {
+        let Some(group) = &container.record.rdt else {
+            return Err(Error::new(Class::Unsupported, doing, "it was made without linux.intelRdt"));
+        };
+        group.change(&rdt).map_err(|error| Error { doing: doing.clone(), ..error })?;
+    }
     if resources == Resources::default() {
         return Ok(0);
     }
@@ -120,18 +127,7 @@ fn from_file(path: &Path, doing: &str) -> Result<Resources> {
     Ok(Resources { devices: Vec::new(), ..resources })
 }
 
-fn from_flags(flags: &Limits, doing: &str) -> Result<Resources> {
-    for (flag, schema) in
-        [("--l3-cache-schema", &flags.l3_cache_schema), ("--mem-bw-schema", &flags.mem_bw_schema)]
-    {
-        if schema.as_deref().is_some_and(|schema| !schema.is_empty()) {
-            return Err(Error::new(
-                Class::Unsupported,
-                doing,
-                format_args!("{flag}: linux.intelRdt: not carried out yet"),
-            ));
-        }
-    }
+fn from_flags(flags: &Limits) -> Resources {
     for (flag, value) in
         [("--kernel-memory", &flags.kernel_memory), ("--kernel-memory-tcp", &flags.kernel_memory_tcp)]
     {
@@ -160,13 +156,24 @@ fn from_flags(flags: &Limits, doing: &str) -> Result<Resources> {
         idle: flags.cpu_idle,
     };
     let weight = Some(flags.blkio_weight).filter(|w| *w != 0);
-    Ok(Resources {
+    Resources {
         memory: Some(memory).filter(|m| *m != Memory::default()),
         cpu: Some(cpu).filter(|c| *c != Cpu::default()),
         pids: flags.pids_limit.map(|limit| Pids { limit: Some(limit) }),
         block_io: weight.map(|weight| BlockIo { weight: Some(weight), ..BlockIo::default() }),
         ..Resources::default()
-    })
+    }
+}
+
+/// Not of the cgroup.
+fn rdt(flags: &Limits) -> IntelRdt {
+    let (l3_cache_schema, mem_bw_schema) = (flags.l3_cache_schema.clone(), flags.mem_bw_schema.clone());
+    let some = |text: Option<String>| text.filter(|text| !text.is_empty());
+    IntelRdt {
+        l3_cache_schema: some(l3_cache_schema),
+        mem_bw_schema: some(mem_bw_schema),
+        ..IntelRdt::default()
+    }
 }
 
 /// Has cg-apply do it.

@@ -76,6 +76,8 @@ fn so_does_an_exec() {
     let out = bundle.runner(["exec", &bundle.id, "/probe", "eat-memory", "64M"]).run();
     says(&out.fails(137, "runner: cannot run the command to its end: ").stderr);
     assert_eq!(bundle.status(), "running");
+    // The next one is killed for another reason.
+    bundle.runner(["exec", &bundle.id, "/bin/sh", "-c", "kill -KILL $$"]).run().exits(137);
     drop(bundle);
     leftovers.check();
 }
@@ -90,8 +92,9 @@ fn a_limit_that_no_container_fits_in_is_the_reason() {
     let out = bundle.create();
     out.refuses(1, "memory");
     assert!(out.stderr.contains("killed by its memory limit of 64 KiB"), "{out:?}");
-    let limits = json!({"limit": 1 << 20, "swap": 1 << 20});
-    // And one that it does fit in.
+    // And one that it does fit in. v2 counts the files of the chain's programs too, if nobody had them in memory.
+    let least = if requires::cgroup_mount("memory").is_some() { 1 << 20 } else { 16 << 20 };
+    let limits = json!({"limit": least, "swap": least});
     let bundle = Bundle::of(["/bin/true"]).set("/linux/resources/memory", limits);
     bundle.run().succeeds();
     drop(bundle);

@@ -39,8 +39,8 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
     update(&bundle, &["--pids-limit", "50"]).succeeds();
     for (options, said) in [
         (&["--blkio-weight", "1001"][..], "resources.blockIO.weight: 1001 is not from 10 to 1000"),
-        (&["--l3-cache-schema", "L3:0=f"], "--l3-cache-schema: linux.intelRdt: not carried out yet"),
-        (&["--mem-bw-schema", "MB:0=20"], "--mem-bw-schema: linux.intelRdt: not carried out yet"),
+        (&["--l3-cache-schema", "L3:0=f"], "it was made without linux.intelRdt"),
+        (&["--mem-bw-schema", "MB:0=20"], "it was made without linux.intelRdt"),
         (&["--pids-limit", "60", "--cpuset-cpus", "x-y"], "resources.cpu.cpus"),
         (&["--memory", "lots"], "not a size"),
         (&["--pids-limit", "many"], "'many'"),

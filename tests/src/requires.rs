@@ -130,6 +130,12 @@ pub fn numa() -> bool {
     need(std::path::Path::new("/proc/self/numa_maps").exists(), "needs a kernel that knows memory nodes")
 }
 
+/// A kernel that accounts the time lost for want of something (PSI).
+pub fn pressure() -> bool {
+    let told = std::fs::read("/proc/pressure/cpu").is_ok();
+    need(told, "needs a kernel that accounts pressure")
+}
+
 /// A program in PATH.
 pub fn command(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();

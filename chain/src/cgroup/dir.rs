@@ -4,7 +4,6 @@ use super::{Hierarchy, Version};
 use crate::bytes::Bytes;
 use crate::error::{Cannot, Class, Error, Result};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstat, fstatfs, openat, statat};
-use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
@@ -95,6 +94,22 @@ impl Dir {
         Ok(Some(Rc::new(fd)))
     }
 
+    /// As [`Dir::open`] in one call, for who only looks: the whole path is gone once more.
+    pub(super) fn open_at_once(&self) -> Result<Option<Rc<OwnedFd>>> {
+        if let Some(fd) = &self.fd {
+            return Ok(Some(fd.clone()));
+        }
+        match openat(CWD, self.path.as_path(), PATH_FLAGS, Mode::empty()) {
+            Ok(fd) => Ok(Some(Rc::new(fd))),
+            Err(rustix::io::Errno::NOENT) => Ok(None),
+            Err(e) => Err(Error::call(
+                format_args!("find the cgroup {}", self.path),
+                format_args!("open({})", self.path),
+                e,
+            )),
+        }
+    }
+
     /// The directory, which must exist.
     pub fn fd(&self) -> Result<Rc<OwnedFd>> {
         self.open()?.ok_or_else(|| {
@@ -183,17 +198,36 @@ pub(super) fn write_at(dir: BorrowedFd<'_>, file: &str, value: &str) -> rustix::
 }
 
 pub(super) fn read_at(dir: BorrowedFd<'_>, file: &str, path: &Bytes) -> Result<Option<String>> {
-    let doing = format!("read {file} of the cgroup {path}");
+    let doing = || format!("read {file} of the cgroup {path}");
     let fd = match openat(dir, file, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
         Ok(fd) => fd,
         Err(rustix::io::Errno::NOENT) => return Ok(None),
-        Err(e) => return Err(Error::call(doing, format_args!("open({path}/{file})"), e)),
+        Err(e) => return Err(Error::call(doing(), format_args!("open({path}/{file})"), e)),
     };
-    let mut text = String::new();
-    match std::fs::File::from(fd).read_to_string(&mut text) {
-        Ok(_) => Ok(Some(text)),
+    // All others are written by the kernel in one piece, and a read that got less than it asked for got all of it.
+    let list = matches!(file, "cgroup.procs" | "cgroup.threads" | "tasks");
+    match read_all(fd.as_fd(), list) {
+        Ok(text) => Ok(Some(text)),
         // The group was removed between open and read.
-        Err(e) if e.raw_os_error() == Some(libc::ENODEV) => Ok(None),
-        Err(e) => Err(Error::call(doing, format_args!("read({path}/{file})"), e)),
+        Err(rustix::io::Errno::NODEV) => Ok(None),
+        Err(e) => Err(Error::call(doing(), format_args!("read({path}/{file})"), e)),
     }
+}
+
+/// Such a file has no size to ask for, and most are short. What is in them is the kernel's, in ASCII.
+fn read_all(fd: BorrowedFd<'_>, list: bool) -> rustix::io::Result<String> {
+    let mut text = Vec::new();
+    loop {
+        let mut page = [0; 4096];
+        match rustix::io::read(fd, &mut page)? {
+            0 => break,
+            n => {
+                text.extend_from_slice(&page[..n]);
+                if n < page.len() && !list {
+                    break;
+                }
+            }
+        }
+    }
+    Ok(String::from_utf8(text).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
 }

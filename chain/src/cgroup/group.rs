@@ -4,6 +4,7 @@ use super::dir::write_at;
 use super::{Dir, Membership, Version};
 use crate::bytes::Bytes;
 use crate::error::{Cannot, Error, Result};
+use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 
 /// See the module. Its record is the list of [`Group::paths`]; [`Group::at`] finds it again.
@@ -33,6 +34,23 @@ impl Group {
             }
         }
         Ok(false)
+    }
+
+    /// The groups below it, by their paths from here, those above before those below them.
+    pub fn below(&self) -> Result<Vec<(String, Group)>> {
+        let mut found: BTreeMap<Vec<u8>, Group> = BTreeMap::new();
+        for dir in &self.dirs {
+            dir.each_group(&[], &mut |name, dir| found.entry(name.to_vec()).or_default().dirs.push(dir))?;
+        }
+        Ok(found.into_iter().map(|(name, group)| (Bytes(name).to_string(), group)).collect())
+    }
+
+    /// Memory in use; None where nobody counts it.
+    pub fn memory_used(&self) -> Result<Option<u64>> {
+        match self.number("memory.usage_in_bytes")? {
+            None => self.number("memory.current"),
+            some => Ok(some),
+        }
     }
 
     /// The directory of a v1 controller.

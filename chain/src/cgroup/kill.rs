@@ -7,7 +7,7 @@ use crate::error::{Cannot, Class, Error, Result};
 use crate::sys::process::{pidfd_open, pidfd_signal};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use rustix::fs::{CWD, Dir as Listing, FileType, Mode, OFlags, openat};
+use rustix::fs::{AtFlags, CWD, Dir as Listing, FileType, Mode, OFlags, openat, statat};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -235,6 +235,26 @@ impl Dir {
     /// Shows this file of the group, and of each group below, to `seen`.
     pub(super) fn each_below(&self, seen: &mut dyn FnMut(&str), file: &str) -> Result<()> {
         self.open()?.map_or(Ok(()), |fd| self.each_at(fd.as_fd(), seen, file))
+    }
+
+    /// Shows each group below, with its path from the first one.
+    pub(super) fn each_group(&self, above: &[u8], seen: &mut dyn FnMut(&[u8], Dir)) -> Result<()> {
+        let Some(fd) = self.open_at_once()? else { return Ok(()) };
+        for name in self.children(fd.as_fd())? {
+            // Each directory below adds a link to the two that every directory has.
+            let has_more =
+                statat(&fd, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| stat.st_nlink > 2);
+            let mut dir = Dir { fd: None, made: 0, path: self.path.clone(), ..self.clone() };
+            dir.path.0.extend([b"/".as_slice(), &name].concat());
+            dir.below.push(name.clone());
+            let path = if above.is_empty() { name } else { [above, b"/", &name].concat() };
+            // A thousand groups in a dozen hierarchies are more directories than a process may have open.
+            seen(&path, dir.clone());
+            if has_more {
+                dir.each_group(&path, seen)?;
+            }
+        }
+        Ok(())
     }
 
     fn each_at(&self, dir: BorrowedFd<'_>, seen: &mut dyn FnMut(&str), file: &str) -> Result<()> {

@@ -4,6 +4,7 @@
 //! with some controllers), the one v2 hierarchy, or both (hybrid: v2 mounted at `unified`, with the controllers that no
 //! v1 hierarchy took). A [`Group`] is one directory in each of them.
 
+pub mod alarm;
 mod convert;
 mod create;
 mod dir;
@@ -12,8 +13,11 @@ mod freeze;
 mod group;
 mod kill;
 mod report;
+mod stats;
+pub mod stream;
 mod usage;
 
+pub use alarm::duration;
 pub use convert::{cpu_shares_of_weight, cpu_weight_of_shares};
 pub use dir::Dir;
 pub use existing::sub_group;
@@ -21,6 +25,7 @@ pub use freeze::read_whole;
 pub use group::Group;
 pub use kill::list;
 pub use report::{Ended, Report};
+pub use stats::Stats;
 pub use usage::{CpuTime, Memory, nanos_per_tick};
 
 use crate::bytes::Bytes;
@@ -132,6 +137,11 @@ impl Hierarchies {
             Some(Dir::new(hierarchy, &below(&path.0, &hierarchy.mount.0)?))
         });
         Group { dirs: dirs.collect() }
+    }
+
+    /// The roots, as their mounts show them: to look at, and at what is below them.
+    pub fn roots(&self) -> Group {
+        Group { dirs: self.all.iter().map(|hierarchy| Dir::new(hierarchy, &[])).collect() }
     }
 
     /// One group in all hierarchies that have a controller, in `name=systemd` and in v2. Other named hierarchies belong

@@ -57,7 +57,7 @@ impl Group {
         Ok(None)
     }
 
-    fn number(&self, name: &str) -> Result<Option<u64>> {
+    pub(super) fn number(&self, name: &str) -> Result<Option<u64>> {
         Ok(self.file(name)?.and_then(|(_, text)| text.trim().parse().ok()))
     }
 
@@ -111,7 +111,7 @@ pub fn nanos_per_tick() -> u64 {
 }
 
 /// The number behind `key ` at the start of a line; 0 where there is none.
-fn counter(text: &str, key: &str) -> u64 {
+pub(super) fn counter(text: &str, key: &str) -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
     line.and_then(|n| n.trim().parse().ok()).unwrap_or(0)
 }

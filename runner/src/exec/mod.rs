@@ -60,7 +60,8 @@ pub(crate) fn exec(root: &StateRoot, args: &Args, options: &Exec) -> Result<u8> 
     let affinity = config.process.as_ref().and_then(|process| process.exec_cpu_affinity.as_ref());
     let early = affinity.is_some_and(|affinity| affinity.initial.is_some());
     let v2 = group.v2().filter(|_| options.cgroup.is_empty() && !early);
-    launch(state, &container, v2.map(|dir| dir.fd()).transpose()?.as_deref(), options)
+    let before = ended::before(&config, &group)?;
+    launch(state, &container, before, v2.map(|dir| dir.fd()).transpose()?.as_deref(), options)
 }
 
 /// A pidfd of the container's first process. One that waits for start has its namespaces and mounts already.
@@ -96,11 +97,17 @@ struct Met {
     terminal: Option<OwnedFd>,
 }
 
-fn launch(state: State, container: &Container, cgroup: Option<&OwnedFd>, options: &Exec) -> Result<u8> {
+fn launch(
+    state: State,
+    container: &Container,
+    before: u64,
+    cgroup: Option<&OwnedFd>,
+    options: &Exec,
+) -> Result<u8> {
     let (meet, _) = start_chain(state, None, cgroup.map(AsFd::as_fd))?;
     let mut met = Met::default();
-    let result =
-        listen(meet.as_fd(), options, &mut met).and_then(|()| let_go(meet, container, options, &mut met));
+    let result = listen(meet.as_fd(), options, &mut met)
+        .and_then(|()| let_go(meet, container, before, options, &mut met));
     if let (Err(_), Some((_, process))) = (&result, &met.process) {
         // Nobody knows of it: it may hang where nothing ends it, in a cgroup that is frozen.
         pidfd_signal(process.as_fd(), libc::SIGKILL).unwrap_or(());
@@ -132,7 +139,7 @@ fn listen(meet: BorrowedFd<'_>, options: &Exec, met: &mut Met) -> Result<()> {
 }
 
 /// Tells whoever wants to know which process it is, lets it become the command, and waits for that, if asked to.
-fn let_go(meet: OwnedFd, container: &Container, options: &Exec, met: &mut Met) -> Result<u8> {
+fn let_go(meet: OwnedFd, container: &Container, before: u64, options: &Exec, met: &mut Met) -> Result<u8> {
     let (pid, pidfd) = met.process.as_ref().ok_or_else(silent)?;
     if let Some(path) = &options.pidfd_socket {
         terminal::send_fd(path, pidfd.as_fd(), "give the pidfd to the pidfd socket")?;
@@ -157,7 +164,7 @@ fn let_go(meet: OwnedFd, container: &Container, options: &Exec, met: &mut Met) -
         (Some(child), Some(master)) => proxy::run(master, child, &Between::default())?,
         (Some(child), None) => child.wait()?,
     };
-    ended::tell(status, &container.record.cgroups, "run the command to its end")?;
+    ended::tell(status, &container.record.cgroups, before, "run the command to its end")?;
     Ok(status)
 }
 

@@ -52,10 +52,13 @@ fn cg_apply(record: &Record, config: &Config, options: &Exec, met: bool) -> Resu
     if record.cgroups.is_empty() && !below.is_empty() {
         return Err(Error::new(Class::Missing, "carry out --cgroup", "the container has no cgroup"));
     }
+    let rdt = record.rdt.iter().flat_map(|rdt| std::iter::once(&rdt.path).chain(&rdt.monitor));
     let existing = Existing { paths: record.cgroups.clone(), below, process: Some(record.pid) };
     Ok(CgApply {
         cgroups_path: None,
         resources: None,
+        intel_rdt: None,
+        rdt_join: rdt.cloned().collect(),
         exec_cpu_affinity: config.process.as_ref().and_then(|p| p.exec_cpu_affinity.clone()),
         reset_cpu_affinity: met,
         existing: (!record.cgroups.is_empty()).then_some(existing),

@@ -1,37 +1,105 @@
 //! What a cgroup has used, in the shape of runc's `events`, from either version's files. What nobody counts here is
-//! left out or zero, as runc has it.
+//! left out or zero, as runc has it; what runc does not tell (`peak`, `rdma`, `misc`) stands beside.
 
-use chain::Result;
-use chain::cgroup::Group;
+mod disks;
+mod others;
+
+use super::usage::{counter, nanos_per_tick};
+use super::{Dir, Group, Version};
+use crate::error::Result;
+use disks::blkio;
+use others::{huge_pages, misc, rdma, sizes};
 use serde_json::{Map, Value, json};
+use std::cell::OnceCell;
 
-/// All of it.
-pub(crate) fn of(group: &Group) -> Result<Value> {
-    let files = Files(group);
-    Ok(json!({
-        "cpu": cpu(&files)?,
-        "cpuset": cpuset(&files)?,
-        "memory": memory(&files)?,
-        "pids": set(&[("current", files.number("pids.current")?), ("limit", files.number("pids.max")?)]),
-        "blkio": blkio(&files)?,
-        "hugetlb": huge_pages(&files)?,
-        "intel_rdt": {},
-        "network_interfaces": null,
-    }))
+/// Reads what groups have used: one reader for many groups, as what the kernel has is the same for all.
+#[derive(Clone, Debug)]
+pub struct Stats {
+    /// Sizes of huge pages, as the kernel names them.
+    huge_pages: Vec<String>,
 }
 
-/// The files of a group's directories: the first that has one of that name. v1's come first; beside them v2 has no file
-/// of the same name but `cpu.stat`, whose words are others, and `cgroup.*`.
-struct Files<'a>(&'a Group);
+impl Stats {
+    /// Looks which huge pages there are.
+    pub fn new() -> Stats {
+        Stats { huge_pages: sizes() }
+    }
 
-impl Files<'_> {
+    /// All of it.
+    pub fn of(&self, group: &Group) -> Result<Value> {
+        let files = Files::of(group);
+        let mut found = json!({
+            "cpu": cpu(&files)?,
+            "cpuset": cpuset(&files)?,
+            "memory": memory(&files)?,
+            "pids": pids(&files)?,
+            "blkio": blkio(&files)?,
+            "hugetlb": huge_pages(&files, &self.huge_pages)?,
+            "intel_rdt": {},
+            "network_interfaces": null,
+        });
+        for (key, value) in [("rdma", rdma(&files)?), ("misc", misc(&files)?)] {
+            if let Some(value) = value {
+                found[key] = value;
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl Default for Stats {
+    fn default() -> Stats {
+        Stats::new()
+    }
+}
+
+/// The files of a group's directories. A file is its controller's, whose name it begins with; v1's come first: beside
+/// them v2 has no file of the same name but `cpu.stat`, whose words are others, and `cgroup.*`.
+struct Files<'a> {
+    dirs: Vec<(&'a Dir, OnceCell<Option<Dir>>)>,
+}
+
+impl<'a> Files<'a> {
+    fn of(group: &'a Group) -> Files<'a> {
+        Files { dirs: group.dirs.iter().map(|dir| (dir, OnceCell::new())).collect() }
+    }
+
+    /// Where a file of this name would be. A group found again by its paths alone does not know its controllers.
+    fn places(&self, file: &str) -> impl Iterator<Item = usize> {
+        let controller = file.split('.').next().unwrap_or_default();
+        let known = self.dirs.iter().position(|(dir, _)| dir.has(controller));
+        let may = move |(at, (dir, _)): &(usize, &(&Dir, OnceCell<_>))| match known {
+            Some(known) => *at == known,
+            None => dir.version == Version::V2 || dir.controllers.is_empty(),
+        };
+        self.dirs.iter().enumerate().filter(may).map(|(at, _)| at)
+    }
+
+    /// Each directory is opened once, when something of it is wanted; None when it is not there.
+    fn dir(&self, at: usize) -> Result<Option<&Dir>> {
+        let (dir, opened) = &self.dirs[at];
+        if opened.get().is_none() {
+            let fd = dir.open_at_once()?;
+            let found = fd.map(|fd| Dir { fd: Some(fd), ..(*dir).clone() });
+            return Ok(opened.get_or_init(|| found).as_ref());
+        }
+        Ok(opened.get().and_then(Option::as_ref))
+    }
+
     fn text(&self, file: &str) -> Result<Option<String>> {
-        for dir in &self.0.dirs {
-            if let Some(text) = dir.read(file)? {
+        for at in self.places(file) {
+            if let Some(text) = self.dir(at)?.map(|dir| dir.read(file)).transpose()?.flatten() {
                 return Ok(Some(text));
             }
         }
         Ok(None)
+    }
+
+    /// v2's own, where pressure is told: no v1 directory has it.
+    fn v2_text(&self, file: &str) -> Option<String> {
+        // EOPNOTSUPP where the kernel was told not to account it.
+        let at = self.dirs.iter().position(|(dir, _)| dir.version == Version::V2)?;
+        self.dir(at).ok()??.read(file).ok().flatten()
     }
 
     /// `max`, which is no number, and no file are 0.
@@ -47,24 +115,14 @@ impl Files<'_> {
         })
     }
 
-    fn has(&self, file: &str) -> Result<bool> {
-        Ok(self.text(file)?.is_some())
-    }
-
     /// Lines of `key number`.
     fn table(&self, file: &str) -> Result<Map<String, Value>> {
-        let text = self.text(file)?.unwrap_or_default();
-        let pair = |line: &str| {
-            let (key, value) = line.split_once(' ')?;
-            Some((key.to_string(), json!(value.trim().parse::<u64>().ok()?)))
-        };
-        Ok(text.lines().filter_map(pair).collect())
+        Ok(table(&self.text(file)?.unwrap_or_default()))
     }
 
     /// `some avg10=0.00 avg60=… total=…`, and `full`.
     fn pressure(&self, file: &str) -> Result<Option<Value>> {
-        // EOPNOTSUPP where the kernel was told not to account it.
-        let Ok(Some(text)) = self.text(file) else { return Ok(None) };
+        let Some(text) = self.v2_text(file) else { return Ok(None) };
         let mut found = json!({});
         for line in text.lines() {
             let mut words = line.split_whitespace();
@@ -77,8 +135,20 @@ impl Files<'_> {
     }
 }
 
+fn table(text: &str) -> Map<String, Value> {
+    let pair = |line: &str| {
+        let (key, value) = line.split_once(' ')?;
+        Some((key.to_string(), json!(value.trim().parse::<u64>().ok()?)))
+    };
+    text.lines().filter_map(pair).collect()
+}
+
 fn at(table: &Map<String, Value>, key: &str) -> u64 {
     table.get(key).and_then(Value::as_u64).unwrap_or(0)
+}
+
+fn number(text: &str) -> u64 {
+    text.trim().parse().unwrap_or(0)
 }
 
 fn numbers(text: &str) -> Vec<u64> {
@@ -105,8 +175,7 @@ fn cpu(files: &Files<'_>) -> Result<Value> {
 }
 
 fn cpu_v1(files: &Files<'_>, total: u64, stat: &Map<String, Value>) -> Result<Value> {
-    let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100);
-    let nanos = 1_000_000_000 / u64::try_from(ticks).unwrap_or(100).max(1);
+    let nanos = nanos_per_tick();
     let times = files.table("cpuacct.stat")?;
     let mut usage = json!({
         "total": total,
@@ -154,9 +223,12 @@ fn cpuset(files: &Files<'_>) -> Result<Value> {
             found[key] = json!(list);
         }
     }
+    // v2 has none of them.
+    let mut there = true;
     for flag in FLAGS {
-        let text = files.text(&format!("cpuset.{flag}"))?.unwrap_or_default();
-        found[flag] = json!(text.trim().parse::<i64>().unwrap_or(0));
+        let text = if there { files.text(&format!("cpuset.{flag}"))? } else { None };
+        there = text.is_some();
+        found[flag] = json!(text.unwrap_or_default().trim().parse::<i64>().unwrap_or(0));
     }
     Ok(found)
 }
@@ -180,9 +252,9 @@ fn entry(limit: u64, usage: u64, max: u64, failed: u64) -> Value {
 
 fn memory(files: &Files<'_>) -> Result<Value> {
     let raw = files.table("memory.stat")?;
-    let mut memory = match files.has("memory.usage_in_bytes")? {
-        true => memory_v1(files)?,
-        false => memory_v2(files)?,
+    let mut memory = match files.text("memory.usage_in_bytes")? {
+        Some(usage) => memory_v1(files, usage.trim().parse().unwrap_or(0))?,
+        None => memory_v2(files)?,
     };
     let cache = if raw.contains_key("file") { at(&raw, "file") } else { at(&raw, "cache") };
     if cache != 0 {
@@ -197,17 +269,23 @@ fn memory(files: &Files<'_>) -> Result<Value> {
     Ok(memory)
 }
 
-fn memory_v1(files: &Files<'_>) -> Result<Value> {
+fn memory_v1(files: &Files<'_>, usage: u64) -> Result<Value> {
     let mut memory = json!({});
     for (key, part) in [("usage", ""), ("swap", "memsw."), ("kernel", "kmem."), ("kernelTCP", "kmem.tcp.")] {
         let number = |file: &str| files.number(&format!("memory.{part}{file}"));
-        memory[key] = entry(
-            number("limit_in_bytes")?,
-            number("usage_in_bytes")?,
-            number("max_usage_in_bytes")?,
-            number("failcnt")?,
-        );
+        // Kernels without that count, or that part of it, have none of its files.
+        memory[key] = match files.text(&format!("memory.{part}limit_in_bytes"))? {
+            None => entry(0, 0, 0, 0),
+            Some(limit) => entry(
+                limit.trim().parse().unwrap_or(0),
+                if key == "usage" { usage } else { number("usage_in_bytes")? },
+                number("max_usage_in_bytes")?,
+                number("failcnt")?,
+            ),
+        };
     }
+    let kills = files.text("memory.oom_control")?.map_or(0, |text| counter(&text, "oom_kill"));
+    memory["kills"] = json!(kills);
     Ok(memory)
 }
 
@@ -215,115 +293,25 @@ fn memory_v1(files: &Files<'_>) -> Result<Value> {
 fn memory_v2(files: &Files<'_>) -> Result<Value> {
     let (limit, usage) = (files.limit("memory.max")?, files.number("memory.current")?);
     let (swap_limit, swap) = (files.limit("memory.swap.max")?, files.number("memory.swap.current")?);
-    let failed = at(&files.table("memory.events")?, "max");
+    let events = files.table("memory.events")?;
     Ok(json!({
-        "usage": entry(limit, usage, files.number("memory.peak")?, failed),
+        "usage": entry(limit, usage, files.number("memory.peak")?, at(&events, "max")),
         "swap": entry(swap_limit.saturating_add(limit), swap.saturating_add(usage), 0, 0),
         "kernel": entry(0, 0, 0, 0),
         "kernelTCP": entry(0, 0, 0, 0),
+        "kills": at(&events, "oom_kill"),
     }))
 }
 
-fn blkio(files: &Files<'_>) -> Result<Value> {
-    let mut found = json!({});
-    let (bytes, count) = match files.text("io.stat")? {
-        Some(text) => {
-            (io_stat(&text, ["rbytes", "wbytes", "dbytes"]), io_stat(&text, ["rios", "wios", "dios"]))
-        }
-        None => {
-            let lines = |file: &str| files.text(&format!("blkio.throttle.{file}_recursive"));
-            (
-                io_v1(&lines("io_service_bytes")?.unwrap_or_default()),
-                io_v1(&lines("io_serviced")?.unwrap_or_default()),
-            )
-        }
-    };
-    for (key, list) in [("ioServiceBytesRecursive", bytes), ("ioServicedRecursive", count)] {
-        if !list.is_empty() {
-            found[key] = json!(list);
-        }
-    }
-    if let Some(pressure) = files.pressure("io.pressure")? {
-        found["psi"] = pressure;
-    }
-    Ok(found)
-}
-
-fn io_entry(device: &str, op: &str, value: u64) -> Option<Value> {
-    let (major, minor) = device.split_once(':')?;
-    let (major, minor): (u64, u64) = (major.parse().ok()?, minor.parse().ok()?);
-    Some(json!({"major": major, "minor": minor, "op": op, "value": value}))
-}
-
-/// `8:0 Read 4096`.
-fn io_v1(text: &str) -> Vec<Value> {
-    let one = |line: &str| {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let [device, op, value] = words.as_slice() else { return None };
-        io_entry(device, op, value.parse().ok()?)
-    };
-    text.lines().filter_map(one).collect()
-}
-
-/// `8:0 rbytes=4096 wbytes=0 …`.
-fn io_stat(text: &str, keys: [&str; 3]) -> Vec<Value> {
-    let line = |line: &str| {
-        let (device, rest) = line.split_once(' ').unwrap_or((line, ""));
-        let value = |key: &str| {
-            rest.split(' ').find_map(|word| word.strip_prefix(key)?.strip_prefix('=')?.parse().ok())
-        };
-        let ops = keys.into_iter().zip(["Read", "Write", "Discard"]);
-        ops.filter_map(|(key, op)| io_entry(device, op, value(key)?)).collect::<Vec<_>>()
-    };
-    text.lines().flat_map(line).collect()
-}
-
-/// By the sizes of the group's own files: `hugetlb.2MB.…`.
-fn huge_pages(files: &Files<'_>) -> Result<Value> {
-    let mut found = json!({});
-    for kib in sizes() {
-        let name = match kib {
-            k if k >= 1 << 20 => format!("{}GB", k >> 20),
-            k if k >= 1 << 10 => format!("{}MB", k >> 10),
-            k => format!("{k}KB"),
-        };
-        let file = |word: &str| format!("hugetlb.{name}.{word}");
-        let entry = match files.has(&file("current"))? {
-            true => (files.number(&file("current"))?, 0, at(&files.table(&file("events"))?, "max")),
-            false if !files.has(&file("usage_in_bytes"))? => continue,
-            false => {
-                let number = |word: &str| files.number(&file(word));
-                (number("usage_in_bytes")?, number("max_usage_in_bytes")?, number("failcnt")?)
-            }
-        };
-        found[&name] = json!({"failcnt": entry.2});
-        for (key, n) in [("usage", entry.0), ("max", entry.1)].into_iter().filter(|(_, n)| *n != 0) {
-            found[&name][key] = json!(n);
-        }
-    }
-    Ok(found)
-}
-
-/// Of huge pages on this kernel, in KiB: sysfs has `hugepages-2048kB`.
-fn sizes() -> Vec<u64> {
-    let entries = std::fs::read_dir("/sys/kernel/mm/hugepages").into_iter().flatten().flatten();
-    let size = |name: std::ffi::OsString| {
-        name.to_str()?.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse().ok()
-    };
-    entries.filter_map(|entry| size(entry.file_name())).collect()
+/// runc leaves the peak out.
+fn pids(files: &Files<'_>) -> Result<Value> {
+    let number = |file: &str| files.number(&format!("pids.{file}"));
+    Ok(set(&[("current", number("current")?), ("limit", number("max")?), ("peak", number("peak")?)]))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn io_of_both_versions_in_one_shape() {
-        let v1 = io_v1("8:0 Read 4096\n8:0 Write 0\nTotal 4096\n");
-        let v2 = io_stat("8:0 rbytes=4096 wbytes=0\n7:1\n", ["rbytes", "wbytes", "dbytes"]);
-        assert_eq!(v1, v2);
-        assert_eq!(v1[0], json!({"major": 8, "minor": 0, "op": "Read", "value": 4096}));
-    }
 
     #[test]
     fn lists_of_cpus_are_numbers() {

@@ -1,0 +1,92 @@
+//! Shapes of host that no lane has: v1 alone, and groups of v2 that take no process. The others are the lanes' (hybrid,
+//! v2, systemd), `ordinary.rs` (v2 delegated to a user) and `refused.rs` (no cgroup file system at all).
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use catena_tests::{Leftovers, Output, TempDir, requires, shell, v2_view};
+use common::Group;
+use serde_json::Value;
+
+/// A shell line where v2 is not mounted.
+fn v1_alone(line: &str) -> Output {
+    let line = format!("umount /sys/fs/cgroup/unified && {line}");
+    shell(&format!("exec unshare --mount --propagation private bash -c '{line}'")).run()
+}
+
+fn has_v1_alone() -> bool {
+    requires::cgroup_v1("memory") && requires::cgroup_mount("unified").is_some() && requires::root()
+}
+
+#[test]
+fn v1_alone_limits_reports_and_leaves_nothing() {
+    if !has_v1_alone() {
+        return;
+    }
+    let leftovers = Leftovers::watch();
+    let (dir, group) = (TempDir::new(), Group::new());
+    let report = dir.path().join("report");
+    let line = format!(
+        "cg-apply -N --cgroup {} -m 64M --pids 20 --report {} -- cat /sys/fs/cgroup/memory{0}/memory.limit_in_bytes",
+        group.path(),
+        report.display()
+    );
+    let out = v1_alone(&line);
+    assert_eq!(out.succeeds().stdout, "67108864\n");
+    let report: Value = serde_json::from_slice(&std::fs::read(report).unwrap()).unwrap();
+    assert!(report["memory"]["peak"].as_u64().unwrap() > 0 && report["cpu"]["total"].as_f64().unwrap() > 0.0);
+    // What only v2 has is refused by its name.
+    let line = format!(
+        "cg-apply -N --keep --cgroup {0} -- true; cg-apply events --psi cpu:some:1ms:2s --stats {0}",
+        group.path()
+    );
+    assert_eq!(v1_alone(&line).stdout.lines().count(), 1);
+    group.remove();
+    leftovers.check();
+}
+
+/// Nobody tells that a group of v1 has become empty.
+#[test]
+fn on_v1_alone_a_group_is_killed_and_its_events_end() {
+    if !has_v1_alone() {
+        return;
+    }
+    let leftovers = Leftovers::watch();
+    let group = Group::new();
+    let line = format!(
+        "cg-apply -N --cgroup {0} -- sleep 60 & while [ -z \"$(cat /sys/fs/cgroup/memory{0}/cgroup.procs 2>&-)\" ]; do sleep 0.01; done; \
+         {{ cg-apply events --interval 50ms {0} & }} | {{ read -r line; cg-apply kill {0}; cat >/dev/null; echo \"$line\"; }}; wait",
+        group.path()
+    );
+    let out = v1_alone(&line);
+    let first: Value = serde_json::from_str(&out.stdout).unwrap_or_else(|e| panic!("{e}: {out:?}"));
+    assert_eq!(first["type"], "stats");
+    group.expect_gone();
+    leftovers.check();
+}
+
+#[test]
+fn a_group_that_takes_no_process_is_named_with_its_kind() {
+    if !requires::cgroup_v2() {
+        return;
+    }
+    let leftovers = Leftovers::watch();
+    let group = Group::new();
+    let run = |prepare: &str, options: &str, below: &str| {
+        let dir = format!("/sys/fs/cgroup{}", group.path());
+        // The threaded child makes its parent the domain of threads, and what is made beside it invalid.
+        let made = format!("mkdir -p {dir}/t {dir}/inv && echo threaded >{dir}/t/cgroup.type && {prepare}");
+        let line = format!("{made} cg-apply -N {options} --cgroup {}/{below} -- echo ran", group.path());
+        let out = v2_view(&line).run();
+        group.remove();
+        out
+    };
+    let kind = "is a 'domain invalid' cgroup, and only a 'domain' takes processes";
+    for (options, below) in [("", "inv"), ("", "new"), ("", "inv/new"), ("--keep", "inv"), ("--keep", "new")]
+    {
+        run("", options, below).refuses(125, kind);
+    }
+    // A threaded group's process is one of its domain's: it runs, and its group is looked at like any other.
+    assert_eq!(run("", "", "t").succeeds().stdout, "ran\n");
+    leftovers.check();
+}

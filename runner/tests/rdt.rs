@@ -1,0 +1,72 @@
+//! A container's group of Intel RDT lives as long as the container; on a tree of folders that stands in for resctrl.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use catena_tests::{Leftovers, TempDir, requires, shell};
+use common::Bundle;
+use serde_json::json;
+use std::fs;
+
+fn create(bundle: &Bundle, tree: &TempDir) -> catena_tests::Output {
+    let (root, dir, id) = (bundle.state.path().display(), bundle.dir(), &bundle.id);
+    let line = format!(
+        "runner --root {root} create --bundle {dir} {id} >{dir}/out 2>{dir}/err </dev/null; s=$?; cat {dir}/err >&2; exit $s"
+    );
+    shell(&line).env("CATENA_RESCTRL", tree.path()).run()
+}
+
+fn is_empty(tree: &TempDir) -> bool {
+    fs::read_dir(tree.path()).unwrap().count() == 0
+}
+
+#[test]
+fn it_is_named_after_the_container_changed_joined_and_deleted() {
+    if !requires::root() {
+        return;
+    }
+    let leftovers = Leftovers::watch();
+    let tree = TempDir::new();
+    let bundle = Bundle::sh("exec sleep 60")
+        .set("/linux/intelRdt", json!({"l3CacheSchema": "L3:0=f", "enableMonitoring": true}));
+    create(&bundle, &tree).succeeds();
+    let pid = bundle.state()["pid"].to_string();
+    let folder = tree.path().join(&bundle.id);
+    let read = |file: &str| fs::read_to_string(folder.join(file)).unwrap();
+    assert_eq!(read("schemata"), "L3:0=f\n");
+    let counted = format!("mon_groups/{}/tasks", bundle.id);
+    // Who joined was the chain's first process: what it forks is there too.
+    assert!(read("tasks").parse::<i32>().unwrap() > 0 && !read(&counted).is_empty());
+    bundle.start().succeeds();
+    let tasks = read("tasks");
+    let env = |tool: catena_tests::Tool| tool.env("CATENA_RESCTRL", tree.path());
+    env(bundle.runner(["exec", &bundle.id, "true"])).run().succeeds();
+    assert_ne!(read("tasks"), tasks, "an exec joins it");
+    let update = |schema: &str| env(bundle.runner(["update", "--l3-cache-schema", schema, &bundle.id])).run();
+    update("L3:0=3").succeeds();
+    assert_eq!(read("schemata"), "L3:0=3\n");
+    update("3").refuses(1, "'3' is not as L3:0=ff");
+    assert_eq!(bundle.state()["pid"].to_string(), pid);
+    env(bundle.runner(["delete", "--force", &bundle.id])).run().succeeds();
+    assert!(is_empty(&tree), "it goes with the container");
+    drop(bundle);
+    leftovers.check();
+}
+
+#[test]
+fn a_create_that_fails_leaves_none() {
+    if !requires::root() {
+        return;
+    }
+    let leftovers = Leftovers::watch();
+    let tree = TempDir::new();
+    let bundle = Bundle::of(["/no-such-program"]).set("/linux/intelRdt", json!({"schemata": ["L3:0=f"]}));
+    create(&bundle, &tree).refuses(1, "/no-such-program");
+    assert!(is_empty(&tree));
+    let bundle = Bundle::sh("exec sleep 60");
+    create(&bundle, &tree).succeeds();
+    let out = bundle.runner(["update", "--mem-bw-schema", "MB:0=50", &bundle.id]).run();
+    out.refuses(1, "it was made without linux.intelRdt");
+    drop(bundle);
+    leftovers.check();
+}
