@@ -25,7 +25,7 @@ pub struct Seen {
     pub kind: FileType,
     /// The id of its mount; None before Linux 5.8.
     pub mount: Option<u64>,
-    file: (u32, u32, u64),
+    pub(crate) file: (u32, u32, u64),
 }
 
 /// Looks.

@@ -8,7 +8,7 @@ use crate::sys;
 use rustix::fs::{CWD, FileType, Mode, OFlags, openat};
 use std::ffi::OsStr;
 use std::io::Read;
-use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -43,15 +43,21 @@ impl Files<'_> {
 const LONGEST: u64 = 4 << 20;
 
 impl Files<'_> {
-    /// All that is behind fd `n`, which the caller left open for this: from its start, unless it is a pipe.
-    pub fn content(&self, n: RawFd) -> Result<Vec<u8>> {
-        let doing = format!("read fd {n}");
+    /// Fd `n`, which the caller left open for this.
+    pub fn given(&self, n: RawFd, doing: &str) -> Result<BorrowedFd<'_>> {
         if n < 3 {
             return Err(Error::usage(doing, "standard fds are the command's"));
         }
         if self.own.contains(&n) {
             return Err(Error::call(doing, format_args!("fcntl({n})"), nix::errno::Errno::EBADF));
         }
+        sys::fd::borrow(n).cannot(doing, format_args!("fcntl({n})"))
+    }
+
+    /// All that is behind fd `n`, which the caller left open for this: from its start, unless it is a pipe.
+    pub fn content(&self, n: RawFd) -> Result<Vec<u8>> {
+        let doing = format!("read fd {n}");
+        self.given(n, &doing)?;
         let mut file = std::fs::File::from(again(n, &doing)?).take(LONGEST + 1);
         let mut content = Vec::new();
         file.read_to_end(&mut content).cannot(&doing, format_args!("read({n})"))?;

@@ -264,7 +264,8 @@ fn add_and_act<A, S: Spec>(
         refuse(common.plan.is_some(), "--plan", "the first link")?;
     }
     take_fds(&mut state, common)?;
-    let layer = Layer::of(&spec)?;
+    // Nobody reads what this very process is about to do, but for the receipt.
+    let layer = if report::has_status() { Layer::of(&spec)? } else { Layer { tool: S::TOOL, spec: None } };
     let asked = asked(&layer);
     state.layers.push(layer);
     Ok(Begun::Act(Box::new(Link { tool: S::TOOL, state, next: next.to_vec(), asked }), spec))
@@ -311,21 +312,25 @@ impl Link {
     /// Starts this link once more, from a read-only copy of its own program, with the same layer. For a first link that
     /// is about to be seen by processes it does not know: through `/proc/PID/exe` they could write to the program they
     /// find there (CVE-2019-5736). Comes back only with the reason why not.
-    pub fn restart_read_only(mut self) -> Error {
-        let own = next::open_read_only(Path::new("/proc/self/exe"));
-        match own {
-            Ok(own) => self.state.fds.tools.insert(self.tool, own.into_raw_fd()),
-            Err(error) => return error,
+    pub fn restart_read_only<S: Spec>(mut self, spec: &S) -> Error {
+        let done = self.state.receipts.len();
+        let (own, layer) = match (next::open_read_only(Path::new("/proc/self/exe")), Layer::of(spec)) {
+            (Ok(own), Ok(layer)) => (own, layer),
+            (Err(error), _) | (_, Err(error)) => return error,
         };
+        self.state.layers[done] = layer;
+        self.state.fds.tools.insert(self.tool, own.into_raw_fd());
         go_to_layer(&self.state, &self.next)
     }
 
     /// Goes on with the chain: the next layer of the plan, the next link of the command line, or the landing. Comes
     /// back only with the reason why not.
     pub fn go_on(mut self, mut receipt: Receipt) -> Result<Infallible> {
-        receipt.asked = std::mem::take(&mut self.asked);
-        report::status(&json!({"tool": self.tool, "event": "receipt", "receipt": receipt}));
-        receipt.asked = Value::Null;
+        if report::has_status() {
+            receipt.asked = std::mem::take(&mut self.asked);
+            report::status(&json!({"tool": self.tool, "event": "receipt", "receipt": receipt}));
+            receipt.asked = Value::Null;
+        }
         // The runner writes down where the cgroup is, to find it again at delete.
         let wanted = self.tool == ToolName::CgApply || self.state.debug;
         if let Some(socket) = self.state.fds.meet.filter(|_| wanted) {

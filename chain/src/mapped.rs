@@ -6,6 +6,8 @@ use crate::bindings::{Source, Sources};
 use crate::bytes::Bytes;
 use crate::canary::reap;
 use crate::error::{Cannot, Class, Error, Result};
+use crate::given;
+use crate::meet::{self, Message};
 use crate::name::ToolName;
 use crate::oci::{IdMapping, Mount};
 use crate::proc;
@@ -13,17 +15,19 @@ use crate::spec::RootfsPrep;
 use crate::state::State;
 use crate::sys::mount::{MountAttr, attr, mount_setattr};
 use crate::sys::process::{Forked, exit_now, fork};
+use crate::userns::parse_map;
 use nix::errno::Errno;
 use nix::libc;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, readlinkat};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use serde::{Deserialize, Serialize};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 
 /// AT_RECURSIVE of linux/fcntl.h.
 const AT_RECURSIVE: i32 = 0x8000;
 
 /// Users and groups of a mount: who they are in the file system, who they are seen as.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Maps {
     /// Of users.
     pub uids: Vec<IdMapping>,
@@ -125,6 +129,17 @@ pub fn map(mount: BorrowedFd<'_>, space: BorrowedFd<'_>, recursive: bool, doing:
     })
 }
 
+/// The same, by whoever started the chain: for a mount that is made in the user namespace itself, where nobody may map it.
+pub fn map_by_runner(socket: BorrowedFd<'_>, mount: BorrowedFd<'_>, wish: &IdMap, doing: &str) -> Result<()> {
+    let proc = proc::private().or_else(|_| proc::host())?;
+    let read = |file: &str| proc::read_at(proc.as_fd(), file).and_then(|text| parse_map(&text));
+    let (uids, gids) = (read("self/uid_map")?, read("self/gid_map")?);
+    let maps = wish.on_the_host(Container::Maps(&uids, &gids), doing)?.unwrap_or_default();
+    let message = Message::Map { maps, below: wish.below, what: doing.to_string() };
+    meet::send(socket, &message, Some(mount))?;
+    meet::wait_for_go(socket)
+}
+
 /// How a mount with `idmap` and no maps of its own is mapped: as the container is.
 #[derive(Clone, Copy)]
 pub enum Container<'a> {
@@ -154,7 +169,16 @@ pub fn open_sources(state: &mut State, container: Container<'_>) -> Result<()> {
         let wish = mount.id_map(&format!("mounts[{i}]"))?;
         let doing = format!("bind {source} on {}", mount.destination);
         let follow = !mount.options.iter().any(|o| o == "src-nofollow");
-        let fd = match sources.take(source, recursive, follow) {
+        let found = match given::is(source) {
+            true => match given::clone(source, &doing) {
+                Ok((fd, seen)) => Ok(Source::Clone(fd, seen)),
+                Err(error) if wish.is_some() => return Err(error),
+                // As below.
+                Err(_) => continue,
+            },
+            false => sources.take(source, recursive, follow),
+        };
+        let fd = match found {
             Ok(Source::Clone(fd, _)) => fd,
             // Not there yet.
             Ok(Source::Inside(_)) => continue,
@@ -188,7 +212,7 @@ pub fn open_sources(state: &mut State, container: Container<'_>) -> Result<()> {
 fn opened_early(mount: &Mount) -> Option<(&Bytes, bool)> {
     let has = |name: &str| mount.options.iter().any(|o| o == name);
     let recursive = mount.bind()?;
-    let source = mount.source.as_ref().filter(|s| s.0.starts_with(b"/"))?;
+    let source = mount.source.as_ref().filter(|s| s.0.starts_with(b"/") || given::is(s))?;
     (!has("remount") && !has("copy-symlink")).then_some((source, recursive))
 }
 

@@ -17,6 +17,16 @@ pub enum Message {
     Terminal,
     /// Namespaces and mounts are there, the root is not pivoted yet; waits for [`Message::Go`].
     Mounted,
+    /// Please map the ids of the mount that comes with this message, for which power is wanted that only the runner has;
+    /// waits for [`Message::Go`].
+    Map {
+        /// In ids of the host.
+        maps: crate::mapped::Maps,
+        /// All mounts below as well.
+        below: bool,
+        /// What it is for, for errors.
+        what: String,
+    },
     /// Everything is done but the command; waits at the gate, if there is one.
     Ready,
     /// Go on.

@@ -64,7 +64,7 @@ fn main() -> ExitCode {
             };
         // Whoever lives in a namespace that is joined can open this process' program by /proc/PID/exe, and write to it.
         if join::may_be_seen(&spec) && !join::program_is_read_only()? {
-            return Err(link.restart_read_only());
+            return Err(link.restart_read_only(&spec));
         }
         // Everything that can be refused is refused here.
         resolve::order(&link.state)?;

@@ -1,6 +1,7 @@
 //! The operations in order. Whatever can be refused was refused before; what fails here ends the link, and the mount
 //! namespace with it.
 
+use crate::facts::in_user_namespace;
 use crate::place::Place;
 use crate::plan::{NewRoot, Plan, Step};
 use crate::root::Make;
@@ -12,25 +13,27 @@ use chain::{Cannot, Class, Error, Result};
 use rustix::fs::{FileType, Mode, fchmod, fstat, makedev};
 use rustix::process::umask;
 use serde_json::json;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Builds the root, enters it, and reads it back.
-pub(crate) fn all(plan: &Plan, state: &mut State) -> Result<Receipt> {
+pub(crate) fn all(plan: &mut Plan, state: &mut State) -> Result<Receipt> {
     // Modes are what they are said to be.
     let mask = umask(Mode::empty());
     let hooks = matches!(plan.root, NewRoot::Folder { .. }) && hooked::wanted(state);
-    let spaces = plan.spaces()?;
+    let runner = runner(plan, state)?;
+    let spaces = plan.spaces(runner.is_some())?;
     let home = plan.carried.then(carried::leave).transpose()?;
     let (old, mut place) = enter::prepare(plan, hooks)?;
     place.spaces = spaces;
+    place.runner = runner;
 
     // In order: a later one may stand on an earlier one.
-    for step in &plan.steps {
+    for step in std::mem::take(&mut plan.steps) {
         match step {
-            Step::Mount(step) => mount::carry_out(&mut place, step)?,
-            Step::Folder(path, mode) => make_folder(&place, path, *mode, "make the folder")?,
-            Step::File { path, content, mode } => data::file(&place, path, &content.0, *mode)?,
-            Step::Link { path, target } => devices::link(&place, path, target)?,
+            Step::Mount(step) => mount::carry_out(&mut place, *step)?,
+            Step::Folder(path, mode) => make_folder(&place, &path, mode, "make the folder")?,
+            Step::File { path, content, mode } => data::file(&place, &path, &content.0, mode)?,
+            Step::Link { path, target } => devices::link(&place, &path, &target)?,
         }
     }
 
@@ -78,6 +81,17 @@ pub(crate) fn all(plan: &Plan, state: &mut State) -> Result<Receipt> {
     let mut receipt = Receipt::verified(ToolName::RootfsPrep, json!({ "mounts": lines }));
     receipt.degraded = [plan.degraded.clone(), place.degraded].concat();
     Ok(receipt)
+}
+
+/// The socket to whoever may map ids, where that is asked for and we may not.
+fn runner(plan: &Plan, state: &State) -> Result<Option<OwnedFd>> {
+    let asked = |step: &Step| matches!(step, Step::Mount(step) if step.map.is_some());
+    let Some(socket) = state.fds.meet.filter(|_| plan.steps.iter().any(asked) && in_user_namespace()) else {
+        return Ok(None);
+    };
+    let doing = "reach the runner";
+    let socket = chain::sys::fd::borrow(socket).cannot(doing, "fcntl(meet)")?;
+    rustix::io::fcntl_dupfd_cloexec(socket, 3).cannot(doing, "fcntl(F_DUPFD_CLOEXEC)").map(Some)
 }
 
 fn make_folder(place: &Place, path: &Bytes, mode: Option<u32>, what: &str) -> Result<()> {

@@ -9,7 +9,7 @@ use crate::root::mount_id;
 use chain::bindings::{Seen, Source, look};
 use chain::bytes::Bytes;
 use chain::mapped::{self, IdMap, Spaces};
-use chain::{Cannot, Class, Error, Result};
+use chain::{Cannot, Class, Error, Result, given};
 use rustix::fs::{FileType, Mode, OFlags, openat};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
@@ -161,6 +161,11 @@ impl Detached {
     /// Attaches it on what `target` refers to, with all its flags; gives its root.
     pub(crate) fn attach(self, target: BorrowedFd<'_>, doing: &str, at: &Bytes) -> Result<OwnedFd> {
         attach(self.fd.as_fd(), target, doing, at)?;
+        self.attached(doing)
+    }
+
+    /// It is attached: sets what is left of its flags; gives its root.
+    pub(crate) fn attached(self, doing: &str) -> Result<OwnedFd> {
         for (attrs, recursive) in &self.later {
             set(self.fd.as_fd(), attrs, *recursive, doing)?;
         }
@@ -203,6 +208,11 @@ fn source_of(
         let seen = look(fd.as_fd()).cannot(doing, "statx")?;
         return Ok((fd, seen));
     }
+    if given::is(source) {
+        let (fd, seen) = given::clone(source, doing)?;
+        id_mapped(fd.as_fd(), step, &mut place.spaces, doing)?;
+        return Ok((fd, seen));
+    }
     let follow = !step.options.source_nofollow;
     let found = place.sources.take(source, recursive, follow);
     let found =
@@ -214,6 +224,10 @@ fn source_of(
             let inside = inside.cannot(doing, format_args!("openat2({path})"))?;
             let fd = clone(inside.as_fd(), recursive, doing)?;
             let seen = look(fd.as_fd()).cannot(doing, "statx")?;
+            if let (Some(wish), Some(runner)) = (&step.map, &place.runner) {
+                mapped::map_by_runner(runner.as_fd(), fd.as_fd(), wish, doing)?;
+                return Ok((fd, seen));
+            }
             (fd, seen)
         }
     };

@@ -36,12 +36,12 @@ fn unified(place: &mut Place, step: &MountStep, source: Option<&Bytes>) -> Resul
         let kept = there.into_iter().flat_map(|m| m.super_options).filter(|o| o != "rw" && o != "ro");
         fresh.options.data.extend(kept);
     }
-    match one(place, &fresh) {
+    match one(place, fresh) {
         // Where the cgroup namespace is not this user namespace's: what can be seen already.
         Err(e) if matches!(e.errno(), Some(Errno::EPERM | Errno::EBUSY)) => {
             let what = What::Bind { source: HOST.into(), recursive: true };
             let options = Options { data: Vec::new(), flags: Vec::new(), ..step.options.clone() };
-            one(place, &MountStep { what, options, ..step.clone() })
+            one(place, MountStep { what, options, ..step.clone() })
         }
         other => other,
     }
@@ -60,7 +60,7 @@ fn hierarchies(place: &mut Place, step: &MountStep) -> Result<()> {
         ..words(&["nosuid", "nodev", "noexec", "mode=755"])
     };
     let tmpfs = What::Fs { kind: "tmpfs".into(), source: Some("tmpfs".into()) };
-    one(place, &MountStep { what: tmpfs, options: base, attempt: false, ..step.clone() })?;
+    one(place, MountStep { what: tmpfs, options: base, attempt: false, ..step.clone() })?;
     let own_namespace = facts::new_cgroup_namespace();
     for hierarchy in v1 {
         let name = Path::new(hierarchy.mount.as_os_str())
@@ -71,7 +71,7 @@ fn hierarchies(place: &mut Place, step: &MountStep) -> Result<()> {
         let at = join(&step.at, &name);
         let one_step =
             if own_namespace { fresh(hierarchy, at, step) } else { own_group(hierarchy, at, step)? };
-        one(place, &one_step)?;
+        one(place, one_step)?;
         if hierarchy.controllers.len() > 1 {
             // The folder may have the name of one of them, and a named hierarchy has no controller by its name.
             for controller in hierarchy.controllers.iter().filter(|c| **c != name && !c.contains('=')) {

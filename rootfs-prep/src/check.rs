@@ -24,7 +24,7 @@ pub(crate) fn check(plan: &Plan) -> Result<Vec<String>> {
             if let NewRoot::Folder { path, .. } = &plan.root {
                 cover(path.as_path())?;
             }
-            apply::all(plan, &mut State::default()).map(drop)
+            apply::all(&mut plan.clone(), &mut State::default()).map(drop)
         })
     })?;
     Ok(plan.degraded.clone())

@@ -60,6 +60,7 @@ place of the preset's; --print shows them. All have the masks of --mask-default,
   build    /usr and what compilers look up in /etc, read-only; this folder, for writing, is the working directory
 
 --file, --bind-data and --ro-bind-data read FD from its start, if it is no pipe, so one FD can be read many times.
+--bind-fd binds the very file or folder that FD is, whatever stands at its path by now; the number stays the caller's.
 --bind and --ro-bind take all that is mounted below along, without devices and set-user-ID; --dev-bind with devices.
 
 Examples:
@@ -82,13 +83,21 @@ pub(crate) struct Op {
 pub(crate) struct Ops(pub(crate) Vec<Op>);
 
 /// Name, names of its values, what it does.
-const OPS: [(&str, &[&str], &str); 27] = [
+const OPS: [(&str, &[&str], &str); 31] = [
     ("bind", &["SRC", "DEST"], "Bind a file or folder of the host"),
     ("ro-bind", &["SRC", "DEST"], "Bind it read-only, with all below"),
     ("dev-bind", &["SRC", "DEST"], "Bind it, and let devices in it be opened"),
     ("bind-try", &["SRC", "DEST"], "As --bind; nothing if SRC is missing"),
     ("ro-bind-try", &["SRC", "DEST"], "As --ro-bind; nothing if SRC is missing"),
     ("dev-bind-try", &["SRC", "DEST"], "As --dev-bind; nothing if SRC is missing"),
+    ("bind-fd", &["FD", "DEST"], "As --bind, of what the caller has open as FD"),
+    ("ro-bind-fd", &["FD", "DEST"], "As --ro-bind, of what the caller has open as FD"),
+    (
+        "dev-bind-glob",
+        &["PATTERN"],
+        "Bind every device of the host that PATTERN matches (/dev/nvidia*), and folders of such, at its own path",
+    ),
+    ("dev-bind-glob-try", &["PATTERN"], "As --dev-bind-glob; nothing if none matches"),
     (
         "tmpfs",
         &["PATH[:OPTIONS]"],

@@ -2,22 +2,24 @@
 
 use crate::cli::{Args, Op};
 use crate::defaults;
+use crate::glob;
 use crate::overlay;
 use crate::path::{clean, is_below, join};
 use crate::presets;
-use crate::values::{absolute, any, device, is_remount, plain, tmpfs};
+use crate::terminal;
+use crate::values::{absolute, any, bound, device, fd_number, is_remount, plain, tmpfs};
 use chain::bytes::Bytes;
 use chain::files::Files;
 use chain::oci::{Mount, Root};
 use chain::spec::RootfsPrep;
-use chain::{Error, Result};
+use chain::{Class, Error, Result, given};
 use std::ffi::OsStr;
 use std::path::Path;
 
 /// Puts flags on top of a config's share, or of nothing.
 pub(crate) fn from_flags(args: &Args, mut spec: RootfsPrep, files: &Files<'_>) -> Result<RootfsPrep> {
     sources_absolute(&mut spec)?;
-    callers_terminal(&mut spec);
+    terminal::of_the_caller(&mut spec);
     if std::mem::replace(&mut spec.no_mount_namespace, args.no_mount_namespace) {
         // In a chain the namespace is what ns-enter was told, whatever a config says to it.
         spec.rootfs_propagation.get_or_insert("rslave".into());
@@ -84,16 +86,6 @@ fn preset(name: &str, added: &Added<'_>, spec: &mut RootfsPrep, files: &Files<'_
     Ok(())
 }
 
-/// A terminal of the container's own wants somebody at its other end, and a shell has one to give already.
-fn callers_terminal(spec: &mut RootfsPrep) {
-    if std::mem::take(&mut spec.terminal) {
-        spec.console_size = None;
-        let text =
-            "process.terminal: the command has this shell's standard fds; only runner makes a terminal";
-        chain::report::warn("rootfs-prep", text);
-    }
-}
-
 /// The share of a config names paths of the bundle, which may itself have been named from here.
 fn sources_absolute(spec: &mut RootfsPrep) -> Result<()> {
     if let Some(root) = &mut spec.root {
@@ -158,9 +150,7 @@ impl<'a> Added<'a> {
     }
 
     fn content(&mut self, fd: &OsStr, words: &str) -> Result<Bytes> {
-        let number = fd.to_str().and_then(|n| n.parse().ok());
-        let number = number
-            .ok_or_else(|| Error::usage("read the command line", format_args!("{words}: not an fd")))?;
+        let number = fd_number(fd, words)?;
         if let Some((_, content)) = self.read.iter().find(|(n, _)| *n == number) {
             return Ok(content.clone());
         }
@@ -242,20 +232,33 @@ impl<'a> Added<'a> {
             "overlay" | "tmp-overlay" | "ro-overlay" => self.overlay(op, &words)?,
             "symlink" => self.push(plain("symlink", Some(first.into()), path(&op.values[1])?), &words)?,
             "mount" => self.push(any(first, &words)?, &words)?,
+            "dev-bind-glob" | "dev-bind-glob-try" => self.devices(op, &words)?,
+            "bind-fd" | "ro-bind-fd" => {
+                let fd = self.files.given(fd_number(first, &words)?, &words)?;
+                let mount = bound(op.flag, given::word(fd, &words)?, path(&op.values[1])?);
+                self.push(mount, &words)?;
+            }
             bind => {
                 let at = path(&op.values[1])?;
                 if bind.ends_with("-try") {
                     spec.attempt.push(at.clone());
                 }
-                let options: &[&str] = match bind.trim_end_matches("-try") {
-                    "ro-bind" => &["rbind", "rro", "rnosuid", "rnodev"],
-                    "dev-bind" => &["rbind", "rnosuid"],
-                    _ => &["rbind", "rnosuid", "rnodev"],
-                };
-                let mut mount = plain("bind", Some(absolute(Path::new(first))?), at);
-                mount.options = defaults::words(options);
-                self.push(mount, &words)?;
+                self.push(bound(bind, absolute(Path::new(first))?, at), &words)?;
             }
+        }
+        Ok(())
+    }
+
+    /// `--dev-bind-glob`: what it matches here and now is what the layer says.
+    fn devices(&mut self, op: &Op, words: &str) -> Result<()> {
+        let found = glob::devices(&absolute(Path::new(&op.values[0]))?, words)?;
+        if found.is_empty() && op.flag == "dev-bind-glob" {
+            let detail = format_args!("{words}: nothing matches").to_string();
+            return Err(Error::new(Class::Missing, "read the command line", detail)
+                .cure("--dev-bind-glob-try, where none will do"));
+        }
+        for path in found {
+            self.push(bound("dev-bind", path.clone(), path), words)?;
         }
         Ok(())
     }

@@ -17,8 +17,10 @@ mod enter;
 mod explain;
 mod facts;
 mod flags;
+mod glob;
 mod hide;
 mod hooked;
+mod listed;
 mod mount;
 mod options;
 mod overlay;
@@ -39,9 +41,11 @@ use std::process::ExitCode;
 /// For `--version --json`.
 const FEATURES: &[&str] = &[
     "bind",
+    "bind-fd",
     "cgroup",
     "console",
     "data",
+    "dev-bind-glob",
     "devices",
     "idmap",
     "mask",
@@ -71,7 +75,7 @@ fn main() -> ExitCode {
         }
         let mut plan = plan::resolve(&spec, &facts::gather(&spec, &link.state)?)?;
         plan.opened(std::mem::take(&mut link.state.fds.sources));
-        let receipt = apply::all(&plan, &mut link.state)?;
+        let receipt = apply::all(&mut plan, &mut link.state)?;
         link.state.landing.cwd = plan.cwd.clone().or(link.state.landing.cwd.take());
         match link.go_on(receipt)? {}
     })

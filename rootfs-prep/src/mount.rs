@@ -11,17 +11,20 @@ use chain::sys::mount::attr;
 use chain::{Cannot, Class, Error, Result};
 use nix::errno::Errno;
 use rustix::fs::{AtFlags, CWD, FileType, StatxAttributes, StatxFlags, fstat, fstatfs, readlinkat, statx};
-use rustix::mount::{FsPickFlags, fsconfig_reconfigure, fsconfig_set_flag, fsconfig_set_string, fspick};
+use rustix::mount::{
+    FsPickFlags, MoveMountFlags, fsconfig_reconfigure, fsconfig_set_flag, fsconfig_set_string, fspick,
+    move_mount,
+};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// PROC_SUPER_MAGIC of linux/magic.h.
 pub(crate) const PROC_MAGIC: i64 = 0x9fa0;
 
 /// Carries one step out.
-pub(crate) fn carry_out(place: &mut Place, step: &MountStep) -> Result<()> {
+pub(crate) fn carry_out(place: &mut Place, step: MountStep) -> Result<()> {
     match &step.what {
-        What::Remount => remount(place, step),
-        What::Cgroups { source } => cgroups::mount(place, step, source.as_ref()),
+        What::Remount => remount(place, &step),
+        What::Cgroups { source } => cgroups::mount(place, &step, source.as_ref()),
         What::Fs { .. } | What::Bind { .. } | What::Data { .. } => one(place, step),
     }
 }
@@ -38,8 +41,7 @@ pub(crate) fn wish(step: &MountStep) -> String {
 }
 
 /// One mount.
-pub(crate) fn one(place: &mut Place, step: &MountStep) -> Result<()> {
-    let mut step = step.clone();
+pub(crate) fn one(place: &mut Place, mut step: MountStep) -> Result<()> {
     let doing = wish(&step);
     if let Some(link) = link_to_copy(place, &step, &doing)? {
         return devices::link(place, &step.at, &link);
@@ -47,6 +49,14 @@ pub(crate) fn one(place: &mut Place, step: &MountStep) -> Result<()> {
     let late = prepare(place, &mut step);
     let below = folder_below(place, &mut step, &doing)?;
     let Some(mount) = detached(place, &mut step, &doing)? else { return Ok(()) };
+    if let (What::Fs { kind, .. }, Some(label)) = (&step.what, &place.label)
+        && kind == "mqueue"
+    {
+        label_root(&mount.fd, label, &doing)?;
+    }
+    if below.is_none() && attach_plainly(place, &step, &mount) {
+        return attached(place, step, mount.seen.mount, mount.attached(&doing)?, late, &doing);
+    }
     let target = match &below {
         Some(below) => rustix::io::fcntl_dupfd_cloexec(below, 3).cannot(&doing, "fcntl(F_DUPFD_CLOEXEC)")?,
         None => target(place, &step, &mount, &doing)?,
@@ -54,19 +64,42 @@ pub(crate) fn one(place: &mut Place, step: &MountStep) -> Result<()> {
     if let (true, Some(below)) = (step.options.copy_up, &below) {
         copyup::copy(below.as_fd(), mount.fd.as_fd(), &step.at)?;
     }
-    if let (What::Fs { kind, .. }, Some(label)) = (&step.what, &place.label)
-        && kind == "mqueue"
-    {
-        label_root(&mount.fd, label, &doing)?;
-    }
     let (is_file, id) = (mount.is_file(), mount.seen.mount);
     let fd = mount.attach(target.as_fd(), &doing, &step.at).or_else(|error| match error.errno() {
         // Said better by what they are.
         Some(Errno::EINVAL) => fits(is_file, &target, &step.at, &doing).and(Err(error)),
         _ => Err(error),
     })?;
+    attached(place, step, id, fd, late, &doing)
+}
+
+/// Attaches a folder on a name in a folder of the root's own mount, if no link and no other mount is on the way: then it
+/// is what it is called, and needs no look of its own. False: look closer.
+fn attach_plainly(place: &mut Place, step: &MountStep, mount: &Detached) -> bool {
+    let with_care = matches!(&step.what, What::Fs { kind, .. } if kind == "proc" || kind == "sysfs")
+        || step.at.0 == b"/proc"
+        || mount.is_file()
+        || place.is_on_ours(&step.at);
+    if with_care {
+        return false;
+    }
+    place.root.plain_parent(&step.at).is_some_and(|(dir, name)| {
+        // Without MOVE_MOUNT_T_SYMLINKS a link that stands there is not followed, and a folder does not go on it.
+        move_mount(mount.fd.as_fd(), c"", dir, name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).is_ok()
+    })
+}
+
+/// The rest, once it is in its place.
+fn attached(
+    place: &mut Place,
+    step: MountStep,
+    id: Option<u64>,
+    fd: OwnedFd,
+    late: Option<Late>,
+    doing: &str,
+) -> Result<()> {
     for propagation in &step.options.propagation {
-        attrs::set_propagation(fd.as_fd(), *propagation, &doing)?;
+        attrs::set_propagation(fd.as_fd(), *propagation, doing)?;
     }
     let kind = match &step.what {
         What::Fs { kind, .. } => kind.as_str(),

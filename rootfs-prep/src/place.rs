@@ -25,6 +25,8 @@ pub(crate) struct Place {
     pub(crate) spaces: Spaces,
     /// What is bound.
     pub(crate) sources: Sources,
+    /// Who maps ids where we may not: in a user namespace, the runner that started the chain outside.
+    pub(crate) runner: Option<OwnedFd>,
     /// Where mounts of ours are.
     taken: HashSet<Vec<u8>>,
 }
@@ -64,6 +66,7 @@ impl Place {
             label,
             spaces: Spaces::default(),
             sources: Sources::default(),
+            runner: None,
             taken: HashSet::new(),
         }
     }
@@ -99,6 +102,6 @@ impl Place {
 
     /// Whether a mount of ours is above the clean path `at`, or on it; the root's own aside.
     pub(crate) fn is_on_ours(&self, at: &Bytes) -> bool {
-        above(at).any(|path| self.taken.contains(path))
+        above(&at.0).any(|path| self.taken.contains(path))
     }
 }

@@ -126,11 +126,15 @@ impl Node {
 }
 
 impl Plan {
-    /// Makes the user namespaces that mounts are mapped by: nobody makes one while something covers his root.
-    pub(crate) fn spaces(&self) -> Result<Spaces> {
+    /// Makes the user namespaces that mounts are mapped by: nobody makes one while something covers his root. Of binds,
+    /// only where no `runner` maps them for us.
+    pub(crate) fn spaces(&self, runner: bool) -> Result<Spaces> {
         let mut spaces = Spaces::default();
         for step in &self.steps {
             let Step::Mount(step) = step else { continue };
+            if runner && matches!(step.what, What::Bind { .. }) {
+                continue;
+            }
             if let (Some(IdMap { maps: Some(maps), relative: false, .. }), None) = (&step.map, step.opened) {
                 spaces.of(maps, &crate::mount::wish(step))?;
             }
@@ -171,7 +175,10 @@ pub(crate) fn resolve(spec: &RootfsPrep, facts: &Facts) -> Result<Plan> {
     // link leads to its own.
     devices.retain(|node| !(default_devices && node.is_multiplexer()));
     let paths = |list: &[Bytes], name: &str| {
-        list.iter().enumerate().map(|(i, p)| clean(p, &format!("{name}[{i}]"))).collect::<Result<Vec<_>>>()
+        list.iter()
+            .enumerate()
+            .map(|(i, p)| clean(p, format_args!("{name}[{i}]")))
+            .collect::<Result<Vec<_>>>()
     };
     let mut plan = Plan {
         root,
@@ -222,7 +229,7 @@ fn new_root(spec: &RootfsPrep, steps: &mut Vec<Step>) -> Result<NewRoot> {
 fn node(device: &Device, i: usize) -> Result<Node> {
     let wrong =
         |what: std::fmt::Arguments<'_>| Error::usage("make a device", format_args!("devices[{i}].{what}"));
-    let path = clean(&device.path, &format!("devices[{i}].path"))?;
+    let path = clean(&device.path, format_args!("devices[{i}].path"))?;
     if path.0 == b"/" {
         return Err(wrong(format_args!("path: '/' is a folder")));
     }

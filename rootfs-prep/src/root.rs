@@ -32,17 +32,19 @@ pub(crate) struct Root {
     fd: OwnedFd,
     /// In the host's own root, nothing is made but on mounts of ours, by mount id: it would stay.
     only_on: Option<Vec<u64>>,
+    /// See [`Root::plain_parent`].
+    last: Option<(Vec<u8>, OwnedFd)>,
 }
 
 impl Root {
     /// A root of its own.
     pub(crate) fn new(fd: OwnedFd) -> Root {
-        Root { fd, only_on: None }
+        Root { fd, only_on: None, last: None }
     }
 
     /// The root that is there.
     pub(crate) fn present(fd: OwnedFd) -> Root {
-        Root { fd, only_on: Some(Vec::new()) }
+        Root { fd, only_on: Some(Vec::new()), last: None }
     }
 
     /// Its fd.
@@ -72,6 +74,20 @@ impl Root {
         let no = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
         let resolve = ResolveFlags::IN_ROOT | no;
         openat2(&self.fd, from_root(path), OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve).ok()
+    }
+
+    /// The folder above `path` on the root's own mount, if neither a link nor another mount is on the way, and the last
+    /// name. None: look closer. It is held, for the next one is often in the same.
+    pub(crate) fn plain_parent<'a>(&mut self, path: &'a Bytes) -> Option<(BorrowedFd<'_>, &'a [u8])> {
+        let at = path.0.iter().rposition(|b| *b == b'/')?;
+        let (above, name) = (&path.0[..at], &path.0[at + 1..]);
+        if above.is_empty() {
+            return Some((self.fd.as_fd(), name)).filter(|(_, name)| !name.is_empty());
+        }
+        if self.last.as_ref().is_none_or(|(last, _)| last != above) {
+            self.last = Some((above.to_vec(), self.open_plain(&Bytes(above.to_vec()))?));
+        }
+        self.last.as_ref().map(|(_, dir)| (dir.as_fd(), name))
     }
 
     /// What is at `path`, a link in its last place not followed.

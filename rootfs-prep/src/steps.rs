@@ -8,7 +8,7 @@ use chain::bytes::Bytes;
 use chain::mapped::IdMap;
 use chain::oci::Mount;
 use chain::spec::RootfsPrep;
-use chain::{Class, Error, Result};
+use chain::{Class, Error, Result, given};
 
 /// Names of lxcfs and CRIU that may be mounted over in /proc, as all runtimes have it.
 const OVER_PROC: [&[u8]; 11] = [
@@ -34,7 +34,7 @@ pub(crate) fn step(
     degraded: &mut Vec<String>,
 ) -> Result<Step> {
     let name = &format!("mounts[{place}]");
-    let at = clean(&mount.destination, &format!("{name}.destination"))?;
+    let at = clean(&mount.destination, format_args!("{name}.destination"))?;
     let target = || mount.source.clone().filter(|s| !s.0.is_empty());
     match mount.kind.as_deref() {
         Some("dir") => return Ok(Step::Folder(at, mode(mount, name)?)),
@@ -83,7 +83,7 @@ fn what(mount: &Mount, name: &str, options: &mut Options) -> Result<What> {
         let Some(source) = source else {
             return Err(Error::usage(doing, format_args!("{name}.source: missing")));
         };
-        if !source.0.starts_with(b"/") {
+        if !source.0.starts_with(b"/") && !given::is(&source) {
             return Err(Error::usage(doing, format_args!("{name}.source: '{source}' is not absolute")));
         }
         return Ok(What::Bind { source, recursive: options.bind.unwrap_or(false) });

@@ -17,6 +17,16 @@ use rustix::io::Errno;
 use serde_json::json;
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
 
+/// A terminal of the container's own wants somebody at its other end, and a shell has one to give already.
+pub(crate) fn of_the_caller(spec: &mut RootfsPrep) {
+    if std::mem::take(&mut spec.terminal) {
+        spec.console_size = None;
+        let text =
+            "process.terminal: the command has this shell's standard fds; only runner makes a terminal";
+        chain::report::warn("rootfs-prep", text);
+    }
+}
+
 /// Makes it.
 pub(crate) fn make(place: &mut Place, size: Option<(u16, u16)>, fds: &mut Fds) -> Result<()> {
     let doing = "give the container a terminal";

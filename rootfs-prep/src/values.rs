@@ -6,6 +6,7 @@ use chain::bytes::Bytes;
 use chain::oci::{Device, IdMapping, Mount};
 use chain::{Cannot, Error, Result};
 use std::ffi::OsStr;
+use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -23,6 +24,23 @@ pub(crate) fn is_remount(mount: &Mount) -> bool {
 /// Without options.
 pub(crate) fn plain(kind: &str, source: Option<Bytes>, destination: Bytes) -> Mount {
     Mount { kind: Some(kind.into()), source, destination, ..Mount::default() }
+}
+
+/// The mount of a flag that binds.
+pub(crate) fn bound(flag: &str, source: Bytes, at: Bytes) -> Mount {
+    let mut mount = plain("bind", Some(source), at);
+    mount.options = defaults::words(match flag {
+        "ro-bind" | "ro-bind-try" | "ro-bind-fd" => &["rbind", "rro", "rnosuid", "rnodev"],
+        "dev-bind" | "dev-bind-try" => &["rbind", "rnosuid"],
+        _ => &["rbind", "rnosuid", "rnodev"],
+    });
+    mount
+}
+
+/// The number of an fd.
+pub(crate) fn fd_number(fd: &OsStr, words: &str) -> Result<RawFd> {
+    let number = fd.to_str().and_then(|n| n.parse().ok());
+    number.ok_or_else(|| Error::usage("read the command line", format_args!("{words}: not an fd")))
 }
 
 /// `PATH[:OPTION,OPTION]`. A colon may be part of the path, so only what reads as options is taken for them.

@@ -1,5 +1,6 @@
 //! Reads back what the kernel holds: every mount of ours is where it was asked for, of its type, with its flags.
 
+use crate::listed::{self, List};
 use crate::path::{above, from_root};
 use crate::place::{Mounted, Place};
 use chain::proc::{parse_mountinfo, private, read_at};
@@ -32,19 +33,37 @@ pub(crate) const FLAGS: [(i64, u64, &str); 6] = [
 
 /// Proves all of it; gives what is there, a line per mount.
 pub(crate) fn all(place: &Place) -> Result<Vec<String>> {
+    let text = match place.mounted.len() {
+        ..listed::MANY => None,
+        _ => private().and_then(|proc| read_at(proc.as_fd(), "self/mountinfo")).ok(),
+    };
+    let list = text.as_deref().map(List::of);
+    let listed =
+        |mounted: &Mounted| list.as_ref().and_then(|list| list.find(mounted).map(|line| (list, line)));
+    let flags = |mounted: &Mounted| match listed(mounted) {
+        Some((_, line)) => {
+            let same = |(kind, _): &(&str, i64)| *kind != mounted.kind || line.kind == kind.as_bytes();
+            if !MAGIC.iter().all(same) {
+                return Err(other_type(mounted, String::from_utf8_lossy(line.kind)));
+            }
+            as_asked(mounted, line.flags())
+        }
+        None => flags_of(mounted, mounted.fd.as_fd()),
+    };
     let lines = place.mounted.iter().map(flags).collect::<Result<_>>()?;
     let mut lost = Vec::new();
     // From the last one: what a later mount is on, or above, is hidden.
     let mut later = HashSet::with_capacity(place.mounted.len());
     for mounted in place.mounted.iter().rev() {
-        let hidden = later.contains(&b"/"[..]) || above(&mounted.at).any(|path| later.contains(path));
-        if !hidden && !is_at_its_place(place, mounted) {
+        let hidden = || later.contains(&b"/"[..]) || above(&mounted.at.0).any(|path| later.contains(path));
+        let certain = listed(mounted).is_some_and(|(list, line)| list.leads(mounted, line));
+        if !certain && !hidden() && !is_at_its_place(place, mounted) {
             lost.push(mounted);
         }
         later.insert(mounted.at.0.as_slice());
     }
     if !lost.is_empty() {
-        listed(&lost)?;
+        are_listed(&lost)?;
     }
     Ok(lines)
 }
@@ -53,7 +72,7 @@ pub(crate) fn all(place: &Place) -> Result<Vec<String>> {
 pub(crate) fn carried(place: &Place) -> Result<()> {
     let mut later = HashSet::new();
     for mounted in place.mounted.iter().rev() {
-        if !above(&mounted.at).any(|path| later.contains(path)) {
+        if !above(&mounted.at.0).any(|path| later.contains(path)) {
             let at = |fd: OwnedFd| flags_of(mounted, fd.as_fd());
             let (Ok(led), Ok(there)) = (place.root.open(&mounted.at), place.root.open_nofollow(&mounted.at))
             else {
@@ -67,27 +86,27 @@ pub(crate) fn carried(place: &Place) -> Result<()> {
 }
 
 /// The flags and the type of one, from the mount itself.
-fn flags(mounted: &Mounted) -> Result<String> {
-    flags_of(mounted, mounted.fd.as_fd())
-}
-
 fn flags_of(mounted: &Mounted, fd: BorrowedFd<'_>) -> Result<String> {
     let at = &mounted.at;
     let stat = fstatfs(fd).cannot(format_args!("prove the mount on {at}"), "fstatfs")?;
-    let found = stat.f_flags as i64;
-    if let Some((_, magic)) = MAGIC.iter().find(|(kind, _)| *kind == mounted.kind) {
-        let kind = stat.f_type as i64;
-        if kind != *magic {
-            return Err(Error::readback(
-                format_args!("the mount on {at}"),
-                &mounted.kind,
-                format_args!("type {kind:#x}"),
-            ));
-        }
+    let (found, kind) = (stat.f_flags as i64, stat.f_type as i64);
+    if MAGIC.iter().any(|(name, magic)| *name == mounted.kind && kind != *magic) {
+        return Err(other_type(mounted, format_args!("{kind:#x}")));
     }
+    let set = FLAGS.iter().filter(|(shown, ..)| found & shown != 0);
+    as_asked(mounted, set.fold(0, |all, (_, flag, _)| all | flag))
+}
+
+fn other_type(mounted: &Mounted, found: impl std::fmt::Display) -> Error {
+    Error::readback(format_args!("the mount on {}", mounted.at), &mounted.kind, format_args!("type {found}"))
+}
+
+/// The flags that it has (MOUNT_ATTR_*) are those that were asked for; gives its line.
+fn as_asked(mounted: &Mounted, found: u64) -> Result<String> {
+    let at = &mounted.at;
     let mut line = format!("{at} {}", mounted.kind);
-    for (shown, flag, name) in FLAGS {
-        let is = found & shown != 0;
+    for (_, flag, name) in FLAGS {
+        let is = found & flag != 0;
         if mounted.asked.set & flag != 0 && !is || mounted.asked.clear & flag != 0 && is {
             let found = if is { "set" } else { "not set" };
             return Err(Error::readback(
@@ -116,7 +135,7 @@ fn is_at_its_place(place: &Place, mounted: &Mounted) -> bool {
 }
 
 /// A path that leads elsewhere by now (a link that a later mount changed) is no fault, as long as the mount is there.
-fn listed(lost: &[&Mounted]) -> Result<()> {
+fn are_listed(lost: &[&Mounted]) -> Result<()> {
     let proc = private()?;
     let there = parse_mountinfo(&read_at(proc.as_fd(), "self/mountinfo")?);
     match lost.iter().find(|mounted| !there.iter().any(|m| m.id == mounted.id)) {

@@ -244,3 +244,30 @@ fn the_hosts_dev_is_left_alone() {
     use std::os::unix::fs::MetadataExt;
     assert_eq!(std::fs::symlink_metadata("/dev/ptmx").unwrap().ino(), ptmx.ino());
 }
+
+/// The flag, as `runner` has it for a config without a mount namespace: the command is in the caller's, which is what it
+/// was, and in a root of its own all the same.
+#[test]
+fn without_a_mount_namespace_the_callers_mounts_are_what_they_were() {
+    if !requires::root() {
+        return;
+    }
+    let (root, outside, leftovers) = (rootfs(), Outside::new(), Leftovers::watch());
+    let path = root.path();
+    let path = path.to_str().unwrap();
+    let args = ["--root", path, "--no-mount-namespace", "--ro-bind", &outside.at("folder"), "/mnt"];
+    let line = "cat /mnt/inner; touch /mnt/x 2>/dev/null || echo ro; readlink /proc/self/ns/mnt; \
+        cat /proc/keys /proc/self/mountinfo; cd ../../..; test -e /probe && pwd";
+    let out = behind("-p", args).command(["/bin/sh", "-c", line]).run();
+    let here = std::fs::read_link("/proc/self/ns/mnt").unwrap();
+    let expected = format!("hostro\n{}\n/\n", here.display());
+    assert_eq!(out.succeeds().stdout, expected, "{out:?}");
+    outside.is_untouched();
+    // What would be shared with the caller is refused, and a root is wanted: every mount would be the caller's.
+    let shared = ["--root", path, "--no-mount-namespace", "--propagation", "rshared"];
+    behind("-p", shared).command(["/bin/echo", "ran"]).run().refuses(125, "nothing is shared");
+    let none = ["--no-mount-namespace", "--tmpfs", &outside.at("folder")];
+    behind("-p", none).command(["/bin/echo", "ran"]).run().refuses(125, "it wants a root");
+    outside.is_untouched();
+    leftovers.check();
+}

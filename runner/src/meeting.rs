@@ -7,6 +7,7 @@ use crate::janitor::Janitor;
 use crate::{hooks, log, terminal};
 use chain::error::EXIT_OURS;
 use chain::link::go_to_layer;
+use chain::mapped::{self, Spaces};
 use chain::meet::{self, Message};
 use chain::name::ToolName;
 use chain::state::State;
@@ -98,7 +99,7 @@ fn listen_to_chain(
     process: &mut Option<(i32, OwnedFd)>,
 ) -> Result<(Option<OwnedFd>, Place)> {
     let (mut terminal, mut cgroups) = (None, Place::default());
-    let (mut mounted, mut ready) = (false, false);
+    let (mut mounted, mut ready, mut spaces) = (false, false, Spaces::default());
     // The one that stays behind says which process it is, that one how far it is: in any order.
     while !ready || process.is_none() {
         let Some((message, fd)) = meet::receive(meet)? else { return Err(silent()) };
@@ -113,6 +114,10 @@ fn listen_to_chain(
                 cgroups = Place::of(&receipt);
             }
             (Message::Mounted, _) => mounted = true,
+            (Message::Map { maps, below, what }, Some(mount)) => {
+                mapped::map(mount.as_fd(), spaces.of(&maps, &what)?, below, &what)?;
+                meet::send(meet, &Message::Go, None)?;
+            }
             (Message::Warning { tool, text }, _) => log::warn(format_args!("{text} ({tool})")),
             (Message::Error { tool, error }, _) => {
                 // A link that fails takes back what it made itself.
