@@ -73,6 +73,11 @@ fn no_absolute_path_inside_a_root_is_looked_up_after_the_root_is_open() {
         let kept = line.contains("RESOLVE_IN_ROOT") || line.contains("RESOLVE_BENEATH");
         assert!(kept && line.contains("RESOLVE_NO_MAGICLINKS"), "{line}");
     }
+    // A mount goes on what an fd refers to, or on one name in it, which is not followed.
+    for line in lines.iter().filter(|l| l.contains(" move_mount(")) {
+        let followed = line.contains("MOVE_MOUNT_T_SYMLINKS");
+        assert!(!followed && quoted(line).iter().all(|path| !path.contains('/')), "{line}");
+    }
     let by_name = |l: &&&str| l.contains(" openat(") && !l.contains("AT_FDCWD") && !l.contains("\".\"");
     for line in lines.iter().filter(by_name) {
         let path = quoted(line).remove(0);
