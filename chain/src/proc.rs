@@ -110,6 +110,16 @@ pub fn namespace(who: &str, kind: crate::oci::NamespaceKind) -> Result<u64> {
     Ok(stat.st_ino)
 }
 
+/// Start time of a process that has not ended, in clock ticks since boot; None for a zombie too.
+pub fn start_time(pid: i32) -> Option<u64> {
+    let stat = read(&format!("/proc/{pid}/stat")).ok()?;
+    let stat = String::from_utf8_lossy(&stat);
+    // The name in parentheses may hold anything, a parenthesis too.
+    let fields: Vec<&str> = stat[stat.rfind(')')? + 1..].split_whitespace().collect();
+    let ended = matches!(*fields.first()?, "Z" | "X" | "x");
+    fields.get(19)?.parse().ok().filter(|_| !ended)
+}
+
 /// The value of one line of /proc/PID/status.
 pub fn status_field(status: &[u8], name: &str) -> Option<String> {
     let text = String::from_utf8_lossy(status);

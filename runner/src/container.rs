@@ -7,9 +7,10 @@
 //! removed; no id begins so.
 
 use crate::cli::Args;
-pub(crate) use crate::record::{Record, start_time};
+pub(crate) use crate::record::Record;
 use crate::{draft, id};
 use chain::oci::Config;
+pub(crate) use chain::proc::start_time;
 use chain::{Cannot, Class, Error, Result};
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, fstat, mkdirat, openat};
 use rustix::io::Errno;

@@ -97,16 +97,6 @@ pub(crate) fn this_boot() -> Option<String> {
     Some(String::from_utf8_lossy(&text).trim().to_string())
 }
 
-/// Start time of a process that has not ended; None for a zombie too.
-pub(crate) fn start_time(pid: i32) -> Option<u64> {
-    let stat = proc::read(&format!("/proc/{pid}/stat")).ok()?;
-    let stat = String::from_utf8_lossy(&stat);
-    // The name in parentheses may hold anything, a parenthesis too.
-    let fields: Vec<&str> = stat[stat.rfind(')')? + 1..].split_whitespace().collect();
-    let ended = matches!(*fields.first()?, "Z" | "X" | "x");
-    fields.get(19)?.parse().ok().filter(|_| !ended)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,6 +150,6 @@ mod tests {
         let here = Record::parse(text(&this_boot().unwrap()).as_bytes(), "a", "x").unwrap();
         assert_eq!((here.pid, here.cgroups.len()), (7, 2));
         let other = Record::parse(text("0-0").as_bytes(), "a", "x").unwrap();
-        assert_eq!((other.pid, other.cgroups.len(), start_time(other.pid)), (0, 0, None));
+        assert_eq!((other.pid, other.cgroups.len(), proc::start_time(other.pid)), (0, 0, None));
     }
 }

@@ -18,12 +18,14 @@ use chain::oci::{Namespace, NamespaceKind};
 use chain::spec::NsEnter;
 use chain::state::State;
 use chain::supervise::Supervised;
+use chain::target::Target;
 use chain::{Cannot, Class, Error, Result, proc, sys};
 use keeper::Keeper;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
+use std::str::FromStr;
 
 /// What [`NOTE`] in a folder says.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -31,9 +33,31 @@ use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
 struct Note {
     /// Which namespaces are there, as files named as in /proc/PID/ns.
     namespaces: Vec<NamespaceKind>,
-    /// The process that keeps them, as `PID:INODE`, if one does.
+    /// The process that keeps them, if one does: `PID:INODE`, or `PID` where the kernel's pidfds have no inodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     keeper: Option<String>,
+    /// When that was started, as /proc/PID/stat has it: a pid alone may be another's by now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    started: Option<u64>,
+}
+
+impl Note {
+    /// The keeper, if it is still alive; an error if it is not.
+    fn keeper(&self, doing: &str) -> Result<Option<(Target, OwnedFd)>> {
+        let Some(keeper) = &self.keeper else { return Ok(None) };
+        let target = Target::from_str(keeper)
+            .map_err(|what| Error::new(Class::Denied, doing, format_args!("{NOTE}: {what}")))?;
+        let ended =
+            || Error::new(Class::Missing, doing, format_args!("process {keeper}, its keeper, has ended"));
+        let pidfd = target.open().map_err(|error| match error.errno() {
+            Some(nix::errno::Errno::ESRCH) => ended(),
+            _ => error,
+        })?;
+        match proc::start_time(target.pid()?) {
+            Some(time) if Some(time) == self.started => Ok(Some((target, pidfd))),
+            _ => Err(ended()),
+        }
+    }
 }
 
 /// The file in a folder that says what is kept there.

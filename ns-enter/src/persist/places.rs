@@ -135,7 +135,8 @@ fn in_folder(path: &Bytes, kinds: &[NamespaceKind], keeper: &Keeper, proc: Borro
     let linked = |kind: &NamespaceKind| !tree || *kind == NamespaceKind::Mount;
     let stays = kinds.iter().any(|kind| linked(kind) || *kind == NamespaceKind::Pid);
     let exact = || keeper.exact.clone().unwrap_or_else(|| keeper.pid.to_string());
-    let note = Note { namespaces: kinds.to_vec(), keeper: stays.then(exact) };
+    let started = stays.then(|| chain::proc::start_time(keeper.pid)).flatten();
+    let note = Note { namespaces: kinds.to_vec(), keeper: stays.then(exact), started };
     let fill = || -> Result<()> {
         write(&folder, &note, &doing)?;
         kinds.iter().try_for_each(|kind| {
@@ -231,7 +232,9 @@ pub(crate) fn is_place(path: &Bytes) -> bool {
 /// What a folder keeps.
 pub(crate) fn found(path: &Bytes) -> Result<Found> {
     let folder = open(path, OFlags::DIRECTORY)?;
-    let note = note(&folder, path)?.ok_or_else(|| missing(format_args!("join {path}"), path))?;
+    let doing = format!("join {path}");
+    let note = note(&folder, path)?.ok_or_else(|| missing(&doing, path))?;
+    note.keeper(&doing)?;
     let file = |kind: &NamespaceKind| {
         let mut file = path.0.clone();
         file.push(b'/');

@@ -2,15 +2,13 @@
 
 use super::keeper::end;
 use super::places::{is_namespace, note, open};
-use super::{NOTE, missing};
+use super::{NOTE, Note, missing};
 use chain::bytes::Bytes;
-use chain::target::Target;
-use chain::{Cannot, Class, Error, Result};
+use chain::{Cannot, Class, Result};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, openat, unlinkat};
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::str::FromStr;
 
 /// A file on which a namespace is mounted, or a folder with all that belongs to it. Processes inside live on, but for those
 /// in a pid namespace that was kept by its first process.
@@ -21,7 +19,7 @@ pub(crate) fn unpersist(path: &Bytes) -> Result<()> {
     if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
         let folder = open(path, OFlags::DIRECTORY)?;
         let note = note(&folder, path)?.ok_or_else(|| missing(&doing, path))?;
-        note.keeper.as_deref().map_or(Ok(()), |keeper| end_of(keeper, &doing))?;
+        end_of(&note, &doing)?;
     }
     files(path)
 }
@@ -30,15 +28,12 @@ fn doing(path: &Bytes) -> String {
     format!("take away what is kept in {path}")
 }
 
-fn end_of(keeper: &str, doing: &str) -> Result<()> {
-    let keeper = Target::from_str(keeper)
-        .map_err(|what| Error::new(Class::Denied, doing, format_args!("{NOTE}: {what}")))?;
-    match keeper.open() {
-        Ok(pidfd) => end(pidfd.as_fd()),
-        // It is gone, and its number may be another's.
-        Err(error) if error.class == Class::Missing || error.errno() == Some(nix::errno::Errno::ESRCH) => {
-            Ok(())
-        }
+/// It may be gone, and its number another's.
+fn end_of(note: &Note, doing: &str) -> Result<()> {
+    match note.keeper(doing) {
+        Ok(None) => Ok(()),
+        Ok(Some((_, pidfd))) => end(pidfd.as_fd()),
+        Err(error) if error.class == Class::Missing => Ok(()),
         Err(error) => Err(error),
     }
 }
