@@ -7,15 +7,18 @@ use crate::meeting::Listeners;
 use crate::plan::{Dump, Folders, Restore};
 use crate::rpc::{InheritFd, Kind, Opts, Req, Resp};
 use crate::swrk::{Criu, Group};
-use crate::{mountpoints, namespaces, outside, restored, stdio};
+use crate::{mountpoints, namespaces, outside, restored, stats, stdio};
+use chain::bytes::Bytes;
 use chain::error::{Cannot, Class, Error, Result};
 use chain::pidfile::PidFile;
+use chain::proc;
 use chain::report;
 use chain::sys::process::pidfd_open;
 use nix::mount::{MsFlags, mount};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -27,6 +30,8 @@ struct Open<'a> {
     names: &'a Folders,
     images: OwnedFd,
     work: Option<OwnedFd>,
+    /// The images as criu is to see them, if that is another way.
+    seen: Option<OwnedFd>,
 }
 
 impl Open<'_> {
@@ -36,8 +41,8 @@ impl Open<'_> {
 
     /// The request with our fds in it: criu finds them under our pid.
     fn request(&self, opts: &Opts) -> Opts {
-        let work_dir_fd = self.work.as_ref().map(AsRawFd::as_raw_fd);
-        Opts { images_dir_fd: self.images.as_raw_fd(), work_dir_fd, ..opts.clone() }
+        let seen = self.seen.as_ref().unwrap_or(&self.images);
+        Opts { images_dir_fd: seen.as_raw_fd(), work_dir_fd: Some(self.work().as_raw_fd()), ..opts.clone() }
     }
 
     /// `error` with what criu says of it.
@@ -51,7 +56,7 @@ impl Open<'_> {
 /// Takes a tree into the folder.
 pub(crate) fn dump(program: &Path, job: &Dump) -> Result<u8> {
     let doing = format!("dump process {}", job.pid);
-    let listeners = Listeners::new(job.listeners.meet, job.listeners.ready)?;
+    let listeners = Listeners::new(job.listeners.meet, job.listeners.ready, false)?;
 
     // Held from here, so that what is killed at the end is what was there at the beginning.
     let target = pidfd_open(job.pid).cannot(&doing, format_args!("pidfd_open({})", job.pid))?;
@@ -67,12 +72,14 @@ pub(crate) fn dump(program: &Path, job: &Dump) -> Result<u8> {
     // The mark is there before criu writes, and goes when all is written: a restore never meets half a dump.
     let images = folder::make(&job.folders.images, &doing)?;
     let work = job.folders.work.as_ref().map(|path| folder::make(path, &doing)).transpose()?;
-    let folders = Open { names: &job.folders, images, work };
+    let folders = Open { names: &job.folders, images, work, seen: None };
     folder::forget_log(folders.work(), &opts.log_file, &doing)?;
     folder::mark_unfinished(folders.images.as_fd(), &format!("cannot {doing}: it was cut off\n"), &doing)?;
     if job.stdio {
         stdio::write(folders.images.as_fd(), &streams, &doing)?;
     }
+
+    folder::expect_parent(folders.images.as_fd(), opts.parent_img.as_deref(), &doing)?;
 
     let mut criu = Criu::start(program, Group::Own)?;
     criu.hold_signals()?;
@@ -94,27 +101,30 @@ pub(crate) fn dump(program: &Path, job: &Dump) -> Result<u8> {
     if job.kind == Kind::Dump {
         folder::expect_whole(folders.images.as_fd(), &doing)?;
     }
-    report::status(&json!({"tool": NAME, "event": "dumped", "pid": job.pid}));
-    Ok(0)
+    let numbers = stats::read(folders.work(), "stats-dump", &doing)?;
+    report::status(&json!({"tool": NAME, "event": "dumped", "pid": job.pid, "stats": numbers}));
+    tell(numbers.as_ref(), job.json, listeners.meets()).map(|()| 0)
 }
 
 /// Brings a tree back.
 pub(crate) fn restore(program: &Path, job: &Restore) -> Result<u8> {
     let doing = format!("restore from {}", job.folders.images.display());
-    let listeners = Listeners::new(job.listeners.meet, None)?;
+    let listeners = Listeners::new(job.listeners.meet, None, job.opts.empty_ns.is_some())?;
     // Before any folder is opened: criu mounts in its work folder, which the kernel permits in our own mounts alone.
     mountpoints::make(&job.known, &doing)?;
+    let mut opts = job.opts.clone();
+    opts.external.extend(outside::sources(&job.known)?);
     if let Some(root) = &job.root {
-        make_mount_point(root)?;
+        make_mount_points(root, &opts.external)?;
     }
     let images = folder::open(&job.folders.images, &doing)?;
     folder::expect_whole(images.as_fd(), &doing)?;
     let work = job.folders.work.as_ref().map(|path| folder::make(path, &doing)).transpose()?;
-    let folders = Open { names: &job.folders, images, work };
+    let foreign = job.known.maps.uids.iter().any(|map| map.container_id == 0 && map.host_id != 0);
+    let seen = foreign.then(|| folder::seen_by(images.as_fd(), &job.known.maps, &doing)).transpose()?;
+    let folders = Open { names: &job.folders, images, work, seen };
     folder::forget_log(folders.work(), &job.opts.log_file, &doing)?;
     let pid_file = job.pid_file.as_deref().map(PidFile::prepare).transpose()?;
-    let mut opts = job.opts.clone();
-    opts.external.extend(outside::sources(&job.known)?);
     opts.cg_root = if opts.manage_cgroups { outside::cgroup_roots()? } else { Vec::new() };
     opts.notify_scripts = listeners.any();
     let mut inherited = namespaces::inherited(&job.known.shared, &doing)?;
@@ -141,8 +151,21 @@ pub(crate) fn restore(program: &Path, job: &Restore) -> Result<u8> {
     drop(criu);
     let pid = outcome.or_else(|error| restored::kill_remnants().and(Err(error)))?;
 
-    report::status(&json!({"tool": NAME, "event": "restored", "pid": pid}));
+    let numbers = stats::read(folders.work(), "stats-restore", &doing)?;
+    report::status(&json!({"tool": NAME, "event": "restored", "pid": pid, "stats": numbers}));
+    if job.json {
+        tell(numbers.as_ref(), true, listeners.meets())?;
+    }
     if job.detach { Ok(0) } else { restored::look_after(pid) }
+}
+
+/// What criu counted; a runner has no line for it.
+fn tell(numbers: Option<&serde_json::Value>, as_json: bool, met: bool) -> Result<()> {
+    match numbers.filter(|_| !met) {
+        Some(numbers) if as_json => report::stdout(format!("{numbers}\n").as_bytes()),
+        Some(numbers) => report::stdout(format!("{}\n", stats::line(numbers)).as_bytes()),
+        None => Ok(()),
+    }
 }
 
 /// One request, one answer, and criu's end.
@@ -172,13 +195,24 @@ fn ended_within(pidfd: BorrowedFd<'_>, milliseconds: u16) -> Result<bool> {
     poll(&mut fds, PollTimeout::from(milliseconds)).cannot("look at the tree", "poll(pidfd)").map(|n| n > 0)
 }
 
-/// criu wants the root of a restored mount namespace to be a mount point: one of our own, which goes with us.
-fn make_mount_point(root: &Path) -> Result<()> {
+/// criu wants the root of a restored mount namespace to be a mount point, and every source that mounts of the tree had
+/// their propagation from: mount points of our own, which go with us. What is mounted on the host still comes in here, as
+/// it did to the tree, and nothing goes out.
+fn make_mount_points(root: &Path, sources: &[Vec<u8>]) -> Result<()> {
     let doing = format!("make the root {}", root.display());
     let none: Option<&str> = None;
     unshare(CloneFlags::CLONE_NEWNS).cannot(&doing, "unshare(CLONE_NEWNS)")?;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
-        .cannot(&doing, "mount(/, MS_PRIVATE)")?;
-    mount(Some(root), root, none, MsFlags::MS_BIND | MsFlags::MS_REC, none)
-        .cannot(&doing, format_args!("mount({}, MS_BIND)", root.display()))
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SLAVE, none).cannot(&doing, "mount(/, MS_SLAVE)")?;
+    let there: Vec<Bytes> = proc::mounts()?.into_iter().map(|mount| mount.target).collect();
+    let on_itself = |path: &Path| {
+        mount(Some(path), path, none, MsFlags::MS_BIND | MsFlags::MS_REC, none)
+            .cannot(&doing, format_args!("mount({}, MS_BIND)", path.display()))
+    };
+    let sources: BTreeSet<Vec<u8>> = sources.iter().filter_map(|e| outside::source(e)).map(|s| s.0).collect();
+    for source in sources.into_iter().map(Bytes) {
+        if source.as_path().exists() && !there.contains(&source) {
+            on_itself(source.as_path())?;
+        }
+    }
+    on_itself(root)
 }

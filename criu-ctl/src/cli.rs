@@ -26,6 +26,12 @@ pub(crate) enum Verb {
     PreDump,
     /// Bring it back
     Restore,
+    /// Tell what is in a folder of images
+    Show,
+    /// Take pages from a dump elsewhere, at --page-server ADDRESS:PORT
+    PageServer,
+    /// Hand memory out to a restore with --lazy-pages, from the folder or from --page-server
+    LazyPages,
 }
 
 /// Checkpoint and restore a process tree with CRIU
@@ -37,6 +43,9 @@ pub(crate) struct Args {
     /// What to do
     #[arg(value_enum)]
     pub verb: Option<Verb>,
+    /// show: the folder of the images
+    #[arg(value_name = "DIR")]
+    pub folder: Option<PathBuf>,
     /// check: this feature of criu alone, by criu's name for it
     #[arg(long, value_name = "NAME")]
     pub feature: Option<OsString>,

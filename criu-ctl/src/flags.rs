@@ -35,7 +35,7 @@ pub(crate) struct More {
     /// dump: write a NUL here as soon as lazy pages can be fetched
     #[arg(long, value_name = "FD")]
     pub ready_fd: Option<RawFd>,
-    /// pre-dump, dump: send the pages to a page server
+    /// pre-dump, dump: send the pages there; page-server: listen there; lazy-pages: fetch them there
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub page_server: Option<String>,
     /// restore: close TCP connections

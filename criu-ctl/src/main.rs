@@ -20,6 +20,9 @@ mod outside;
 mod plan;
 mod restored;
 mod rpc;
+mod serve;
+mod show;
+mod stats;
 mod stdio;
 mod swrk;
 
@@ -30,7 +33,8 @@ use std::process::ExitCode;
 const NAME: &str = "criu-ctl";
 
 /// What `--version --json` lists.
-const FEATURES: &[&str] = &["check", "dump", "pre-dump", "restore", "swrk", "oci", "plan"];
+const FEATURES: &[&str] =
+    &["check", "dump", "pre-dump", "restore", "show", "page-server", "lazy-pages", "swrk", "oci", "plan"];
 
 fn main() -> ExitCode {
     chain::link::run(NAME, || {
@@ -40,10 +44,15 @@ fn main() -> ExitCode {
         if args.common.print {
             return chain::report::stdout(&plan.to_json()?).map(|()| 0);
         }
+        if let Job::Show { folder, json } = &plan.job {
+            return show::run(folder, *json);
+        }
         let criu = swrk::find(plan.criu.as_deref())?;
         match plan.job {
             Job::Check { feature, json } => check::run(&criu, feature.as_deref(), json),
             Job::Dump(dump) => apply::dump(&criu, &dump),
+            Job::Serve(serve) => serve::run(&criu, &serve),
+            Job::Show { .. } => Ok(0),
             Job::Restore(restore) => apply::restore(&criu, &restore),
         }
     })

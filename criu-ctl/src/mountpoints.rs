@@ -56,7 +56,11 @@ fn one(base: &Path, rest: &Path, folder: bool, doing: &str) -> Result<()> {
         dir = match in_root(base.as_fd(), &so_far) {
             Some(there) => there,
             None => {
-                mkdirat(&dir, part, Mode::from_raw_mode(0o755)).cannot(doing, call())?;
+                match mkdirat(&dir, part, Mode::from_raw_mode(0o755)) {
+                    // A link that leads nowhere as long as nothing is mounted.
+                    Err(Errno::EXIST) => return Ok(()),
+                    other => other.cannot(doing, call())?,
+                }
                 openat(&dir, part, flags | OFlags::NOFOLLOW, Mode::empty()).cannot(doing, call())?
             }
         };
@@ -69,7 +73,6 @@ fn one(base: &Path, rest: &Path, folder: bool, doing: &str) -> Result<()> {
         }
     };
     match made {
-        // A link that leads nowhere.
         Err(Errno::EXIST) => Ok(()),
         other => other.cannot(doing, call()),
     }

@@ -16,6 +16,13 @@ pub(crate) fn mount(id: &Bytes, value: &Bytes) -> Vec<u8> {
     [b"mnt[", id.0.as_slice(), b"]:", &value.0].concat()
 }
 
+/// The source of such a word of a restore.
+pub(crate) fn source(external: &[u8]) -> Option<Bytes> {
+    let rest = external.strip_prefix(b"mnt[")?;
+    let at = rest.windows(2).position(|two| two == b"]:")?;
+    Some(Bytes(rest[at + 2..].to_vec())).filter(|path| path.0.starts_with(b"/"))
+}
+
 /// A dump's external mounts, by the container's own list of mounts.
 pub(crate) fn mounts(pid: i32, known: &Known) -> Result<Vec<Vec<u8>>> {
     // Of a tree that nobody describes, a mount from outside is for whoever dumps it to name.

@@ -4,7 +4,7 @@ use crate::cli::{Args, Verb};
 use crate::known::Known;
 use crate::opts::{self, usage};
 use crate::outside;
-use crate::rpc::{Kind, Opts};
+use crate::rpc::{Kind, Opts, PageServer};
 use chain::bytes::Bytes;
 use chain::error::{Class, Error, Result};
 use serde_json::{Value, json};
@@ -24,6 +24,17 @@ pub(crate) enum Job {
     Check { feature: Option<String>, json: bool },
     Dump(Dump),
     Restore(Restore),
+    Show { folder: PathBuf, json: bool },
+    Serve(Serve),
+}
+
+/// A server of pages.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Serve {
+    /// Hands them out, instead of taking them.
+    pub lazy: bool,
+    pub folder: PathBuf,
+    pub server: Option<PageServer>,
 }
 
 /// A dump.
@@ -35,6 +46,7 @@ pub(crate) struct Dump {
     pub folders: Folders,
     pub opts: Opts,
     pub known: Known,
+    pub json: bool,
     /// Note where its standard streams lead to.
     pub stdio: bool,
     pub listeners: Fds,
@@ -53,6 +65,7 @@ pub(crate) struct Restore {
     pub folders: Folders,
     pub opts: Opts,
     pub known: Known,
+    pub json: bool,
     /// Give it our own standard streams.
     pub stdio: bool,
     pub listeners: Fds,
@@ -84,7 +97,8 @@ pub(crate) fn resolve(args: &Args, known: &Known) -> Result<Plan> {
         (true, None) => Verb::Check,
         (_, Some(verb)) => verb,
         (false, None) => {
-            return Err(usage("no command: check, dump, pre-dump or restore").cure("criu-ctl --help"));
+            return Err(usage("no command: check, dump, pre-dump, restore, show, page-server or lazy-pages")
+                .cure("criu-ctl --help"));
         }
     };
     refuse_flags_of_others(args, verb)?;
@@ -93,6 +107,8 @@ pub(crate) fn resolve(args: &Args, known: &Known) -> Result<Plan> {
         Verb::Dump => Job::Dump(dump(args, known, Kind::Dump)?),
         Verb::PreDump => Job::Dump(dump(args, known, Kind::SinglePreDump)?),
         Verb::Restore => Job::Restore(restore(args, known)?),
+        Verb::Show => Job::Show { folder: shown(args)?, json: args.common.json },
+        Verb::PageServer | Verb::LazyPages => Job::Serve(serve(args, verb == Verb::LazyPages)?),
     };
     Ok(Plan { criu: args.criu.clone(), job })
 }
@@ -109,14 +125,19 @@ fn refuse_what_has_no_meaning(args: &Args) -> Result<()> {
 }
 
 fn refuse_flags_of_others(args: &Args, verb: Verb) -> Result<()> {
-    use Verb::{Check, Dump, PreDump, Restore};
+    use Verb::{Check, Dump, LazyPages, PreDump, Restore, Show};
     let more = &args.more;
     let (all, both, dumps): (&[Verb], &[Verb], &[Verb]) =
         (&[PreDump, Dump, Restore], &[Dump, Restore], &[PreDump, Dump]);
-    let flags: [(&str, bool, &[Verb]); 33] = [
+    let flags: [(&str, bool, &[Verb]); 34] = [
         ("--feature", args.feature.is_some(), &[Check]),
         ("--tree", args.tree.is_some(), dumps),
-        ("--images-dir", args.images_dir.is_some(), all),
+        ("DIR", args.folder.is_some(), &[Show]),
+        (
+            "--images-dir",
+            args.images_dir.is_some(),
+            &[PreDump, Dump, Restore, Show, Verb::PageServer, LazyPages],
+        ),
         ("--work-dir", args.work_dir.is_some(), all),
         ("--leave-running", args.leave_running, &[Dump]),
         ("--shell-job", args.shell_job, all),
@@ -137,7 +158,7 @@ fn refuse_flags_of_others(args: &Args, verb: Verb) -> Result<()> {
         ("--auto-dedup", more.auto_dedup, all),
         ("--lazy-pages", more.lazy_pages, all),
         ("--ready-fd", more.ready_fd.is_some(), &[Dump]),
-        ("--page-server", more.page_server.is_some(), dumps),
+        ("--page-server", more.page_server.is_some(), &[PreDump, Dump, Verb::PageServer, LazyPages]),
         ("--tcp-close", more.tcp_close, &[Restore]),
         ("--tcp-skip-in-flight", more.tcp_skip_in_flight, dumps),
         ("--link-remap", more.link_remap, dumps),
@@ -158,6 +179,9 @@ fn word(verb: Verb) -> &'static str {
         Verb::Dump => "dump",
         Verb::PreDump => "pre-dump",
         Verb::Restore => "restore",
+        Verb::Show => "show",
+        Verb::PageServer => "page-server",
+        Verb::LazyPages => "lazy-pages",
     }
 }
 
@@ -173,6 +197,19 @@ fn feature(args: &Args) -> Result<Option<String>> {
 fn folders(args: &Args) -> Result<Folders> {
     let images = args.images_dir.clone().ok_or_else(|| usage("-D is missing: the folder of the images"))?;
     Ok(Folders { images, work: args.work_dir.clone() })
+}
+
+fn shown(args: &Args) -> Result<PathBuf> {
+    let folder = args.folder.clone().or_else(|| args.images_dir.clone());
+    folder.ok_or_else(|| usage("no folder: criu-ctl show DIR"))
+}
+
+fn serve(args: &Args, lazy: bool) -> Result<Serve> {
+    let server = args.more.page_server.as_deref().map(opts::server).transpose()?;
+    if server.is_none() && !lazy {
+        return Err(usage("--page-server is missing: the ADDRESS:PORT to listen at"));
+    }
+    Ok(Serve { lazy, folder: folders(args)?.images, server })
 }
 
 fn listeners(args: &Args) -> Fds {
@@ -191,7 +228,7 @@ fn dump(args: &Args, known: &Known, kind: Kind) -> Result<Dump> {
     // `mnt[WHERE]:KEY`: what is mounted there is not taken along, only remembered under this key.
     opts.external.extend(known.binds.iter().map(|bind| outside::mount(&bind.inside, &bind.inside)));
     let (stdio, listeners, known) = (args.more.stdio, listeners(args), known.clone());
-    Ok(Dump { kind, pid, folders: folders(args)?, opts, known, stdio, listeners })
+    Ok(Dump { kind, pid, folders: folders(args)?, opts, known, json: args.common.json, stdio, listeners })
 }
 
 fn restore(args: &Args, known: &Known) -> Result<Restore> {
@@ -204,7 +241,8 @@ fn restore(args: &Args, known: &Known) -> Result<Restore> {
     let root = opts.root.clone().map(|root| Bytes(root).as_path().to_path_buf());
     let (detach, pid_file, known) = (args.detach, args.pid_file.clone(), known.clone());
     let (stdio, listeners) = (args.more.stdio, listeners(args));
-    Ok(Restore { folders: folders(args)?, opts, known, stdio, listeners, root, detach, pid_file })
+    let json = args.common.json;
+    Ok(Restore { folders: folders(args)?, opts, known, json, stdio, listeners, root, detach, pid_file })
 }
 
 impl Plan {
@@ -216,6 +254,11 @@ impl Plan {
             Job::Dump(dump) => {
                 let kind = if dump.kind == Kind::Dump { "DUMP" } else { "PRE_DUMP" };
                 request(kind, &dump.folders, &dump.opts)
+            }
+            Job::Show { folder, .. } => json!({"type": "SHOW", "images_dir": folder.display().to_string()}),
+            Job::Serve(serve) => {
+                let kind = if serve.lazy { "LAZY_PAGES" } else { "PAGE_SERVER" };
+                json!({"type": kind, "images_dir": serve.folder.display().to_string(), "ps": serve.server})
             }
             Job::Restore(restore) => {
                 let mut document = request("RESTORE", &restore.folders, &restore.opts);

@@ -55,10 +55,15 @@ pub(crate) fn write(folder: BorrowedFd<'_>, names: &[String], doing: &str) -> Re
     folder::write(folder, NAME, &text, doing)
 }
 
+/// What is written there.
+pub(crate) fn names(folder: BorrowedFd<'_>, doing: &str) -> Result<Vec<String>> {
+    let Some(text) = folder::read_regular(folder, NAME, MOST, doing)? else { return Ok(Vec::new()) };
+    chain::json::parse(&text, doing).map_err(|e| e.why(NAME))
+}
+
 /// Our own streams, by the keys of those they stand for.
 pub(crate) fn inherited(folder: BorrowedFd<'_>, doing: &str) -> Result<Vec<(Vec<u8>, OwnedFd)>> {
-    let Some(text) = folder::read_regular(folder, NAME, MOST, doing)? else { return Ok(Vec::new()) };
-    let names: Vec<String> = chain::json::parse(&text, doing).map_err(|e| e.why(NAME))?;
+    let names = names(folder, doing)?;
     let mut list = Vec::new();
     for (n, name) in (0..3).zip(names) {
         let file = name.starts_with("file[");

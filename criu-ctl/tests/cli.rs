@@ -31,8 +31,8 @@ fn names_unknown_to_it_are_refused() {
         ("dump --bogus", "unknown option --bogus"),
         ("dump -t x -D d", "'x'"),
         ("dump -t 1 -D d --log-level 5", "'5'"),
-        ("restore d", "d is neither an option nor behind --"),
-        ("", "no command: check, dump, pre-dump or restore"),
+        ("restore d", "DIR is not for restore"),
+        ("", "no command: check, dump, pre-dump, restore, show"),
         ("restore -D d --keep-fd 5", "criu-ctl has none"),
         ("check --feature=--help", "is no feature's name"),
     ] {

@@ -35,7 +35,7 @@ fn a_container_is_not_checkpointed_and_goes_on() {
     let bundle = Bundle::sh("exec sleep 60");
     let more = [
         "--parent-path",
-        "p",
+        ".",
         "--leave-running",
         "--tcp-skip-in-flight",
         "--link-remap",

@@ -1,5 +1,7 @@
 //! A tree that counts: a shell that writes one number a line, with a child now and then.
 
+#![allow(dead_code, reason = "each test file takes its part")]
+
 use catena_tests::{TempDir, requires};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, getpgid};

@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file takes it in as a module and uses its part")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+pub mod criu;
 pub mod exec;
 pub mod hooked;
 pub mod world;
