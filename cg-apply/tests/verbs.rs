@@ -143,6 +143,9 @@ fn events_end_with_the_last_process() {
 /// Reads a file that is larger than the group may hold, so that its pages have to make room for each other.
 #[test]
 fn memory_that_gets_scarce_is_told_on_v1() {
+    if !requires::root() {
+        return;
+    }
     if controller("memory") != Some(Version::V1) {
         requires::skip("needs the cgroup v1 controller memory");
         return;

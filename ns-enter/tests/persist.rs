@@ -159,8 +159,8 @@ fn a_keeper_that_was_killed_is_missed() {
          while [ -e /proc/$keeper/ns/net ]; do sleep 0.01; done
          s=0; ns-enter --join $D/box -- $PROBE ran || s=$?; ns-enter --unpersist $D/box; ls -A $D; exit $s",
     );
-    out.refuses(125, "process");
-    assert!(out.stderr.contains("its keeper, has ended"), "{out:?}");
+    // A moment before it was reaped, or after.
+    out.refuses(125, "has ended");
     leftovers.check();
 }
 

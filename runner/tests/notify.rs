@@ -33,9 +33,13 @@ impl Manager {
         let mut buffer = [0; 4096];
         let mut space = nix::cmsg_space!([i32; 1]);
         let mut parts = [IoSliceMut::new(&mut buffer)];
-        let got =
-            recvmsg::<()>(self.socket.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC);
-        let got = got.unwrap();
+        let got = loop {
+            let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+            match recvmsg::<()>(self.socket.as_raw_fd(), &mut parts, Some(&mut space), flags) {
+                Err(nix::errno::Errno::EINTR) => {}
+                got => break got.unwrap(),
+            }
+        };
         let fd = got.cmsgs().unwrap().find_map(|message| match message {
             ControlMessageOwned::ScmRights(fds) => Some(chain::sys::fd::adopt(fds[0]).unwrap()),
             _ => None,
