@@ -47,8 +47,9 @@ fn what_covers_an_open_folder_is_not_bound() {
     }
     let (root, dir) = (rootfs(), TempDir::new());
     dir.file("vol/f", "volume");
+    // A shell stays, and with it the mount namespace in which the folder was opened: else its mounts have no place.
     let inner = format!(
-        "exec 7<vol; mount -t tmpfs cover vol; exec ns-enter -m -- rootfs-prep --root {} --no-defaults --bind-fd 7 /vol -- /bin/echo ran",
+        "exec 7<vol; mount -t tmpfs cover vol; ns-enter -m -- rootfs-prep --root {} --no-defaults --bind-fd 7 /vol -- /bin/echo ran; exit $?",
         root.path().display()
     );
     let out = shell(&format!("exec unshare -m bash -c '{inner}'")).cwd(&dir).run();
