@@ -153,5 +153,7 @@ $(cat "$work/rows")
 
 $(sizes)
 E
+# What bench/mounts.sh found, by hand, stays.
+{ echo; sed -n '/^## A mount$/,$p' "$page"; } >>"$work/page"
 mv "$work/page" "$page"
 cat "$page"
