@@ -117,7 +117,7 @@ fn on_file(path: &Bytes, kind: NamespaceKind, keeper: &Keeper, proc: BorrowedFd<
 }
 
 /// All of them; whether the keeper has to stay for that. A mount namespace is not mounted: mounts that reach others would
-/// take it there, and Linux 6.18 takes one half of all new ones for older than the place, and refuses (ELOOP).
+/// take it there, and Linux 6.18 takes some new ones for older than the place, and refuses (ELOOP).
 fn in_folder(path: &Bytes, kinds: &[NamespaceKind], keeper: &Keeper, proc: BorrowedFd<'_>) -> Result<bool> {
     let doing = doing(path);
     match mkdirat(CWD, path.as_path(), Mode::RWXU) {
