@@ -15,6 +15,7 @@ mod memory_policy;
 mod network;
 mod plan;
 mod print;
+mod proof;
 mod remove;
 mod rlimits;
 mod show;

@@ -54,7 +54,7 @@ fn at_its_path(number: RawFd, given: Seen, flags: OpenTreeFlags, doing: &str) ->
         .cannot(doing, format_args!("open_tree({shown})"))?;
     let seen = look(mount.as_fd()).cannot(doing, "statx")?;
     if seen.file != given.file {
-        let detail = format_args!("what is at {shown} is not what fd {number} is").to_string();
+        let detail = format!("what is at {shown} is not what fd {number} is");
         return Err(Error::new(Class::Conflict, doing, detail));
     }
     Ok((mount, seen))

@@ -30,8 +30,6 @@ struct Open<'a> {
     names: &'a Folders,
     images: OwnedFd,
     work: Option<OwnedFd>,
-    /// The images as criu is to see them, if that is another way.
-    seen: Option<OwnedFd>,
 }
 
 impl Open<'_> {
@@ -41,8 +39,8 @@ impl Open<'_> {
 
     /// The request with our fds in it: criu finds them under our pid.
     fn request(&self, opts: &Opts) -> Opts {
-        let seen = self.seen.as_ref().unwrap_or(&self.images);
-        Opts { images_dir_fd: seen.as_raw_fd(), work_dir_fd: Some(self.work().as_raw_fd()), ..opts.clone() }
+        let images = self.images.as_raw_fd();
+        Opts { images_dir_fd: images, work_dir_fd: Some(self.work().as_raw_fd()), ..opts.clone() }
     }
 
     /// `error` with what criu says of it.
@@ -72,7 +70,7 @@ pub(crate) fn dump(program: &Path, job: &Dump) -> Result<u8> {
     // The mark is there before criu writes, and goes when all is written: a restore never meets half a dump.
     let images = folder::make(&job.folders.images, &doing)?;
     let work = job.folders.work.as_ref().map(|path| folder::make(path, &doing)).transpose()?;
-    let folders = Open { names: &job.folders, images, work, seen: None };
+    let folders = Open { names: &job.folders, images, work };
     folder::forget_log(folders.work(), &opts.log_file, &doing)?;
     folder::mark_unfinished(folders.images.as_fd(), &format!("cannot {doing}: it was cut off\n"), &doing)?;
     if job.stdio {
@@ -120,9 +118,7 @@ pub(crate) fn restore(program: &Path, job: &Restore) -> Result<u8> {
     let images = folder::open(&job.folders.images, &doing)?;
     folder::expect_whole(images.as_fd(), &doing)?;
     let work = job.folders.work.as_ref().map(|path| folder::make(path, &doing)).transpose()?;
-    let foreign = job.known.maps.uids.iter().any(|map| map.container_id == 0 && map.host_id != 0);
-    let seen = foreign.then(|| folder::seen_by(images.as_fd(), &job.known.maps, &doing)).transpose()?;
-    let folders = Open { names: &job.folders, images, work, seen };
+    let folders = Open { names: &job.folders, images, work };
     folder::forget_log(folders.work(), &job.opts.log_file, &doing)?;
     let pid_file = job.pid_file.as_deref().map(PidFile::prepare).transpose()?;
     opts.cg_root = if opts.manage_cgroups { outside::cgroup_roots()? } else { Vec::new() };

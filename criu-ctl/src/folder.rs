@@ -2,11 +2,9 @@
 //! user and any capability), and criu follows names in the folder: so it must be a folder that nobody else may write to.
 
 use chain::error::{Cannot, Class, Error, Result};
-use chain::mapped::{self, Maps, Spaces};
 use chain::state::write_all;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, fstatvfs, mkdirat, openat, statat, unlinkat};
 use rustix::io::Errno;
-use rustix::mount::{OpenTreeFlags, open_tree};
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -146,19 +144,6 @@ fn read(folder: BorrowedFd<'_>, name: &str, most: u64) -> Option<Vec<u8>> {
     let mut text = Vec::new();
     std::fs::File::from(fd).take(most).read_to_end(&mut text).ok().filter(|_| regular)?;
     Some(text)
-}
-
-/// The folder once more, as the users of a user namespace see it: criu reads images in there, and they are the owner's
-/// alone. Nothing on the disk is changed.
-pub(crate) fn seen_by(folder: BorrowedFd<'_>, maps: &Maps, doing: &str) -> Result<OwnedFd> {
-    let flags =
-        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
-    let tree = open_tree(folder, "", flags).cannot(doing, "open_tree(OPEN_TREE_CLONE)")?;
-    let mut spaces = Spaces::default();
-    let space = spaces.of(maps, doing)?;
-    mapped::map(tree.as_fd(), space, false, doing)
-        .map_err(|error| error.cure("-D DIR on a file system with idmapped mounts"))?;
-    Ok(tree)
 }
 
 /// The images of the round before, which criu finds by a link beside the new ones.

@@ -6,11 +6,10 @@ use crate::NAME;
 use crate::cli::{Args, Verb};
 use chain::bytes::Bytes;
 use chain::error::{Class, Error, Result};
-use chain::mapped::Maps;
 use chain::name::ToolName;
 use chain::oci::{self, NamespaceKind};
 use chain::plan::Plan;
-use chain::spec::{Idmap, NsEnter, RootfsPrep};
+use chain::spec::{NsEnter, RootfsPrep};
 use chain::{share, source};
 use std::path::{Component, Path, PathBuf};
 
@@ -31,8 +30,6 @@ pub(crate) struct Known {
     pub masked: Vec<Bytes>,
     /// Namespaces that it shares with others, by their kind and path.
     pub shared: Vec<(NamespaceKind, Bytes)>,
-    /// Who its users are outside, where it has a user namespace of its own.
-    pub maps: Maps,
     /// It has a network namespace of its own.
     pub own_network: bool,
 }
@@ -66,7 +63,6 @@ pub(crate) fn gather(args: &Args) -> Result<Known> {
     let mut known = Known::default();
     known.learn_of_root(&share::rootfs_prep(&config, folder)?)?;
     known.learn_of_namespaces(&share::ns_enter(&config, folder)?)?;
-    known.learn_of_users(share::idmap(&config, folder)?);
     Ok(known)
 }
 
@@ -118,10 +114,6 @@ impl Known {
         self.devices.extend(layer.devices.iter().map(|device| inside(&device.path)));
         self.masked.extend(layer.masked_paths.iter().map(inside));
         Ok(())
-    }
-
-    fn learn_of_users(&mut self, layer: Idmap) {
-        self.maps = Maps { uids: layer.uid_mappings, gids: layer.gid_mappings };
     }
 
     fn learn_of_namespaces(&mut self, layer: &NsEnter) -> Result<()> {

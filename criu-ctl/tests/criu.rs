@@ -4,23 +4,14 @@
 
 mod counter;
 
-use catena_tests::{Output, Running, TempDir, Tool, recipe, requires, shell, tool};
-use counter::{Counter, in_lane, processes_with, wait_for};
+use catena_tests::{Output, Running, TempDir, recipe, requires, shell, tool};
+use counter::{Counter, criu_ctl, dump, in_lane, processes_with, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::process::Stdio;
-
-fn criu_ctl(verb: &str, folder: &Path, flags: &str) -> Tool {
-    tool("criu-ctl").arg(verb).arg("-D").arg(folder).args(flags.split_whitespace())
-}
-
-fn dump(counter: &Counter, folder: &Path, flags: &str) -> Output {
-    criu_ctl("dump", folder, &format!("-t {} {flags}", counter.pid)).run()
-}
 
 #[test]
 fn check_proves_the_host_and_names_a_feature_it_lacks() {

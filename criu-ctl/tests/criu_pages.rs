@@ -3,19 +3,10 @@
 
 mod counter;
 
-use catena_tests::{TempDir, Tool, tool};
-use counter::{Counter, in_lane, wait_for};
+use catena_tests::{TempDir, tool};
+use counter::{Counter, criu_ctl, dump, in_lane, wait_for};
 use nix::sys::signal::Signal;
 use std::net::TcpListener;
-use std::path::Path;
-
-fn criu_ctl(verb: &str, folder: &Path, flags: &str) -> Tool {
-    tool("criu-ctl").arg(verb).arg("-D").arg(folder).args(flags.split_whitespace())
-}
-
-fn dump(counter: &Counter, folder: &Path, flags: &str) -> catena_tests::Output {
-    criu_ctl("dump", folder, &format!("-t {} {flags}", counter.pid)).run()
-}
 
 #[test]
 fn show_tells_what_a_folder_holds_and_dump_how_long_the_tree_stood_still() {

@@ -4,6 +4,7 @@ use crate::apply::{self, Outcome};
 use crate::cli::Args;
 use crate::fork::Fork;
 use crate::net;
+use crate::persist;
 use crate::resolve::{self, Plan};
 use crate::targets::{self, Targets};
 use chain::canary::canary;
@@ -49,6 +50,9 @@ fn plan(spec: &NsEnter) -> Result<(Plan, Targets)> {
 
 /// Really does it, in a child, and in a child of that where it takes a fork: both come back here as the canary.
 fn check(spec: &NsEnter) -> Result<()> {
+    if !spec.persist.is_empty() {
+        persist::check(spec)?;
+    }
     let spec = NsEnter { hand_over: false, persist: Vec::new(), ..spec.clone() };
     let (mut plan, targets) = plan(&spec)?;
     // A device that somebody works with is looked for, and not moved.

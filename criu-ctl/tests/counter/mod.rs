@@ -2,12 +2,22 @@
 
 #![allow(dead_code, reason = "each test file takes its part")]
 
-use catena_tests::{TempDir, requires};
+use catena_tests::{Output, TempDir, Tool, requires, tool};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, getpgid};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+/// One of its verbs on a folder of images.
+pub(crate) fn criu_ctl(verb: &str, folder: &Path, flags: &str) -> Tool {
+    tool("criu-ctl").arg(verb).arg("-D").arg(folder).args(flags.split_whitespace())
+}
+
+/// Takes the counter into a folder.
+pub(crate) fn dump(counter: &Counter, folder: &Path, flags: &str) -> Output {
+    criu_ctl("dump", folder, &format!("-t {} {flags}", counter.pid)).run()
+}
 
 /// Whether this is the lane with a criu that works; says so where it is not.
 pub(crate) fn in_lane() -> bool {

@@ -43,7 +43,7 @@ struct Note {
 
 impl Note {
     /// The keeper, if it is still alive; an error if it is not.
-    fn keeper(&self, doing: &str) -> Result<Option<(Target, OwnedFd)>> {
+    fn keeper(&self, doing: &str) -> Result<Option<OwnedFd>> {
         let Some(keeper) = &self.keeper else { return Ok(None) };
         let target = Target::from_str(keeper)
             .map_err(|what| Error::new(Class::Denied, doing, format_args!("{NOTE}: {what}")))?;
@@ -54,7 +54,7 @@ impl Note {
             _ => error,
         })?;
         match proc::start_time(target.pid()?) {
-            Some(time) if Some(time) == self.started => Ok(Some((target, pidfd))),
+            Some(time) if Some(time) == self.started => Ok(Some(pidfd)),
             _ => Err(ended()),
         }
     }
@@ -108,6 +108,12 @@ pub(crate) fn make(spec: &mut NsEnter, state: &mut State) -> Result<Option<Kept>
     Ok(Some(Kept { keeper, kinds, places, command }))
 }
 
+/// Whether all that is asked for could be kept, as far as it can be seen before.
+pub(crate) fn check(spec: &NsEnter) -> Result<()> {
+    refuse(spec)?;
+    places::look(&spec.persist, &spec.namespaces).map(drop)
+}
+
 fn refuse(spec: &NsEnter) -> Result<()> {
     let doing = "keep namespaces";
     if spec.hand_over || spec.no_fork {
@@ -141,7 +147,7 @@ impl Kept {
         if kept.is_err() {
             keeper::end(child.pidfd())?;
         }
-        if kept?.keeper {
+        if kept? {
             meet::send(self.keeper.socket.as_fd(), &Message::Go, None)?;
         }
         meet::send(self.command.as_fd(), &Message::Go, None)

@@ -24,13 +24,6 @@ pub(super) struct Place {
     pub(super) path: Bytes,
 }
 
-/// What keeps them, besides files.
-#[derive(Default)]
-pub(super) struct By {
-    /// The keeper has to stay.
-    pub(super) keeper: bool,
-}
-
 fn doing(path: &Bytes) -> String {
     format!("keep namespaces in {path}")
 }
@@ -73,18 +66,18 @@ pub(super) fn look(persist: &[Persist], namespaces: &[Namespace]) -> Result<Vec<
     Ok(persist.iter().map(|p| Place { kind: p.kind, path: p.path.clone() }).collect())
 }
 
-/// Keeps `kinds` of `keeper` everywhere, or nowhere.
+/// Keeps `kinds` of `keeper` everywhere, or nowhere; whether the keeper has to stay for that.
 pub(super) fn keep(
     places: &[Place],
     kinds: &[NamespaceKind],
     keeper: &Keeper,
     proc: BorrowedFd<'_>,
-) -> Result<By> {
-    let mut by = By::default();
+) -> Result<bool> {
+    let mut stays = false;
     for (i, place) in places.iter().enumerate() {
         let kept = match place.kind {
             Some(kind) => on_file(&place.path, kind, keeper, proc),
-            None => in_folder(&place.path, kinds, keeper, proc).map(|stays| by.keeper |= stays),
+            None => in_folder(&place.path, kinds, keeper, proc).map(|wants| stays |= wants),
         };
         if let Err(error) = kept {
             // The keeper ends with us: until the command's side is reaped, its pid namespace cannot.
@@ -92,7 +85,7 @@ pub(super) fn keep(
             return Err(error);
         }
     }
-    Ok(by)
+    Ok(stays)
 }
 
 fn on_file(path: &Bytes, kind: NamespaceKind, keeper: &Keeper, proc: BorrowedFd<'_>) -> Result<()> {

@@ -32,7 +32,7 @@ fn doing(path: &Bytes) -> String {
 fn end_of(note: &Note, doing: &str) -> Result<()> {
     match note.keeper(doing) {
         Ok(None) => Ok(()),
-        Ok(Some((_, pidfd))) => end(pidfd.as_fd()),
+        Ok(Some(pidfd)) => end(pidfd.as_fd()),
         Err(error) if error.class == Class::Missing => Ok(()),
         Err(error) => Err(error),
     }

@@ -60,7 +60,8 @@ pub(crate) fn exec(root: &StateRoot, args: &Args, options: &Exec) -> Result<u8> 
     let affinity = config.process.as_ref().and_then(|process| process.exec_cpu_affinity.as_ref());
     let early = affinity.is_some_and(|affinity| affinity.initial.is_some());
     let v2 = group.v2().filter(|_| options.cgroup.is_empty() && !early);
-    let before = ended::before(&config, &group)?;
+    // Only who waits for it says what it ended by.
+    let before = if options.detach { 0 } else { ended::before(&config, &group)? };
     launch(state, &container, before, v2.map(|dir| dir.fd()).transpose()?.as_deref(), options)
 }
 
