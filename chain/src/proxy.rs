@@ -58,9 +58,7 @@ impl Raw {
             // Its lines still want their carriage returns: the container's own terminal adds none.
             modes.output_modes = before.output_modes;
         }
-        let mut raw = Raw { before: Some(before), modes: Some(modes), in_force: false };
-        raw.follow_shell()?;
-        Ok(raw)
+        Ok(Raw { before: Some(before), modes: Some(modes), in_force: false })
     }
 
     /// A shell lends its terminal to the group in the foreground; who changes its modes from the background changes them
@@ -162,15 +160,17 @@ impl Proxy<'_> {
                 self.drain()?;
                 return Ok(status);
             }
+            // Once a round: were it asked again further down, a terminal lent in between would be waited for without an
+            // end, and in modes that are not ours.
+            if self.raw.follow_shell()? {
+                follow_size(self.master);
+            }
             let ready = self.wait(child.signal_fd())?;
             if ready.output {
                 self.full = false;
             }
             if let Some(beside) = self.beside {
                 beside.attend()?;
-            }
-            if self.raw.follow_shell()? {
-                follow_size(self.master);
             }
             if ready.terminal_in {
                 self.give_output()?;
@@ -199,7 +199,7 @@ impl Proxy<'_> {
         let mut terminal = PollFlags::empty();
         terminal.set(PollFlags::POLLIN, self.output_open && !self.full);
         terminal.set(PollFlags::POLLOUT, !self.typed.is_empty());
-        let input = self.input_open && self.typed.is_empty() && self.raw.is_lent();
+        let input = self.input_open && self.typed.is_empty() && self.raw.in_force;
         let asked = [
             (true, signals, PollFlags::POLLIN),
             (!terminal.is_empty(), self.master.as_fd(), terminal),
@@ -209,8 +209,7 @@ impl Proxy<'_> {
         let mut fds: Vec<PollFd<'_>> =
             asked.iter().filter(|(ask, ..)| *ask).map(|(_, fd, flags)| PollFd::new(*fd, *flags)).collect();
         fds.extend(self.beside.map(|beside| PollFd::new(beside.fd(), PollFlags::POLLIN)));
-        let lent = self.raw.is_lent();
-        match poll(&mut fds, if lent { PollTimeout::NONE } else { PollTimeout::from(LOOK) }) {
+        match poll(&mut fds, if self.raw.in_force { PollTimeout::NONE } else { PollTimeout::from(LOOK) }) {
             Ok(_) => {}
             Err(nix::errno::Errno::EINTR) => return Ok(Ready::default()),
             Err(e) => return Err(Error::call("carry the terminal's bytes", "poll", e)),
