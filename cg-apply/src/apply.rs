@@ -5,7 +5,7 @@ use crate::existing;
 use crate::limits::{Write, may_fail};
 use crate::memory_policy;
 use crate::plan::{Devices, Plan};
-use crate::proof::read_back;
+use crate::proof::{self, read_back};
 use crate::{rlimits, systemd};
 use chain::cgroup::{Dir, Group, Version};
 use chain::rdt::Rdt;
@@ -95,18 +95,15 @@ fn set(group: &Group, plan: &mut Plan) -> Result<()> {
     // Some files refuse a value as long as another file has its old one (memory above memory and swap together, a
     // quota below its burst), so what was refused is tried again when the others are set.
     let mut again = Vec::new();
-    for write in &plan.writes {
-        match perform(group, write) {
-            Err(e) if matches!(e.errno(), Some(Errno::EINVAL | Errno::EBUSY)) => again.push(write),
-            other => {
-                let other = other.map_err(|e| explain(e, group, write));
-                forgive(other, &write.field, &plan.attempt, &mut plan.degraded)?;
-            }
+    for at in 0..plan.writes.len() {
+        match write_and_prove(group, &mut plan.writes, at) {
+            Err(e) if matches!(e.errno(), Some(Errno::EINVAL | Errno::EBUSY)) => again.push(at),
+            other => pass(other, group, at, plan)?,
         }
     }
-    for write in again {
-        let result = perform(group, write).map_err(|e| explain(e, group, write));
-        forgive(result, &write.field, &plan.attempt, &mut plan.degraded)?;
+    for at in again {
+        let result = write_and_prove(group, &mut plan.writes, at);
+        pass(result, group, at, plan)?;
     }
 
     if let Some(rules) = &plan.devices {
@@ -115,6 +112,13 @@ fn set(group: &Group, plan: &mut Plan) -> Result<()> {
         forgive(result, "resources.devices", &plan.attempt, &mut plan.degraded)?;
     }
     Ok(())
+}
+
+/// Goes on where it was done, or may be left out.
+fn pass(result: Result<()>, group: &Group, at: usize, plan: &mut Plan) -> Result<()> {
+    let write = &plan.writes[at];
+    let result = result.map_err(|e| explain(e, group, write));
+    forgive(result, &write.field, &plan.attempt, &mut plan.degraded)
 }
 
 /// Which of two files it is that this kernel has.
@@ -170,12 +174,29 @@ pub(crate) fn dir_of<'a>(group: &'a Group, controller: &str, version: Version) -
 
 fn perform(group: &Group, write: &Write) -> Result<()> {
     let dir = dir_of(group, &write.controller, write.version)?;
-    match dir.write(&write.file, &write.value) {
-        Err(e) if write.optional && e.errno() == Some(Errno::ENOENT) => Ok(()),
-        Err(e) if e.errno() == Some(Errno::ENOENT) => {
-            Err(e.class(Class::Unsupported).why("this kernel has no such limit"))
-        }
-        other => other,
+    dir.write(&write.file, &write.value).or_else(|error| absent(error, write))
+}
+
+/// A write and its proof in one go, where what the file says now is what it will say when all is written.
+fn write_and_prove(group: &Group, writes: &mut [Write], at: usize) -> Result<()> {
+    if proof::waits(writes, at) {
+        return perform(group, &writes[at]);
+    }
+    let write = &mut writes[at];
+    let dir = dir_of(group, &write.controller, write.version)?;
+    match dir.write_and_read(&write.file, &write.value) {
+        Ok(text) => write.found = text.map(|text| proof::prove(dir, write, &text)).transpose()?,
+        Err(error) => return absent(error, write),
+    }
+    Ok(())
+}
+
+/// A file that is not there.
+fn absent(error: Error, write: &Write) -> Result<()> {
+    match error.errno() {
+        Some(Errno::ENOENT) if write.optional => Ok(()),
+        Some(Errno::ENOENT) => Err(error.class(Class::Unsupported).why("this kernel has no such limit")),
+        _ => Err(error),
     }
 }
 

@@ -53,6 +53,8 @@ pub(crate) struct Write {
     pub(crate) optional: bool,
     /// A kernel without this file has another one, and a value for it.
     pub(crate) instead: Option<(&'static str, String)>,
+    /// What the file said right behind the write.
+    pub(crate) found: Option<String>,
 }
 
 /// A file, its value and what it must say then.
@@ -157,6 +159,7 @@ impl Sheet<'_> {
             expect,
             optional: false,
             instead: None,
+            found: None,
         });
     }
 

@@ -6,17 +6,19 @@ use chain::cgroup::{Dir, Group, Version};
 use chain::{Error, Result};
 use serde_json::{Map, Value};
 
-/// What the files say now, by field; refused when it is not what was asked.
+/// What the files say, by field; refused when it is not what was asked. What was read right behind its write is not read
+/// again.
 pub(crate) fn read_back(group: &Group, writes: &[Write], degraded: &[String]) -> Result<Map<String, Value>> {
     let mut found = Map::new();
     let left_out = |field: &str| {
         degraded.iter().any(|d| d.strip_prefix(field).is_some_and(|rest| rest.starts_with(": ")))
     };
     for (at, write) in writes.iter().enumerate() {
-        // A later write to the same file is the one that counts.
-        let replaced = writes[at + 1..].iter().any(|w| w.file == write.file && w.version == write.version);
-        let one_of_many = matches!(write.expect, Expect::Anything | Expect::Words);
-        if left_out(&write.field) || replaced && !one_of_many {
+        if left_out(&write.field) || is_replaced(writes, at) {
+            continue;
+        }
+        if let Some(text) = &write.found {
+            found.insert(write.field.clone(), text.as_str().into());
             continue;
         }
         let dir = dir_of(group, &write.controller, write.version)?;
@@ -26,14 +28,31 @@ pub(crate) fn read_back(group: &Group, writes: &[Write], degraded: &[String]) ->
             }
             return Err(Error::readback(&write.file, &write.value, "nothing: the file is gone"));
         };
-        let text = text.trim();
-        if !agrees(write, text) {
-            return Err(Error::readback(format_args!("{} of {}", write.file, dir.path), &write.value, text));
-        }
-        in_force(dir, write)?;
-        found.insert(write.field.clone(), text.into());
+        found.insert(write.field.clone(), prove(dir, write, &text)?.into());
     }
     Ok(found)
+}
+
+/// Whether the proof has to wait until everything is written: a file that another write changes, too, or that is written
+/// once more.
+pub(crate) fn waits(writes: &[Write], at: usize) -> bool {
+    writes[at].expect == Expect::Anything || is_replaced(writes, at)
+}
+
+/// A later write to the same file is the one that counts, unless the file has a line for each.
+fn is_replaced(writes: &[Write], at: usize) -> bool {
+    let write = &writes[at];
+    let one_of_many = matches!(write.expect, Expect::Anything | Expect::Words);
+    !one_of_many && writes[at + 1..].iter().any(|w| w.file == write.file && w.version == write.version)
+}
+
+/// What the file says, if that is what was asked for.
+pub(crate) fn prove(dir: &Dir, write: &Write, text: &str) -> Result<String> {
+    let text = text.trim();
+    if !agrees(write, text) {
+        return Err(Error::readback(format_args!("{} of {}", write.file, dir.path), &write.value, text));
+    }
+    in_force(dir, write).map(|()| text.to_string())
 }
 
 fn agrees(write: &Write, text: &str) -> bool {
@@ -83,6 +102,7 @@ mod tests {
             expect,
             optional: false,
             instead: None,
+            found: None,
         }
     }
 

@@ -116,6 +116,7 @@ fn zeros(cpu: Option<&Cpu>, controllers: &Controllers) -> Vec<Write> {
         expect: Expect::Same,
         optional: true,
         instead: None,
+        found: None,
     };
     let burst = if version == Version::V1 { "cpu.cfs_burst_us" } else { "cpu.max.burst" };
     let idle = cpu.filter(|cpu| cpu.idle == Some(0)).map(|_| write("idle", "cpu.idle"));

@@ -92,6 +92,8 @@ pub(crate) fn make(plan: &mut Plan) -> Result<()> {
     let group = start(&unit)?;
     (plan.in_v2, plan.scope) = (true, Some(unit.name));
     crate::apply::limit(&group, plan)?;
+    // It writes some of the same files, and may do so once more.
+    plan.writes.iter_mut().for_each(|write| write.found = None);
     plan.group = Some(group);
     Ok(())
 }

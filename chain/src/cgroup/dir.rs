@@ -139,8 +139,28 @@ impl Dir {
 
     /// Writes one of its files, in one write.
     pub fn write(&self, file: &str, value: &str) -> Result<()> {
-        let doing = format!("set {file} of the cgroup {} to {value}", self.path);
-        write_at(self.fd()?.as_fd(), file, value).cannot(doing, format_args!("write({}/{file})", self.path))
+        write_at(self.fd()?.as_fd(), file, value).cannot(
+            format_args!("set {file} of the cgroup {} to {value}", self.path),
+            format_args!("write({}/{file})", self.path),
+        )
+    }
+
+    /// Writes one of its files, and reads it through the same fd: what it says now. None where nobody may read it.
+    pub fn write_and_read(&self, file: &str, value: &str) -> Result<Option<String>> {
+        let path = &self.path;
+        let (dir, flags) = (self.fd()?, OFlags::NOFOLLOW | OFlags::CLOEXEC);
+        let open = |how: OFlags| openat(&dir, file, flags | how, Mode::empty());
+        let (fd, readable) = match open(OFlags::RDWR) {
+            Err(rustix::io::Errno::ACCESS) => (open(OFlags::WRONLY), false),
+            other => (other, true),
+        };
+        let call = |name: &str| format!("{name}({path}/{file})");
+        let failed = |name: &str, e| {
+            Error::call(format_args!("set {file} of the cgroup {path} to {value}"), call(name), e)
+        };
+        let fd = fd.map_err(|e| failed("open", e))?;
+        write_whole(fd.as_fd(), value).map_err(|e| failed("write", e))?;
+        if readable { read_once(fd.as_fd()).map(Some).map_err(|e| failed("read", e)) } else { Ok(None) }
     }
 
     /// Writes several values to one file, each in one write.
@@ -191,7 +211,18 @@ fn join(mount: &Bytes, below: &[Vec<u8>]) -> Bytes {
 /// One write(2): the kernel takes each as a whole command.
 pub(super) fn write_at(dir: BorrowedFd<'_>, file: &str, value: &str) -> rustix::io::Result<()> {
     let fd = openat(dir, file, OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
-    match rustix::io::write(&fd, value.as_bytes())? {
+    write_whole(fd.as_fd(), value)
+}
+
+/// From its beginning, in one read: the files of limits are short.
+fn read_once(fd: BorrowedFd<'_>) -> rustix::io::Result<String> {
+    let mut page = [0; 4096];
+    let n = rustix::io::pread(fd, &mut page, 0)?;
+    Ok(String::from_utf8_lossy(&page[..n]).into_owned())
+}
+
+fn write_whole(fd: BorrowedFd<'_>, value: &str) -> rustix::io::Result<()> {
+    match rustix::io::write(fd, value.as_bytes())? {
         n if n == value.len() => Ok(()),
         _ => Err(rustix::io::Errno::IO),
     }

@@ -1,0 +1,101 @@
+#!/bin/sh
+# What limits cost: cg-apply with all of linux.resources that this host has, against the bare writes (resources.c). As
+# root, from anywhere:
+#
+#     bench/resources.sh [RUNS]     with the release build, or the one in $BIN
+#
+# The cost of the limits is the difference between a group with them and one without, so that making the group, running a
+# program in it and removing it, which both do, is not in it. Of all runs the fastest counts: what disturbs a run only
+# ever makes it slower. In a view of cgroup v2 (tests/lanes/v2-view.sh, tests/lanes/uml.sh) it measures v2's files.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+top=$(dirname "$here")
+runs=${1:-400}
+bin=${BIN:-$top/target/x86_64-unknown-linux-gnu/release}
+
+for program in hyperfine jq cc; do
+    command -v "$program" >/dev/null || { echo "resources.sh: $program is missing" >&2; exit 1; }
+done
+[ -x "$bin/cg-apply" ] || { echo "resources.sh: no cg-apply in $bin: scripts/build.sh, or BIN=FOLDER" >&2; exit 1; }
+[ "$(id -u)" = 0 ] || { echo "resources.sh: only root can compare them" >&2; exit 1; }
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cp /bin/busybox "$work/true"
+cc -O2 -static -o "$work/resources" "$here/resources.c"
+group=/bench-resources-$$
+disk=$(cat /sys/block/*/dev | head -n 1)
+
+# Every kind of limit; what this host's kernel does not have is found out below and left out.
+jq -n --arg disk "$disk" '($disk | split(":") | map(tonumber)) as [$major, $minor]
+    | {major: $major, minor: $minor, rate: 1048576} as $rate
+    | def device($type; $major; $minor): {allow: true, type: $type, major: $major, minor: $minor, access: "rwm"};
+    {
+        devices: [{allow: false, access: "rwm"},
+            device("c"; 1; 3), device("c"; 1; 5), device("c"; 1; 7), device("c"; 1; 8), device("c"; 1; 9),
+            device("c"; 5; 0), device("c"; 5; 2), device("c"; 136; null)],
+        memory: {limit: 67108864, swap: 134217728, reservation: 33554432, swappiness: 10},
+        cpu: {shares: 512, quota: 50000, period: 100000, burst: 10000, cpus: "0", mems: "0"},
+        pids: {limit: 100},
+        hugepageLimits: [{pageSize: "2MB", limit: 4194304}],
+        blockIO: {weight: 500, throttleReadBpsDevice: [$rate], throttleWriteBpsDevice: [$rate],
+            throttleReadIOPSDevice: [$rate], throttleWriteIOPSDevice: [$rate]}
+    }' >"$work/all.json"
+
+# config RESOURCES: what cg-apply reads.
+config() {
+    jq -n --arg group "$group" --slurpfile resources "$1" \
+        '{ociVersion: "1.0.2", process: {args: ["/true"], cwd: "/"}, linux: {cgroupsPath: $group, resources: $resources[0]}}'
+}
+echo '{}' >"$work/none.json"
+config "$work/none.json" >"$work/without.json"
+cp "$work/all.json" "$work/has.json"
+for path in devices memory.limit memory.swap memory.reservation memory.swappiness cpu.shares cpu.quota cpu.burst cpu.cpus \
+    cpu.mems pids hugepageLimits blockIO.weight blockIO.throttleReadBpsDevice blockIO.throttleWriteBpsDevice \
+    blockIO.throttleReadIOPSDevice blockIO.throttleWriteIOPSDevice; do
+    jq --arg path "$path" '($path | split(".")) as $at | getpath($at) as $value | {} | setpath($at; $value)
+        | if $path == "memory.swap" then .memory.limit = 67108864 elif $path == "cpu.burst" then .cpu.quota = 50000 else . end' \
+        "$work/all.json" >"$work/one.json"
+    config "$work/one.json" >"$work/try.json"
+    "$bin/cg-apply" -N --oci "$work/try.json" -- "$work/true" >/dev/null 2>&1 </dev/null && continue
+    echo "resources.sh: left out: $path" >&2
+    jq --arg path "$path" 'delpaths([$path | split(".")])' "$work/has.json" >"$work/less.json"
+    mv "$work/less.json" "$work/has.json"
+done
+config "$work/has.json" >"$work/with.json"
+
+# The same directories and values for the bare calls. A program is no write.
+"$bin/cg-apply" -N --oci "$work/with.json" --print --json -- "$work/true" >"$work/plan.json" </dev/null
+jq -r '.cgroup as $dirs
+    | def dir($version; $controller): first($dirs[] | select(.version == $version
+        and ($version == "v2" or (.controllers | index($controller))))).path;
+    ($dirs[] | "dir \(.path)"),
+    (.writes[] | "write \(dir(.version; .controller)) \(.file) \(.value)"),
+    (.devices // {} | select(.version == "v1") | to_entries | map(select(.value | type == "array"))
+        | sort_by(.value != ["a"])[] | .key as $file | .value[] | "write \(dir("v1"; "devices")) \($file) \(.)")
+' "$work/plan.json" >"$work/with"
+grep '^dir ' "$work/with" >"$work/without"
+# Which of two files it is: as cg-apply finds it.
+for pair in blkio.weight:blkio.bfq.weight io.bfq.weight:io.weight; do
+    first=${pair%%:*} second=${pair#*:}
+    if grep -q " $first " "$work/with" && ! find /sys/fs/cgroup -maxdepth 3 -name "$first" | grep -q .; then
+        sed -i "s/ $first / $second /" "$work/with"
+    fi
+done
+
+ours() { echo "$bin/cg-apply -N --oci $work/$1.json -- $work/true"; }
+bare() { echo "$work/resources $work/$1 $work/true"; }
+best() { jq -sc '[.[].results | map(.min)] | transpose | map(min)' "$work"/times.*.json; }
+# In rounds, for a machine that is slower for a second would else be slower for one of the four.
+round=0
+while [ "$round" -lt 10 ]; do
+    round=$((round + 1))
+    hyperfine -N --warmup 2 --runs "$((runs / 10))" --style none --export-json "$work/times.$round.json" \
+        "$(ours without)" "$(ours with)" "$(bare without)" "$(bare with)" >"$work/log" 2>&1 </dev/null || { cat "$work/log" >&2; exit 1; }
+done
+echo '| writes | limits by cg-apply, µs | bare writes, µs | cg-apply / bare |'
+echo '| --- | --- | --- | --- |'
+best | jq -r --arg writes "$(grep -c '^write ' "$work/with")" '
+    def us: . * 1000000 | round;
+    . as [$none, $all, $bare_none, $bare_all]
+    | "| \($writes) | \($all - $none | us) | \($bare_all - $bare_none | us) | \(($all - $none) / ($bare_all - $bare_none) * 100 | round / 100) |"'
