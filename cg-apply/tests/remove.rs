@@ -2,7 +2,7 @@
 
 mod common;
 
-use catena_tests::{Leftovers, StatusLog, requires, tool};
+use catena_tests::{Leftovers, StatusLog, TempDir, requires, shell, tool};
 use common::{Group, is_alive, wait_for};
 
 fn rm<'a>(group: &Group, more: impl IntoIterator<Item = &'a str>) -> catena_tests::Tool {
@@ -74,6 +74,34 @@ fn a_frozen_one_is_killed_too() {
     rm(&group, ["--kill"]).run().succeeds();
     wait_for("its end", || inside.is_over());
     group.expect_gone();
+    leftovers.check();
+}
+
+#[test]
+fn many_of_them_in_groups_below_with_few_files_and_without_a_sleep() {
+    if !requires::cgroup_v2() || !requires::command("strace") {
+        return;
+    }
+    let leftovers = Leftovers::watch();
+    let (dir, group) = (TempDir::new(), Group::new());
+    let crowd = |path: &str| {
+        let line = "for i in $(seq 17); do sleep 300 & done; echo $i; wait";
+        let run = tool("cg-apply").args(["--keep", "--cgroup", &group.below(path)]);
+        let mut crowd = run.command(["bash", "-c", line]).spawn();
+        assert_eq!(crowd.line(), "17");
+        crowd
+    };
+    let mut crowds = ["a/b", "a/c/d", "e"].map(crowd);
+    let procs = group.procs();
+    assert_eq!(procs.len(), 3 * 18);
+    let told = dir.path().join("calls");
+    let calls = format!("strace -o {} -e trace=nanosleep,clock_nanosleep", told.display());
+    shell(&format!("{calls} prlimit --nofile=48 cg-apply --rm {} --kill", group.path())).run().succeeds();
+    group.expect_gone();
+    crowds.iter_mut().for_each(|crowd| wait_for("its end", || crowd.is_over()));
+    assert!(procs.into_iter().all(|pid| !is_alive(pid)));
+    let calls = std::fs::read_to_string(told).expect("strace wrote");
+    assert!(calls.contains("+++ exited with 0 +++") && !calls.contains("sleep("), "{calls}");
     leftovers.check();
 }
 

@@ -79,7 +79,8 @@ impl Group {
     }
 }
 
-fn wait_for_event(events: BorrowedFd<'_>, left: Duration) -> Result<()> {
+/// Sleeps until the kernel tells of a change in this file.
+pub(super) fn wait_for_event(events: BorrowedFd<'_>, left: Duration) -> Result<()> {
     let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
     match poll(&mut [PollFd::new(events, PollFlags::POLLPRI)], timeout) {
         Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),

@@ -1,22 +1,21 @@
 //! What is in a group, and how it ends.
 
-use super::create::remove_one;
 use super::dir::{PATH_FLAGS, write_at};
 use super::{Dir, Group, Version};
 use crate::error::{Cannot, Class, Error, Result};
 use crate::sys::process::{pidfd_open, pidfd_signal};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use rustix::fs::{AtFlags, CWD, Dir as Listing, FileType, Mode, OFlags, openat, statat};
+use rustix::fs::{AtFlags, Dir as Listing, FileType, Mode, OFlags, openat, statat};
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// How long processes that were killed may take to leave. One that hangs in the kernel (NFS, a dying disk) takes longer.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+
+/// So many processes are held by fd at once: a group can have more of them than we may have files.
+const BATCH: usize = 32;
 
 /// Some pids for a message.
 pub fn list(pids: &[i32]) -> String {
@@ -101,58 +100,51 @@ impl Group {
 
     /// Sends a signal to every process in it or below it.
     pub fn signal(&self, signal: i32) -> Result<()> {
-        signal_all(&self.listed()?, signal)
+        self.doomed()?.chunks(BATCH).try_for_each(|pids| signal_all(&self.held(pids)?, signal))
     }
 
-    /// Its processes by pidfd. A pid may have been another process's by the time it was opened; one that is listed
-    /// still is the one.
+    /// Its processes by pidfd, as many as are held at once.
     fn listed(&self) -> Result<Vec<(i32, OwnedFd)>> {
-        let doing = "reach what is in the cgroup";
-        let mut handles = Vec::new();
-        for pid in self.procs()? {
-            // 0 is a process that this pid namespace does not show.
-            if pid == 0 || pid == 1 || pid == std::process::id() as i32 {
+        let pids = self.doomed()?;
+        self.held(&pids[..pids.len().min(BATCH)])
+    }
+
+    /// Its processes, none of which may be one that is never killed.
+    fn doomed(&self) -> Result<Vec<i32>> {
+        let pids = self.procs()?;
+        // 0 is a process that this pid namespace does not show.
+        let never = |pid: &&i32| **pid == 0 || **pid == 1 || **pid == std::process::id() as i32;
+        match pids.iter().find(never) {
+            None => Ok(pids),
+            Some(pid) => {
                 let detail = format_args!("process {pid} is in it, which is no container's").to_string();
-                return Err(Error::new(Class::Conflict, doing, detail));
+                Err(Error::new(Class::Conflict, "reach what is in the cgroup", detail))
             }
-            match pidfd_open(pid) {
-                Ok(fd) => handles.push((pid, fd)),
+        }
+    }
+
+    /// These of its processes by pidfd. A pid may have been another process's by the time it was opened; one that is
+    /// listed still is the one.
+    fn held(&self, pids: &[i32]) -> Result<Vec<(i32, OwnedFd)>> {
+        let mut handles = Vec::with_capacity(pids.len());
+        for pid in pids {
+            match pidfd_open(*pid) {
+                Ok(fd) => handles.push((*pid, fd)),
                 Err(Errno::ESRCH) => {}
-                Err(e) => return Err(Error::call(doing, format_args!("pidfd_open({pid})"), e)),
+                Err(e) => {
+                    return Err(Error::call(
+                        "reach what is in the cgroup",
+                        format_args!("pidfd_open({pid})"),
+                        e,
+                    ));
+                }
             }
         }
         if !handles.is_empty() {
             let still = self.procs()?;
-            handles.retain(|(pid, _)| still.contains(pid));
+            handles.retain(|(pid, _)| still.binary_search(pid).is_ok());
         }
         Ok(handles)
-    }
-
-    /// Removes it if no group is below it. Waits while processes leave.
-    pub fn remove_leaf(&mut self) -> Result<()> {
-        let end = Instant::now() + PATIENCE;
-        for dir in &mut self.dirs {
-            let below = match dir.open()? {
-                Some(fd) => dir.children(fd.as_fd())?,
-                None => continue,
-            };
-            dir.fd = None;
-            if below.is_empty() {
-                dir.remove(end)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Removes it and the groups below it, deepest first. Waits while dying processes leave; one that stays alive makes
-    /// it fail. What is gone already is no error.
-    pub fn remove(&mut self) -> Result<()> {
-        let end = Instant::now() + PATIENCE;
-        for dir in &mut self.dirs {
-            dir.fd = None;
-            dir.remove(end)?;
-        }
-        Ok(())
     }
 }
 
@@ -170,7 +162,7 @@ fn signal_all(processes: &[(i32, OwnedFd)], signal: i32) -> Result<()> {
 }
 
 /// Whether all of them ended in time: a pidfd can be read when its process has.
-fn wait_for_end(processes: &[(i32, OwnedFd)], end: Instant) -> Result<bool> {
+pub(super) fn wait_for_end(processes: &[(i32, OwnedFd)], end: Instant) -> Result<bool> {
     let mut left = processes.iter();
     let mut next = left.next();
     while let Some((pid, fd)) = next {
@@ -215,7 +207,7 @@ impl Dir {
         Ok(pids)
     }
 
-    fn collect(&self, dir: BorrowedFd<'_>, pids: &mut Vec<i32>) -> Result<()> {
+    pub(super) fn collect(&self, dir: BorrowedFd<'_>, pids: &mut Vec<i32>) -> Result<()> {
         // A threaded group below lists no processes; its threads are those of the processes above it.
         let text = match super::dir::read_at(dir, "cgroup.procs", &self.path) {
             Err(e) if e.errno() == Some(Errno::EOPNOTSUPP) => None,
@@ -271,7 +263,7 @@ impl Dir {
         Ok(())
     }
 
-    fn children(&self, dir: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>> {
+    pub(super) fn children(&self, dir: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>> {
         let doing = format!("list the cgroup {}", self.path);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let listing = match openat(dir, ".", flags, Mode::empty()) {
@@ -311,66 +303,4 @@ impl Dir {
             )),
         }
     }
-
-    fn remove(&self, end: Instant) -> Result<()> {
-        let Some((parent, name)) = self.parent()? else { return Ok(()) };
-        self.remove_tree(parent.as_fd(), &name, end)
-    }
-
-    /// The directory above and the last component; None when that directory is gone.
-    fn parent(&self) -> Result<Option<(OwnedFd, Vec<u8>)>> {
-        let path = self.path.as_path();
-        let doing = format!("remove the cgroup {}", self.path);
-        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-            return Err(Error::new(Class::Internal, doing, "it is no path of a group"));
-        };
-        match open_parent(parent) {
-            Ok(fd) => Ok(Some((fd, name.as_bytes().to_vec()))),
-            Err(rustix::io::Errno::NOENT) => Ok(None),
-            Err(e) => Err(Error::call(doing, format_args!("open({})", parent.display()), e)),
-        }
-    }
-
-    fn remove_tree(&self, parent: BorrowedFd<'_>, name: &[u8], end: Instant) -> Result<()> {
-        let mut pause = Duration::from_micros(500);
-        loop {
-            match remove_one(parent, name) {
-                Ok(()) | Err(Errno::ENOENT) => return Ok(()),
-                // Groups below, or a process that has not quite left.
-                Err(Errno::EBUSY | Errno::ENOTEMPTY) => {}
-                Err(e) => return Err(self.cannot_remove(e)),
-            }
-            let Ok(dir) = openat(parent, name, PATH_FLAGS, Mode::empty()) else { continue };
-            let children = self.children(dir.as_fd())?;
-            for child in &children {
-                self.remove_tree(dir.as_fd(), child, end)?;
-            }
-            if !children.is_empty() && remove_one(parent, name).is_ok() {
-                return Ok(());
-            }
-            if Instant::now() > end {
-                let mut pids = Vec::new();
-                self.collect(dir.as_fd(), &mut pids)?;
-                let name = OsStr::from_bytes(name).display();
-                return Err(self
-                    .cannot_remove(Errno::EBUSY)
-                    .why(format_args!("{name} holds {}", list(&pids)))
-                    .cure("--kill"));
-            }
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(Duration::from_millis(50));
-        }
-    }
-
-    fn cannot_remove(&self, errno: Errno) -> Error {
-        Error::call(
-            format_args!("remove the cgroup {}", self.path),
-            format_args!("rmdir({})", self.path),
-            errno,
-        )
-    }
-}
-
-fn open_parent(parent: &Path) -> rustix::io::Result<OwnedFd> {
-    openat(CWD, parent, PATH_FLAGS, Mode::empty())
 }

@@ -12,6 +12,7 @@ mod existing;
 mod freeze;
 mod group;
 mod kill;
+mod remove;
 mod report;
 mod stats;
 pub mod stream;
