@@ -27,6 +27,7 @@ mod tuning;
 mod tuning_flags;
 mod update;
 mod verbs;
+mod warm;
 mod watch;
 
 use chain::Error;
@@ -87,6 +88,7 @@ fn main() -> ExitCode {
         plan.tuning.before()?;
         steward::hold(&mut plan)?;
         apply::make(&mut plan)?;
+        warm::programs(&spec, &link.state);
         if let Some(v2) = steward::quick_way(&plan, &link.state)? {
             return steward::change_over(&mut plan, *link, &v2, go_on);
         }
