@@ -24,6 +24,7 @@ pub mod meet;
 pub mod name;
 pub mod near;
 pub mod nest;
+pub mod net;
 pub mod next;
 pub mod oci;
 pub mod order;

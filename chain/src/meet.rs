@@ -27,6 +27,9 @@ pub enum Message {
         /// What it is for, for errors.
         what: String,
     },
+    /// Please move these devices to the network namespace that comes with this message, for which power is wanted that
+    /// only the runner has in a new user namespace; waits for [`Message::Go`].
+    Devices(Vec<crate::net::Move>),
     /// Everything is done but the command; waits at the gate, if there is one.
     Ready,
     /// Go on.

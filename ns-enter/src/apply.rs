@@ -11,6 +11,7 @@ use crate::terminal::{self, Pty};
 use crate::verify::Before;
 use chain::meet::{self, Message};
 use chain::name::ToolName;
+use chain::net::Outside;
 use chain::oci::NamespaceKind;
 use chain::state::{Receipt, State};
 use chain::supervise::{self, Side, Supervised, default_action};
@@ -143,11 +144,11 @@ pub(crate) fn all(
 }
 
 /// Who gives network devices back goes where they go itself: their new namespace lives as long as it does.
-fn enter_network(plan: &Plan, leaving: net::Outside, proc: BorrowedFd<'_>) -> Result<net::Inside> {
+fn enter_network(plan: &Plan, leaving: Outside, proc: BorrowedFd<'_>) -> Result<net::Inside> {
     if plan.makes(NamespaceKind::Network) {
         make(NamespaceKind::Network.clone_flag()).map_err(why)?;
     }
-    leaving.enter(&plan.net, proc)
+    net::enter(leaving, &plan.net, proc)
 }
 
 /// Where nothing is made, all is joined and proven by a process that nobody inside can see, being in no pid namespace of
@@ -158,7 +159,7 @@ fn joined_before_fork(
     targets: &Targets,
     before: &Before,
     ours: Ours,
-    leaving: Option<net::Outside>,
+    leaving: Option<Outside>,
     state: &mut State,
 ) -> Result<Outcome> {
     let proc = ours.proc.as_fd();
@@ -187,8 +188,10 @@ fn take_root(root: OwnedFd) -> Result<()> {
 }
 
 fn receipt(plan: &Plan, ns: BTreeMap<NamespaceKind, u64>, moved: Option<&net::Inside>) -> Receipt {
+    let asked = || json!(plan.net.devices.iter().map(|d| [&d.from, &d.to]).collect::<Vec<_>>());
+    let by_runner = plan.net.by_runner.then(asked);
     let applied = json!({
-        "netDevices": moved.map(net::Inside::told),
+        "netDevices": moved.map(net::Inside::told).or(by_runner),
         "made": plan.make, "joined": plan.join, "forked": plan.fork != Fork::No, "hostname": plan.hostname,
         "disableUserNamespaces": plan.nest, "domainname": plan.domainname, "loopback": plan.loopback, "timeOffsets": plan.time_offsets,
         "sysctl": plan.sysctls.iter().map(|s| [&s.path, &s.value]).collect::<Vec<_>>(),

@@ -4,6 +4,7 @@ use crate::apply::{own_file, why};
 use crate::net;
 use crate::resolve::{Plan, make};
 use crate::sysctl;
+use chain::net::Outside;
 use chain::oci::NamespaceKind;
 use chain::state::State;
 use chain::sys::namespaces::{loopback_up, set_domain_name};
@@ -19,7 +20,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 pub(crate) fn set_up(
     plan: &Plan,
     proc: BorrowedFd<'_>,
-    leaving: Option<net::Outside>,
+    leaving: Option<Outside>,
     state: &mut State,
 ) -> Result<Option<net::Inside>> {
     // While the files below /proc/self are still ours to write: a change of user gives them to root.
@@ -46,7 +47,8 @@ pub(crate) fn set_up(
     names(plan)?;
     plan.personality.map_or(Ok(()), personality)?;
     // Before the parameters, for a device has some of its own.
-    let devices = leaving.map(|leaving| leaving.enter(&plan.net, proc)).transpose()?;
+    net::ask(&plan.net, proc, state.fds.meet)?;
+    let devices = leaving.map(|leaving| net::enter(leaving, &plan.net, proc)).transpose()?;
     match (sysctls(plan, proc), devices) {
         (Err(error), Some(devices)) => {
             devices.give_back()?;

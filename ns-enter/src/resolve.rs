@@ -28,6 +28,8 @@ pub(crate) struct Facts {
     pub(crate) impossible: BTreeMap<NamespaceKind, String>,
     /// A rootfs-prep link follows, which sets the propagation of mounts itself.
     pub(crate) rootfs_follows: bool,
+    /// A runner waits for the container.
+    pub(crate) runner: bool,
 }
 
 /// Looks them up.
@@ -40,6 +42,7 @@ pub(crate) fn facts(spec: &NsEnter, targets: &Targets, state: &State) -> Result<
         here: targets.list.iter().filter(|t| t.here).map(|t| t.kind).collect(),
         impossible: BTreeMap::new(),
         rootfs_follows: state.fds.tools.contains_key(&ToolName::RootfsPrep),
+        runner: state.fds.meet.is_some(),
     };
     let makes = |kind| spec.namespaces.iter().any(|ns| ns.kind == kind && ns.path.is_none());
     // Who has no privilege yet gets it from the user namespace that is made or joined, so that comes first.
@@ -198,7 +201,7 @@ pub(crate) fn resolve(spec: &NsEnter, facts: &Facts) -> Result<Plan> {
             "a reaper is the first process of a new pid namespace, and there is none to be entered here";
         return Err(Error::usage("start a reaper", detail).cure("--unshare pid"));
     }
-    let net = net::resolve(spec, &make, &join, facts.mapped.is_some())?;
+    let net = net::resolve(spec, &make, &join, facts.mapped.is_some(), facts.runner)?;
     let fork = fork::resolve(spec, ours(NamespaceKind::Pid), net.give_back)?;
     Ok(Plan {
         fork,

@@ -1,6 +1,6 @@
 //! Under the name `runc`, as a link or a copy may have it: version and help in runc's layout, the words of its debug log
-//! at the moments they stand for, and its form for a command that cannot be run, for scripts that read them. All else
-//! is the same under any name.
+//! at the moments they stand for, and its form for a command that cannot be run and a cgroup that cannot be made, for
+//! scripts that read them. All else is the same under any name.
 
 use crate::cli::Args;
 use chain::error::Error;
@@ -40,8 +40,28 @@ pub(crate) fn words(message: &Message, exec: bool) -> &'static [&'static str] {
     }
 }
 
-/// As Go says that a command cannot be run; nothing for any other error.
-pub(crate) fn execve_error(error: &Error) -> Option<String> {
+/// The error in runc's form, if it has one that is looked for.
+pub(crate) fn error(error: &Error) -> Option<String> {
+    execve_error(error).or_else(|| cgroup_error(error))
+}
+
+/// That a cgroup may not be made, for a limit or at all; and our own sentence.
+fn cgroup_error(error: &Error) -> Option<String> {
+    use nix::errno::Errno::{EACCES, EPERM, EROFS};
+    let denied = error.errno().filter(|errno| [EACCES, EPERM, EROFS].contains(errno))?;
+    error.doing.strip_prefix("make the cgroup ")?;
+    let limit = error.why.as_deref().and_then(|why| why.strip_prefix("resources.")?.strip_suffix(" needs it"));
+    Some(match limit.and_then(|path| path.split('.').next()) {
+        Some(limit) => format!("cannot set {limit} limit: container could not join or create cgroup: {error}"),
+        None => {
+            let desc = denied.desc().to_lowercase();
+            format!("unable to apply cgroup configuration: {error}: {desc}")
+        }
+    })
+}
+
+/// As Go says that a command cannot be run.
+fn execve_error(error: &Error) -> Option<String> {
     let program = error.call.as_deref()?.strip_prefix("execve(")?.strip_suffix(')')?;
     if error.why.as_deref().is_some_and(|why| why.contains("not in PATH=")) {
         return Some(format!("exec: {program:?}: executable file not found in $PATH"));

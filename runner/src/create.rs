@@ -234,6 +234,13 @@ fn gone_already() -> Error {
 
 fn record(bundle: &Bundle, options: &Create, met: &Met) -> Result<Record> {
     let config = &bundle.config;
+    if met.cgroups.folders.is_empty() && !own_pid_namespace(config) && !rustix::process::geteuid().is_root() {
+        log::warn(format_args!(
+            "{} has no cgroup and no pid namespace of its own, so that what its first process leaves behind is not \
+             found to be ended. Such configuration is strongly discouraged",
+            options.id
+        ));
+    }
     Ok(Record {
         oci_version: config.oci_version.clone(),
         id: options.id.clone(),

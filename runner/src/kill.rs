@@ -33,6 +33,10 @@ fn one(container: &Container, signal: i32, all: bool) -> Result<()> {
         return everybody(container, signal);
     }
     let Some(pidfd) = container.pidfd()? else {
+        if all {
+            // As of a group in which nobody is left.
+            return Ok(());
+        }
         return Err(Error::new(Class::Conflict, doing, "container not running"));
     };
     match pidfd_signal(pidfd.as_fd(), signal) {

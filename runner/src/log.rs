@@ -67,7 +67,7 @@ pub(crate) fn fail(error: &Error) -> ExitCode {
 
 /// Tells the error, once to people and once to the log.
 pub(crate) fn tell(error: &Error) {
-    let as_runc = called::execve_error(error).filter(|_| called::as_runc());
+    let as_runc = called::error(error).filter(|_| called::as_runc());
     let text = || as_runc.map_or_else(|| report::text("runner", error), |text| format!("{text}\n"));
     match LOG.get() {
         Some(log @ Log { file: Some(_), .. }) => {

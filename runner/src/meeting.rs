@@ -10,8 +10,9 @@ use chain::link::go_to_layer;
 use chain::mapped::{self, Spaces};
 use chain::meet::{self, Message};
 use chain::name::ToolName;
+use chain::net;
 use chain::state::State;
-use chain::{Cannot, Class, Error, Result, sys};
+use chain::{Cannot, Class, Error, Result, proc, sys};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -79,10 +80,17 @@ pub(crate) fn meet_chain(
     bundle: &Bundle,
     options: &Create,
 ) -> Result<Met> {
-    let mut process = None;
-    let met = listen_to_chain(meet, janitor, bundle, options, &mut process);
-    if let (Err(_), Some((_, pidfd))) = (&met, &process) {
-        crate::janitor::end(pidfd.as_fd())?;
+    let (mut process, mut devices) = (None, None);
+    let met = listen_to_chain(meet, janitor, bundle, options, (&mut process, &mut devices));
+    if met.is_err() {
+        // First, for they would end with their namespace.
+        let returned = devices.as_ref().map_or(Ok(()), net::Inside::give_back);
+        if let Some((_, pidfd)) = &process {
+            crate::janitor::end(pidfd.as_fd())?;
+        }
+        if let Err(also) = returned {
+            log::warn(also);
+        }
     }
     let (terminal, cgroups) = met?;
     let (pid, pidfd) = process.ok_or_else(|| {
@@ -96,7 +104,7 @@ fn listen_to_chain(
     janitor: &Janitor,
     bundle: &Bundle,
     options: &Create,
-    process: &mut Option<(i32, OwnedFd)>,
+    (process, devices): (&mut Option<(i32, OwnedFd)>, &mut Option<net::Inside>),
 ) -> Result<(Option<OwnedFd>, Place)> {
     let (mut terminal, mut cgroups) = (None, Place::default());
     let (mut mounted, mut ready, mut spaces) = (false, false, Spaces::default());
@@ -116,6 +124,11 @@ fn listen_to_chain(
             (Message::Mounted, _) => mounted = true,
             (Message::Map { maps, below, what }, Some(mount)) => {
                 mapped::map(mount.as_fd(), spaces.of(&maps, &what)?, below, &what)?;
+                meet::send(meet, &Message::Go, None)?;
+            }
+            (Message::Devices(wanted), Some(there)) => {
+                let outside = net::look(&wanted, proc::host()?.as_fd(), |text| log::warn(text))?;
+                *devices = Some(outside.send(there.as_fd())?);
                 meet::send(meet, &Message::Go, None)?;
             }
             (Message::Warning { tool, text }, _) => log::warn(format_args!("{text} ({tool})")),

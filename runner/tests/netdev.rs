@@ -8,6 +8,8 @@ mod common;
 use catena_tests::{Output, requires, shell};
 use common::Bundle;
 use serde_json::{Value, json};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 
 /// A container whose network namespace is new, or the one at `path`, and that gets v0 under `name`.
 fn bundle(command: &str, path: Option<&str>, name: Value) -> Bundle {
@@ -76,6 +78,50 @@ fn a_namespace_of_somebody_else_keeps_it_after_delete() {
         ),
     );
     assert!(out.succeeds().stdout.contains("inet 10.1.0.1/24") && out.stdout.contains("mtu 1789"), "{out:?}");
+}
+
+/// The same container, whose root is 200000 of the host.
+fn with_a_user_namespace(bundle: Bundle) -> Bundle {
+    for folder in [PathBuf::from(bundle.dir()), bundle.rootfs.path()] {
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let range = json!([{"containerID": 0, "hostID": 200_000, "size": 65536}]);
+    bundle
+        .set("/linux/namespaces/-", json!({"type": "user"}))
+        .set("/linux/uidMappings", range.clone())
+        .set("/linux/gidMappings", range)
+}
+
+#[test]
+fn a_user_namespace_gets_the_device_too() {
+    if !requires::veth() {
+        return;
+    }
+    let look = format!("cat /proc/self/uid_map /proc/sys/net/ipv4/conf/ctr0/forwarding; {LOOK}");
+    let bundle = with_a_user_namespace(bundle(&look, None, json!({"name": "ctr%d"})))
+        .set("/linux/sysctl", json!({"net.ipv4.conf.ctr0.forwarding": "1"}));
+    let out = run(&bundle, "$R run -b $B $ID; echo $?; ip -br link | cut -d@ -f1");
+    let words: Vec<&str> = out.stdout.split_whitespace().take(4).collect();
+    assert_eq!(words, ["0", "200000", "65536", "1"], "{out:?}");
+    for there in ["ctr0:", "inet 10.1.0.1/24 brd 10.1.0.255", "1789", "UP"] {
+        assert!(out.stdout.contains(there), "{there}: {out:?}");
+    }
+}
+
+#[test]
+fn a_container_that_does_not_come_to_be_keeps_no_device() {
+    if !requires::veth() {
+        return;
+    }
+    let makes: [fn(Bundle) -> Bundle; 2] = [std::convert::identity, with_a_user_namespace];
+    for make in makes {
+        let missing = json!({"destination": "/x", "type": "bind", "source": "/catena-none", "options": ["bind"]});
+        let bundle = make(bundle("echo ran", None, json!({"name": "eth%d"}))).set("/mounts/-", missing);
+        let out = run(&bundle, "$R run -b $B $ID; echo $?; $R list -q; ip address show dev v0");
+        assert!(out.stderr.contains("/catena-none") && !out.stdout.contains("ran"), "{out:?}");
+        assert!(out.stdout.starts_with("1\n") && !out.stdout.contains(&bundle.id), "{out:?}");
+        assert!(out.stdout.contains("inet 10.1.0.1/24") && out.stdout.contains("mtu 1789"), "{out:?}");
+    }
 }
 
 #[test]

@@ -118,6 +118,8 @@ fn a_whole_life() {
     rootless.runner(&format!("delete {id}")).fails(1, "it is running");
     rootless.runner(&format!("kill {id} KILL")).succeeds();
     rootless.becomes("stopped");
+    rootless.runner(&format!("kill {id} 0")).fails(1, "container not running");
+    assert_eq!(rootless.runner(&format!("kill --all {id} 0")).status, 0);
     rootless.runner(&format!("delete {id}")).succeeds();
     assert_eq!(std::fs::read_dir(rootless.0.state.path()).unwrap().count(), 0);
     drop(rootless);
@@ -140,9 +142,38 @@ fn a_limit_that_cannot_be_set_is_refused() {
         out.fails(1, "cannot make the cgroup").fails(1, "EACCES");
         assert_eq!(out.stdout, "");
     }
+    for (rootless, words) in [
+        (&limited, "cannot set pids limit: container could not join or create cgroup"),
+        (&named, "unable to apply cgroup configuration"),
+    ] {
+        // Scripts look for this.
+        let dir = rootless.0.dir();
+        let line = format!("ln -s $(command -v runner) {dir}/runc; $_ --root {dir}/../none {}", rootless.run());
+        let out = rootless.sh(&line);
+        assert!(out.status == 1 && out.stderr.contains(words), "{out:?}");
+        assert!(out.stderr.to_lowercase().contains("permission denied"), "{out:?}");
+    }
     assert_eq!(plain.runner(&plain.run()).succeeds().stdout, "ran\n");
     drop((limited, named, plain));
     leftovers.check();
+}
+
+#[test]
+fn a_container_whose_processes_cannot_be_found_is_warned_of() {
+    if !possible() {
+        return;
+    }
+    let shared = Rootless::new("echo ran", |config| {
+        let proc = json!({"destination": "/proc", "type": "none", "source": "/proc", "options": ["rbind"]});
+        for mount in config["mounts"].as_array_mut().unwrap() {
+            if mount["destination"] == "/proc" {
+                *mount = proc.clone();
+            }
+        }
+        config["linux"]["namespaces"].as_array_mut().unwrap().retain(|ns| ns["type"] != "pid");
+    });
+    let out = shared.runner(&shared.run());
+    assert!(out.status == 0 && out.stderr.contains("no cgroup and no pid namespace of its own"), "{out:?}");
 }
 
 /// With a range of /etc/subuid there are other users inside.

@@ -1,179 +1,77 @@
 //! Network devices: those of the namespace we come from that move into the one we enter, and pairs made between the two.
 
-mod device;
-mod netlink;
 mod pair;
 mod wanted;
 
-pub(crate) use wanted::{Move, Wanted, end, resolve};
+pub(crate) use wanted::{Wanted, end, resolve};
 
-use chain::{Cannot, Class, Error, Result, report};
-use device::{Address, Link};
-use netlink::Socket;
-use nix::errno::Errno;
-use rustix::fs::{Mode, OFlags, openat};
-use serde_json::{Value, json};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use chain::meet::{self, Message};
+use chain::net::{self, Outside};
+use chain::{Cannot, Result, report};
+use serde_json::Value;
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
 
-/// The network namespace we come from, and what is to leave it, as it was found.
-pub(crate) struct Outside {
-    socket: Socket,
-    home: OwnedFd,
-    devices: Vec<(Move, Link, Vec<Address>)>,
+fn warn(text: String) {
+    report::warn("ns-enter", text);
 }
 
-/// Looks for all that `wanted` names, while we are still outside.
+/// Looks for all that is to be moved, while we are still outside.
 pub(crate) fn look(wanted: &Wanted, proc: BorrowedFd<'_>) -> Result<Option<Outside>> {
-    if wanted.is_empty() {
-        return Ok(None);
+    match wanted.is_empty() || wanted.by_runner {
+        true => Ok(None),
+        false => net::look(&wanted.devices, proc, warn).map(Some),
     }
-    let socket = Socket::open().cannot("look for network devices", "socket(AF_NETLINK)")?;
-    let one = |asked: &Move| {
-        let doing = format!("move the network device {}", asked.from);
-        let found = device::find(&socket, &asked.from).cannot(&doing, "netlink(RTM_GETLINK)")?;
-        let link = found.ok_or_else(|| {
-            Error::new(
-                Class::Missing,
-                &doing,
-                "there is no such device in the network namespace of the caller",
-            )
-        })?;
-        let addresses = device::addresses(&socket, link.index).cannot(&doing, "netlink(RTM_GETADDR)")?;
-        Ok((asked.clone(), link, addresses))
-    };
-    let devices = wanted.devices.iter().map(one).collect::<Result<_>>()?;
-    Ok(Some(Outside { home: namespace(proc)?, socket, devices }))
 }
 
-fn namespace(proc: BorrowedFd<'_>) -> Result<OwnedFd> {
-    openat(proc, "self/ns/net", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-        .cannot("remember a network namespace", "open(/proc/self/ns/net)")
+/// Lets the runner, which stays outside, bring in what is wanted. It takes it back itself if nothing comes of the
+/// container.
+pub(crate) fn ask(wanted: &Wanted, proc: BorrowedFd<'_>, runner: Option<RawFd>) -> Result<()> {
+    let (true, Some(runner)) = (wanted.by_runner, runner) else { return Ok(()) };
+    let runner = chain::sys::fd::borrow(runner).cannot("reach the runner", "fcntl(meet)")?;
+    let here = net::here(proc)?;
+    meet::send(runner, &Message::Devices(wanted.devices.clone()), Some(here.as_fd()))?;
+    meet::wait_for_go(runner)
 }
 
-/// The devices that are inside now.
+/// What is inside now.
 pub(crate) struct Inside {
-    socket: Socket,
-    outside: Outside,
-    /// As many of `outside.devices` as were moved, from the first on, as they are inside.
-    moved: Vec<Link>,
+    devices: net::Inside,
     pairs: Vec<pair::Made>,
 }
 
-impl Outside {
-    /// Moves all of it to the network namespace that we are in by now. Nothing of it stays behind where it must not: a
-    /// device that was moved for a command that does not run would end with its new namespace.
-    pub(crate) fn enter(self, wanted: &Wanted, proc: BorrowedFd<'_>) -> Result<Inside> {
-        let socket = Socket::open().cannot("look for network devices", "socket(AF_NETLINK)")?;
-        let here = namespace(proc)?;
-        let mut inside = Inside { socket, outside: self, moved: Vec::new(), pairs: Vec::new() };
-        match inside.fill(wanted, here.as_fd()) {
-            Ok(()) => Ok(inside),
+/// Moves all of it to the network namespace that we are in by now, and makes the pairs; all or nothing.
+pub(crate) fn enter(outside: Outside, wanted: &Wanted, proc: BorrowedFd<'_>) -> Result<Inside> {
+    let here = net::here(proc)?;
+    let mut inside = Inside { devices: outside.enter(here.as_fd())?, pairs: Vec::new() };
+    for pair in &wanted.pairs {
+        match pair.make(&inside.devices.outside.socket, &inside.devices.socket, here.as_fd()) {
+            Ok(made) => inside.pairs.push(made),
             Err(error) => {
                 if let Err(also) = inside.give_back() {
                     report::warn("ns-enter", also);
                 }
-                Err(error)
+                return Err(error);
             }
         }
     }
+    Ok(inside)
 }
 
 impl Inside {
-    fn fill(&mut self, wanted: &Wanted, here: BorrowedFd<'_>) -> Result<()> {
-        for number in 0..self.outside.devices.len() {
-            self.fetch(number, here)?;
-        }
-        for pair in &wanted.pairs {
-            let made = pair.make(&self.outside.socket, &self.socket, here)?;
-            self.pairs.push(made);
-        }
-        Ok(())
-    }
-
-    fn fetch(&mut self, number: usize, here: BorrowedFd<'_>) -> Result<()> {
-        let (asked, link, addresses) = &self.outside.devices[number];
-        let doing = format!("move the network device {}", asked.from);
-        let taken = device::find(&self.socket, &asked.to).cannot(&doing, "netlink(RTM_GETLINK)")?;
-        if taken.is_some() {
-            let detail = format!("there is a {} in the namespace already", asked.to);
-            return Err(Error::new(Class::Conflict, doing, detail).cure("a template as a name, as eth%d"));
-        }
-        // Its number may be another one in there, and nothing says which. So it comes under a name of ours, whose number
-        // can be asked for, and gets the one that was asked for then: a template is filled in by the kernel.
-        let passing = passing_name(number);
-        device::send(&self.outside.socket, link, here, &passing).map_err(|e| why_not(e, link))?;
-        let found = device::find(&self.socket, &passing).cannot(&doing, "netlink(RTM_GETLINK)")?;
-        let mut new = found.ok_or_else(|| Error::readback(&asked.from, "a device inside", "none"))?;
-        self.moved.push(new.clone());
-        new.name = device::rename(&self.socket, new.index, &asked.to)?;
-        self.moved[number] = new.clone();
-        device::give(&self.socket, &new, &link.name, addresses)?;
-        device::up(&self.socket, &new)
-    }
-
-    /// Moves them back, under the names they had, with their addresses, and up if they were. What is gone by then is
-    /// told. Pairs are unmade.
+    /// Gives the devices back, and unmakes the pairs: each, whatever becomes of the others.
     pub(crate) fn give_back(&self) -> Result<()> {
-        let pairs = self.pairs.iter().map(|pair| pair.unmake(&self.outside.socket));
-        let devices = self.moved.iter().zip(&self.outside.devices);
-        let devices = devices.map(|(now, (_, before, addresses))| self.return_one(now, before, addresses));
-        // Each, whatever becomes of the others.
-        let results: Vec<Result<()>> = pairs.chain(devices).collect();
+        let pairs = self.pairs.iter().map(|pair| pair.unmake(&self.devices.outside.socket));
+        let results: Vec<Result<()>> = pairs.chain([self.devices.give_back()]).collect();
         results.into_iter().collect()
-    }
-
-    fn return_one(&self, now: &Link, before: &Link, addresses: &[Address]) -> Result<()> {
-        let doing = format!("give the network device {} back", before.name);
-        let now = match device::by_index(&self.socket, now.index) {
-            Err(Errno::ENODEV) => {
-                report::warn("ns-enter", format_args!("the network device {} is gone", before.name));
-                return Ok(());
-            }
-            other => other.cannot(&doing, "netlink(RTM_GETLINK)")?,
-        };
-        device::send(&self.socket, &now, self.outside.home.as_fd(), &before.name)
-            .map_err(|e| Error { doing: doing.clone(), ..e })?;
-        let socket = &self.outside.socket;
-        let found = device::find(socket, &before.name).cannot(&doing, "netlink(RTM_GETLINK)")?;
-        let link = found.ok_or_else(|| Error::readback(&before.name, "a device outside", "none"))?;
-        device::restore(socket, &link, before)?;
-        device::give(socket, &link, &before.name, addresses)?;
-        if before.up { device::up(socket, &link) } else { Ok(()) }
     }
 
     /// For the receipt: the names outside and inside.
     pub(crate) fn told(&self) -> Value {
-        let pairs = self.moved.iter().zip(&self.outside.devices);
-        let devices: Vec<[&String; 2]> =
-            pairs.map(|(now, (_, before, _))| [&before.name, &now.name]).collect();
-        json!(devices)
+        self.devices.told()
     }
 
     /// What has to stay open for [`Inside::give_back`].
     pub(crate) fn fds(&self) -> [RawFd; 3] {
-        [
-            self.socket.as_fd().as_raw_fd(),
-            self.outside.socket.as_fd().as_raw_fd(),
-            self.outside.home.as_raw_fd(),
-        ]
-    }
-}
-
-/// A name that nobody else chooses: 15 bytes are all that fits.
-fn passing_name(number: usize) -> String {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    format!("~{:x}-{number:x}", (now.tv_sec as u64 & 0xf_ffff) << 16 | now.tv_nsec as u64 >> 14)
-}
-
-fn why_not(error: Error, link: &Link) -> Error {
-    match error.errno() {
-        Some(Errno::EPERM) => {
-            error.why("it wants CAP_NET_ADMIN over the namespace it leaves, and over the one it goes to")
-        }
-        Some(Errno::EINVAL) => error.why(format_args!(
-            "{} is bound to its namespace, as lo is, and some bridges and tunnels",
-            link.name
-        )),
-        _ => error,
+        self.devices.fds()
     }
 }

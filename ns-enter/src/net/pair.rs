@@ -1,7 +1,7 @@
 //! A pair of virtual Ethernet devices, veth(4): one end outside, one inside, with addresses, up.
 
-use super::device::{self, Address, IFLA_IFNAME, IFLA_NET_NS_FD, Link};
-use super::netlink::{CREATE, EXCLUSIVE, RTM_NEWLINK, Request, Socket, link_body};
+use chain::net::device::{self, Address, IFLA_IFNAME, IFLA_NET_NS_FD, Link};
+use chain::net::netlink::{CREATE, EXCLUSIVE, RTM_NEWLINK, Request, Socket, link_body};
 use chain::{Cannot, Error, Result};
 use nix::errno::Errno;
 use std::net::IpAddr;

@@ -1,19 +1,11 @@
 //! Which devices, checked as data.
 
 use super::pair::{End, Pair};
+use chain::net::Move;
 use chain::oci::NamespaceKind;
 use chain::spec::{NsEnter, VethEnd};
 use chain::{Error, Result};
 use std::net::IpAddr;
-
-/// One device to move.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Move {
-    /// Its name outside.
-    pub(crate) from: String,
-    /// Its name inside, or the template of one.
-    pub(crate) to: String,
-}
 
 /// All that is to be done with devices.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,6 +16,8 @@ pub(crate) struct Wanted {
     pub(crate) pairs: Vec<Pair>,
     /// Who stays outside gives the moved ones back when the command has ended.
     pub(crate) give_back: bool,
+    /// The runner moves them: it stays outside, and is there when something fails later.
+    pub(crate) by_runner: bool,
 }
 
 impl Wanted {
@@ -33,12 +27,14 @@ impl Wanted {
     }
 }
 
-/// From the layer. `ours` says which namespaces are made or joined, `made` which are made.
+/// From the layer. `made` and `joined` say which namespaces are new or entered, `mapped` that we are in a new user
+/// namespace already, `runner` that one is there.
 pub(crate) fn resolve(
     spec: &NsEnter,
     made: &[NamespaceKind],
     joined: &[NamespaceKind],
     mapped: bool,
+    runner: bool,
 ) -> Result<Wanted> {
     let devices: Vec<Move> = spec
         .net_devices
@@ -52,7 +48,9 @@ pub(crate) fn resolve(
     for pair in &spec.veth {
         pairs.push(Pair { outside: checked_end(&pair.outside)?, inside: checked_end(&pair.inside)? });
     }
-    let wanted = Wanted { give_back: spec.give_back && !devices.is_empty(), devices, pairs };
+    let give_back = spec.give_back && !devices.is_empty();
+    let by_runner = runner && !devices.is_empty() && !give_back && pairs.is_empty();
+    let wanted = Wanted { give_back, by_runner, devices, pairs };
     if wanted.is_empty() {
         return Ok(wanted);
     }
@@ -67,7 +65,8 @@ pub(crate) fn resolve(
         return Err(Error::usage("make a pair of network devices", detail));
     }
     // Whoever is in a new user namespace has no power over the network outside any more.
-    if mapped || made.contains(&NamespaceKind::User) || joined.contains(&NamespaceKind::User) {
+    let in_user = mapped || made.contains(&NamespaceKind::User) || joined.contains(&NamespaceKind::User);
+    if in_user && !by_runner {
         let detail =
             "the process is in another user namespace by then, which has no power over the network outside";
         return Err(Error::new(chain::Class::Unsupported, "move network devices", detail)
@@ -144,7 +143,7 @@ mod tests {
     const NET: &[NamespaceKind] = &[NamespaceKind::Network];
 
     fn of(json: &str, made: &[NamespaceKind], joined: &[NamespaceKind], mapped: bool) -> Result<Wanted> {
-        resolve(&serde_json::from_str(json).unwrap(), made, joined, mapped)
+        resolve(&serde_json::from_str(json).unwrap(), made, joined, mapped, false)
     }
 
     #[test]
@@ -197,6 +196,11 @@ mod tests {
             of(one, NET, &[NamespaceKind::User], false),
         ] {
             assert!(user.unwrap_err().to_string().contains("another user namespace"));
+        }
+        // A runner outside has that power; where there is nothing to move, it is not asked.
+        for (json, asked) in [(one, true), ("{}", false)] {
+            let wanted = resolve(&serde_json::from_str(json).unwrap(), NET, &[], true, true).unwrap();
+            assert_eq!(wanted.by_runner, asked);
         }
         let pair = r#"{"veth":[{"outside":{"name":"a"},"inside":{"name":"b"}}]}"#;
         assert!(of(pair, &[], NET, false).unwrap_err().to_string().contains("only a new network namespace"));

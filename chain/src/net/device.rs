@@ -4,13 +4,14 @@ use super::netlink::{
     Attribute, CREATE, DUMP, EXCLUSIVE, RTM_DELLINK, RTM_GETADDR, RTM_GETLINK, RTM_NEWADDR, RTM_NEWLINK,
     Request, Socket, number,
 };
-use chain::{Error, Result};
+use crate::error::{Error, Result};
 use nix::errno::Errno;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// Attributes of a link, linux/if_link.h.
-pub(crate) const IFLA_IFNAME: u16 = 3;
-pub(crate) const IFLA_NET_NS_FD: u16 = 28;
+/// IFLA_IFNAME of linux/if_link.h: its name.
+pub const IFLA_IFNAME: u16 = 3;
+/// IFLA_NET_NS_FD: the namespace it goes to.
+pub const IFLA_NET_NS_FD: u16 = 28;
 /// IFLA_ADDRESS, IFLA_MTU.
 const KEPT: [u16; 2] = [1, 4];
 
@@ -31,20 +32,20 @@ const LINK_BODY: usize = 16;
 
 /// A device as it is.
 #[derive(Clone, Debug)]
-pub(crate) struct Link {
+pub struct Link {
     /// Its number in its namespace.
-    pub(crate) index: i32,
+    pub index: i32,
     /// Its name.
-    pub(crate) name: String,
+    pub name: String,
     /// IFF_UP.
-    pub(crate) up: bool,
+    pub up: bool,
     /// Its hardware address and its MTU, which whoever has it inside may change.
     kept: Vec<Attribute>,
 }
 
 /// An address with all that is known of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Address {
+pub struct Address {
     family: u8,
     prefix: u8,
     scope: u8,
@@ -53,7 +54,7 @@ pub(crate) struct Address {
 
 impl Address {
     /// A plain one. One of version 6 is not looked for on the network first: it would not answer for a second.
-    pub(crate) fn new(ip: std::net::IpAddr, prefix: u8) -> Address {
+    pub fn new(ip: std::net::IpAddr, prefix: u8) -> Address {
         const IFA_F_NODAD: u32 = 0x02;
         let (family, bytes, flags) = match ip {
             std::net::IpAddr::V4(ip) => (libc::AF_INET, ip.octets().to_vec(), IFA_F_PERMANENT),
@@ -132,7 +133,7 @@ impl Address {
 }
 
 /// The device of that name, if there is one.
-pub(crate) fn find(socket: &Socket, name: &str) -> std::result::Result<Option<Link>, Errno> {
+pub fn find(socket: &Socket, name: &str) -> std::result::Result<Option<Link>, Errno> {
     let request = Request::link(RTM_GETLINK, 0, 0, None).name(IFLA_IFNAME, name);
     match socket.ask(&request) {
         Ok(answers) => Ok(answers.first().map(link)),
@@ -142,7 +143,7 @@ pub(crate) fn find(socket: &Socket, name: &str) -> std::result::Result<Option<Li
 }
 
 /// The device of that number.
-pub(crate) fn by_index(socket: &Socket, index: i32) -> std::result::Result<Link, Errno> {
+pub fn by_index(socket: &Socket, index: i32) -> std::result::Result<Link, Errno> {
     let answers = socket.ask(&Request::link(RTM_GETLINK, 0, index, None))?;
     answers.first().map(link).ok_or(Errno::ENODEV)
 }
@@ -163,7 +164,7 @@ fn link(answer: &super::netlink::Answer) -> Link {
 }
 
 /// The addresses of device `index` that go with it.
-pub(crate) fn addresses(socket: &Socket, index: i32) -> std::result::Result<Vec<Address>, Errno> {
+pub fn addresses(socket: &Socket, index: i32) -> std::result::Result<Vec<Address>, Errno> {
     let answers = socket.ask(&Request::new(RTM_GETADDR, DUMP, &[0; ADDRESS_BODY]))?;
     let own = answers.into_iter().filter(|a| a.number(4) as i32 == index);
     let all = own.map(|a| {
@@ -178,7 +179,7 @@ pub(crate) fn addresses(socket: &Socket, index: i32) -> std::result::Result<Vec<
 }
 
 /// Moves a device to another namespace, under this name: both at once, or neither.
-pub(crate) fn send(socket: &Socket, link: &Link, to: BorrowedFd<'_>, name: &str) -> Result<()> {
+pub fn send(socket: &Socket, link: &Link, to: BorrowedFd<'_>, name: &str) -> Result<()> {
     let request = Request::link(RTM_NEWLINK, 0, link.index, None)
         .attribute(IFLA_NET_NS_FD, &to.as_raw_fd().to_ne_bytes())
         .name(IFLA_IFNAME, name);
@@ -186,7 +187,7 @@ pub(crate) fn send(socket: &Socket, link: &Link, to: BorrowedFd<'_>, name: &str)
 }
 
 /// Gives device `index` a name, which may be a template; the name it got.
-pub(crate) fn rename(socket: &Socket, index: i32, name: &str) -> Result<String> {
+pub fn rename(socket: &Socket, index: i32, name: &str) -> Result<String> {
     let doing = format!("call the network device {name}");
     let request = Request::link(RTM_NEWLINK, 0, index, None).name(IFLA_IFNAME, name);
     told(socket, &request, &doing, "RTM_NEWLINK")?;
@@ -199,7 +200,7 @@ pub(crate) fn rename(socket: &Socket, index: i32, name: &str) -> Result<String> 
 }
 
 /// Is `found` what a template, or a plain name, asks for?
-pub(crate) fn fits(name: &str, found: &str) -> bool {
+pub fn fits(name: &str, found: &str) -> bool {
     match name.split_once("%d") {
         None => name == found,
         Some((head, tail)) => {
@@ -210,7 +211,7 @@ pub(crate) fn fits(name: &str, found: &str) -> bool {
 }
 
 /// Writes `wanted`, of a device that was called `from`, to `link`, and reads them back.
-pub(crate) fn give(socket: &Socket, link: &Link, from: &str, wanted: &[Address]) -> Result<()> {
+pub fn give(socket: &Socket, link: &Link, from: &str, wanted: &[Address]) -> Result<()> {
     let wanted: Vec<Address> = wanted.iter().map(|a| a.clone().renamed(from, &link.name)).collect();
     for address in &wanted {
         let mut body = [address.family, address.prefix, address.flags() as u8, address.scope, 0, 0, 0, 0];
@@ -235,7 +236,7 @@ pub(crate) fn give(socket: &Socket, link: &Link, from: &str, wanted: &[Address])
 }
 
 /// Brings device `link` up, and looks.
-pub(crate) fn up(socket: &Socket, link: &Link) -> Result<()> {
+pub fn up(socket: &Socket, link: &Link) -> Result<()> {
     let doing = format!("bring {} up", link.name);
     told(socket, &Request::link(RTM_NEWLINK, 0, link.index, Some(true)), &doing, "RTM_NEWLINK")?;
     let found = by_index(socket, link.index).map_err(|e| Error::call(&doing, "netlink(RTM_GETLINK)", e))?;
@@ -243,7 +244,7 @@ pub(crate) fn up(socket: &Socket, link: &Link) -> Result<()> {
 }
 
 /// Gives `link` the hardware address and the MTU that it had as `before`, where they are others now.
-pub(crate) fn restore(socket: &Socket, link: &Link, before: &Link) -> Result<()> {
+pub fn restore(socket: &Socket, link: &Link, before: &Link) -> Result<()> {
     for (kind, value) in before.kept.iter().filter(|kept| !link.kept.contains(kept)) {
         let request = Request::link(RTM_NEWLINK, 0, link.index, None).attribute(*kind, value);
         told(socket, &request, format_args!("restore the network device {}", link.name), "RTM_NEWLINK")?;
@@ -252,13 +253,13 @@ pub(crate) fn restore(socket: &Socket, link: &Link, before: &Link) -> Result<()>
 }
 
 /// Removes a device, and its peer with it.
-pub(crate) fn remove(socket: &Socket, link: &Link) -> Result<()> {
+pub fn remove(socket: &Socket, link: &Link) -> Result<()> {
     let doing = format!("remove the network device {}", link.name);
     told(socket, &Request::link(RTM_DELLINK, 0, link.index, None), doing, "RTM_DELLINK")
 }
 
 /// Asks for a change.
-pub(crate) fn told(
+pub fn told(
     socket: &Socket,
     request: &Request,
     doing: impl std::fmt::Display,

@@ -4,8 +4,8 @@ use nix::errno::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Message types of linux/rtnetlink.h.
-pub(crate) const RTM_NEWLINK: u16 = 16;
+/// RTM_NEWLINK of linux/rtnetlink.h: make or change a device.
+pub const RTM_NEWLINK: u16 = 16;
 pub(crate) const RTM_DELLINK: u16 = 17;
 pub(crate) const RTM_GETLINK: u16 = 18;
 pub(crate) const RTM_NEWADDR: u16 = 20;
@@ -13,8 +13,10 @@ pub(crate) const RTM_GETADDR: u16 = 22;
 
 /// Flags of a request, linux/netlink.h.
 pub(crate) const DUMP: u16 = 0x300;
-pub(crate) const EXCLUSIVE: u16 = 0x200;
-pub(crate) const CREATE: u16 = 0x400;
+/// NLM_F_EXCL: it must not be there yet.
+pub const EXCLUSIVE: u16 = 0x200;
+/// NLM_F_CREATE: it may be made.
+pub const CREATE: u16 = 0x400;
 const REQUEST: u16 = 0x1;
 const ACK: u16 = 0x4;
 /// The table changed while it was listed.
@@ -30,14 +32,14 @@ const TYPE: u16 = 0x3fff;
 const BUFFER: usize = 64 << 10;
 
 /// One attribute: type, value.
-pub(crate) type Attribute = (u16, Vec<u8>);
+pub type Attribute = (u16, Vec<u8>);
 
 /// A request being written.
-pub(crate) struct Request(Vec<u8>);
+pub struct Request(Vec<u8>);
 
 impl Request {
     /// `kind` with `flags` beside the usual ones, and the message's own header.
-    pub(crate) fn new(kind: u16, flags: u16, body: &[u8]) -> Request {
+    pub fn new(kind: u16, flags: u16, body: &[u8]) -> Request {
         let flags = flags | REQUEST | if flags & DUMP == DUMP { 0 } else { ACK };
         let mut bytes = vec![0; HEADER];
         bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
@@ -47,12 +49,12 @@ impl Request {
     }
 
     /// A `struct ifinfomsg`: device `index`, and its state if that is to change.
-    pub(crate) fn link(kind: u16, flags: u16, index: i32, up: Option<bool>) -> Request {
+    pub fn link(kind: u16, flags: u16, index: i32, up: Option<bool>) -> Request {
         Request::new(kind, flags, &link_body(index, up))
     }
 
     /// Adds an attribute.
-    pub(crate) fn attribute(mut self, kind: u16, value: &[u8]) -> Request {
+    pub fn attribute(mut self, kind: u16, value: &[u8]) -> Request {
         self.0.extend((value.len() as u16 + 4).to_ne_bytes());
         self.0.extend(kind.to_ne_bytes());
         self.0.extend(value);
@@ -61,14 +63,14 @@ impl Request {
     }
 
     /// Adds a name.
-    pub(crate) fn name(self, kind: u16, name: &str) -> Request {
+    pub fn name(self, kind: u16, name: &str) -> Request {
         let mut value = name.as_bytes().to_vec();
         value.push(0);
         self.attribute(kind, &value)
     }
 
     /// Adds an attribute made of attributes, behind `body`.
-    pub(crate) fn nest(mut self, kind: u16, body: &[u8], inner: impl FnOnce(Request) -> Request) -> Request {
+    pub fn nest(mut self, kind: u16, body: &[u8], inner: impl FnOnce(Request) -> Request) -> Request {
         let start = self.0.len();
         self = self.attribute(kind, body);
         self = inner(self);
@@ -79,7 +81,7 @@ impl Request {
 }
 
 /// `struct ifinfomsg`.
-pub(crate) fn link_body(index: i32, up: Option<bool>) -> [u8; 16] {
+pub fn link_body(index: i32, up: Option<bool>) -> [u8; 16] {
     let mut body = [0; 16];
     body[4..8].copy_from_slice(&index.to_ne_bytes());
     if let Some(up) = up {
@@ -91,21 +93,21 @@ pub(crate) fn link_body(index: i32, up: Option<bool>) -> [u8; 16] {
 
 /// One message of an answer, behind its header.
 #[derive(Debug)]
-pub(crate) struct Answer(Vec<u8>);
+pub struct Answer(Vec<u8>);
 
 impl Answer {
     /// A byte of the message's own header.
-    pub(crate) fn byte(&self, at: usize) -> u8 {
+    pub fn byte(&self, at: usize) -> u8 {
         self.0.get(at).copied().unwrap_or(0)
     }
 
     /// A number of the message's own header.
-    pub(crate) fn number(&self, at: usize) -> u32 {
+    pub fn number(&self, at: usize) -> u32 {
         number(self.0.get(at..).unwrap_or(&[]))
     }
 
     /// The attributes behind a header of `size` bytes.
-    pub(crate) fn attributes(&self, size: usize) -> Vec<Attribute> {
+    pub fn attributes(&self, size: usize) -> Vec<Attribute> {
         let mut rest = self.0.get(size..).unwrap_or(&[]);
         let mut found = Vec::new();
         while let Some((kind, value, length)) = attribute(rest) {
@@ -126,12 +128,12 @@ fn short(bytes: &[u8]) -> u16 {
 }
 
 /// The first four bytes as a number; 0 where there are fewer.
-pub(crate) fn number(bytes: &[u8]) -> u32 {
+pub fn number(bytes: &[u8]) -> u32 {
     bytes.first_chunk().map_or(0, |four| u32::from_ne_bytes(*four))
 }
 
 /// A socket: it stays in the network namespace that it was opened in.
-pub(crate) struct Socket(OwnedFd);
+pub struct Socket(OwnedFd);
 
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -141,14 +143,14 @@ impl AsFd for Socket {
 
 impl Socket {
     /// To the network namespace we are in.
-    pub(crate) fn open() -> Result<Socket, Errno> {
+    pub fn open() -> Result<Socket, Errno> {
         // No protocol is NETLINK_ROUTE.
         let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None);
         socket.map(Socket).map_err(errno)
     }
 
     /// Asks, and gives what comes back.
-    pub(crate) fn ask(&self, request: &Request) -> Result<Vec<Answer>, Errno> {
+    pub fn ask(&self, request: &Request) -> Result<Vec<Answer>, Errno> {
         // A listing that was cut across by a change is asked for again; on a machine where devices come and go all the
         // time it may never be whole, and then that is the answer.
         for _ in 0..10 {
