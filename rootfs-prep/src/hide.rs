@@ -4,12 +4,13 @@ use crate::build::{Detached, attach, clone, file_system};
 use crate::devices;
 use crate::options::{self, Attrs};
 use crate::place::Place;
+use crate::root::inside;
 use chain::bytes::Bytes;
 use chain::sys::mount::attr;
 use chain::{Cannot, Error, Result};
-use rustix::fs::{FileType, fstat};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
 use rustix::io::Errno;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Makes each path read-only, with all that is mounted below it; what forbids more already goes on forbidding.
 pub(crate) fn readonly(place: &mut Place, paths: &[Bytes]) -> Result<()> {
@@ -68,9 +69,35 @@ fn empty_options(place: &Place) -> options::Options {
 
 /// What is not there needs no cover.
 fn open(place: &Place, path: &Bytes, doing: &str) -> Result<Option<OwnedFd>> {
-    match place.root.open(path) {
+    match look(place, path) {
         Ok(fd) => Ok(Some(fd)),
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
         Err(e) => Err(Error::call(doing, format_args!("openat2({path})"), e)),
+    }
+}
+
+/// What is below a mount of ours is looked for in that mount. By its path from the root it may not be found, while a
+/// folder on the way is swapped for a link: and what is not there needs no cover.
+fn look(place: &Place, path: &Bytes) -> rustix::io::Result<OwnedFd> {
+    match place.mount_above(path) {
+        Some((mount, rest)) => match below(mount, rest) {
+            Err(Errno::LOOP) => place.root.open(path),
+            other => other,
+        },
+        None => place.root.open(path),
+    }
+}
+
+/// What is at `path` below the folder `dir`; ELOOP where a link is on the way or at its end.
+fn below(dir: BorrowedFd<'_>, path: &[u8]) -> rustix::io::Result<OwnedFd> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    match openat2(dir, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve) {
+        // Before Linux 5.6.
+        Err(Errno::NOSYS) => match inside(dir, &Bytes(path.to_vec())) {
+            Err(Errno::NOTDIR) => Err(Errno::LOOP),
+            Ok(fd) if FileType::from_raw_mode(fstat(&fd)?.st_mode) == FileType::Symlink => Err(Errno::LOOP),
+            other => other,
+        },
+        other => other,
     }
 }

@@ -9,7 +9,7 @@ use chain::bindings::Sources;
 use chain::bytes::Bytes;
 use chain::mapped::Spaces;
 use std::collections::HashSet;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// See the module.
 pub(crate) struct Place {
@@ -98,6 +98,14 @@ impl Place {
         self.root.mounted(id);
         self.taken.insert(at.0.clone());
         self.mounted.push(Mounted { at: at.clone(), fd, id, kind: kind.to_string(), asked, late });
+    }
+
+    /// The last mount of ours above the clean path `at`, the root's own aside, and the way from there.
+    pub(crate) fn mount_above<'a>(&self, at: &'a Bytes) -> Option<(BorrowedFd<'_>, &'a [u8])> {
+        self.mounted.iter().rev().find_map(|m| {
+            let rest = at.0.strip_prefix(m.at.0.as_slice())?.strip_prefix(b"/")?;
+            Some((m.fd.as_fd(), rest))
+        })
     }
 
     /// Whether a mount of ours is above the clean path `at`, or on it; the root's own aside.
