@@ -202,7 +202,14 @@ fn resources_that_say_nonsense() {
         (r#""memory":{"limit":-7}"#, "resources.memory.limit: -7 is below -1"),
         (r#""network":{"classId":5}"#, "resources.network: unknown member 'classId'"),
         (r#""rdma":{"mlx5_1":{"hcaHandles":"3"}}"#, "resources.rdma.mlx5_1: hcaHandles: not a number"),
-        (r#""hugepageLimits":[{"pageSize":"2 MB","limit":5}]"#, "hugepageLimits[0]"),
+        (
+            r#""hugepageLimits":[{"pageSize":"2 MB","limit":5}]"#,
+            "hugepageLimits[0]: pageSize: not as 2MB, 1GB",
+        ),
+        (
+            r#""hugepageLimits":[{"pageSize":"../../x","limit":5}]"#,
+            "hugepageLimits[0]: pageSize: not as 2MB, 1GB",
+        ),
     ] {
         let path = config(&dir, &format!(r#""resources":{{{resources}}}"#), "");
         let out = tool("cg-apply").args(["-N", "--oci"]).arg(path).command(["echo", "ran"]).run();
