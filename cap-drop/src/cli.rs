@@ -1,6 +1,8 @@
 //! The command line.
 
-use chain::cli::{Common, Flags};
+use chain::cli::{Common, Flags, Parsed};
+use chain::{Error, Result};
+use std::ffi::OsString;
 
 /// Drops capabilities and becomes a user, then executes the next program.
 #[derive(clap::Parser, Clone, Debug, Default)]
@@ -112,8 +114,32 @@ pub(crate) struct Args {
     #[arg(long, value_name = "WHAT=VALUE", requires = "show", help_heading = "More")]
     pub(crate) assert: Vec<String>,
 
+    /// Say what this capability lets a process do, and do nothing else: a name, a number, `all`, or a word that is in the
+    /// text, as `mount`
+    #[arg(long, value_name = "CAP|WORD", help_heading = "More")]
+    pub(crate) explain: Option<String>,
+
     #[command(flatten)]
     pub(crate) common: Common,
+}
+
+/// `--explain`, where it is given: it takes no program, and no plan.
+pub(crate) fn explain() -> Result<Option<(String, bool)>> {
+    let argv: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let (own, next) = chain::next::split(&argv);
+    let is_it =
+        |word: &OsString| word.to_str().is_some_and(|w| w == "--explain" || w.starts_with("--explain="));
+    if !own.iter().any(is_it) {
+        return Ok(None);
+    }
+    let Parsed::Flags(args) = chain::cli::parse::<Args>("cap-drop", own)? else { return Ok(None) };
+    // It may have been the value of another option.
+    let Some(word) = args.explain else { return Ok(None) };
+    if next.is_some() {
+        let detail = "--explain says what a capability is for, and does nothing else";
+        return Err(Error::usage("read the command line", detail).cure("leave out the program"));
+    }
+    Ok(Some((word, args.common.json)))
 }
 
 const AFTER: &str = "\
@@ -126,6 +152,7 @@ Examples:
   cap-drop --user web --keep net_bind_service -- webd -f
   cap-drop --cap-drop all --cap-add chown,setuid -- apt-get update
   cap-drop --show 4711 --assert bounding=none --assert no_new_privs=on
+  cap-drop --explain sys_ptrace
   setpriv's way: cap-drop --bounding=-all,+net_raw --inheritable=-all -- ping ::1";
 
 impl Args {

@@ -8,6 +8,7 @@ mod answer;
 mod assert;
 mod cli;
 mod exec;
+mod explain;
 mod facts;
 mod name;
 mod plan;
@@ -19,11 +20,23 @@ use chain::link::Begun;
 use std::process::ExitCode;
 
 /// For `--version --json`.
-const FEATURES: &[&str] =
-    &["ambient", "apparmor", "assert", "bounding", "keyring", "no_new_privs", "securebits", "selinux"];
+const FEATURES: &[&str] = &[
+    "ambient",
+    "apparmor",
+    "assert",
+    "bounding",
+    "explain",
+    "keyring",
+    "no_new_privs",
+    "securebits",
+    "selinux",
+];
 
 fn main() -> ExitCode {
     chain::link::run("cap-drop", || {
+        if let Some((word, json)) = cli::explain()? {
+            return explain::explain(&word, json).map(|()| 0);
+        }
         let begun = chain::link::begin(chain::share::cap_drop, plan::from_flags, FEATURES)?;
         let (mut link, spec) = match begun {
             Begun::Act(link, spec) => (link, spec),

@@ -302,3 +302,25 @@ fn what_is_asserted_of_a_process_holds_or_the_status_says_so() {
         .run()
         .refuses(125, "--show");
 }
+
+/// What people ask before they give one away.
+#[test]
+fn a_capability_is_explained() {
+    let said = |line: &str| cap_drop(line).run().succeeds().stdout.clone();
+    let one = said("--explain sys_ptrace");
+    assert!(
+        one.starts_with("CAP_SYS_PTRACE (19, since Linux 2.2)\n") && one.contains("as good as root"),
+        "{one}"
+    );
+    assert_eq!(said("--explain=CAP_SYS_PTRACE"), one);
+    assert_eq!(said("--explain 19"), one);
+    assert_eq!(said("--explain all").matches("since Linux").count(), 41);
+    // A word of what is to be done.
+    let found = said("--explain mknod") + &said("--explain route");
+    assert!(found.contains("CAP_MKNOD") && found.contains("CAP_NET_ADMIN"), "{found}");
+    let json: Value = serde_json::from_str(&said("--explain bpf --json")).unwrap();
+    assert_eq!((&json[0]["name"], &json[0]["dockerDefault"]), (&"CAP_BPF".into(), &false.into()));
+    cap_drop("--explain sys_ptrase").run().fails(125, "sys_ptrace?");
+    cap_drop("--explain 63").run().fails(125, "newer than this program");
+    cap_drop("--explain kill").verb(["ran"]).run().refuses(125, "does nothing else");
+}

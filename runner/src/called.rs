@@ -50,9 +50,12 @@ fn cgroup_error(error: &Error) -> Option<String> {
     use nix::errno::Errno::{EACCES, EPERM, EROFS};
     let denied = error.errno().filter(|errno| [EACCES, EPERM, EROFS].contains(errno))?;
     error.doing.strip_prefix("make the cgroup ")?;
-    let limit = error.why.as_deref().and_then(|why| why.strip_prefix("resources.")?.strip_suffix(" needs it"));
+    let limit =
+        error.why.as_deref().and_then(|why| why.strip_prefix("resources.")?.strip_suffix(" needs it"));
     Some(match limit.and_then(|path| path.split('.').next()) {
-        Some(limit) => format!("cannot set {limit} limit: container could not join or create cgroup: {error}"),
+        Some(limit) => {
+            format!("cannot set {limit} limit: container could not join or create cgroup: {error}")
+        }
         None => {
             let desc = denied.desc().to_lowercase();
             format!("unable to apply cgroup configuration: {error}: {desc}")

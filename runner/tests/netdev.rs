@@ -115,7 +115,8 @@ fn a_container_that_does_not_come_to_be_keeps_no_device() {
     }
     let makes: [fn(Bundle) -> Bundle; 2] = [std::convert::identity, with_a_user_namespace];
     for make in makes {
-        let missing = json!({"destination": "/x", "type": "bind", "source": "/catena-none", "options": ["bind"]});
+        let missing =
+            json!({"destination": "/x", "type": "bind", "source": "/catena-none", "options": ["bind"]});
         let bundle = make(bundle("echo ran", None, json!({"name": "eth%d"}))).set("/mounts/-", missing);
         let out = run(&bundle, "$R run -b $B $ID; echo $?; $R list -q; ip address show dev v0");
         assert!(out.stderr.contains("/catena-none") && !out.stdout.contains("ran"), "{out:?}");

@@ -24,6 +24,37 @@ macro_rules! claims {
     )*};
 }
 
+/// An ordinary user's: without any right to cgroups, and with one that is theirs.
+macro_rules! claims_of_a_user {
+    ($start:ident: $($name:ident;)*) => {$(
+        #[test]
+        fn $name() {
+            if requires::root() && requires::cgroup_v2_controller("pids") && let Some(podman) = Podman::$start() {
+                claims::$name(&podman);
+            }
+        }
+    )*};
+}
+
+mod of_a_user {
+    use super::{Podman, claims, requires};
+
+    claims_of_a_user! {
+        start_for_user:
+        run_is_the_commands;
+    }
+}
+
+mod of_a_user_with_a_cgroup {
+    use super::{Podman, claims, requires};
+
+    claims_of_a_user! {
+        start_for_user_with_a_cgroup:
+        limits_are_in_the_cgroup;
+        pause_stops_the_clock;
+    }
+}
+
 claims! {
     limits_are_in_the_cgroup;
     a_life_in_the_background;

@@ -259,12 +259,7 @@ pub fn remove(socket: &Socket, link: &Link) -> Result<()> {
 }
 
 /// Asks for a change.
-pub fn told(
-    socket: &Socket,
-    request: &Request,
-    doing: impl std::fmt::Display,
-    what: &str,
-) -> Result<()> {
+pub fn told(socket: &Socket, request: &Request, doing: impl std::fmt::Display, what: &str) -> Result<()> {
     socket.ask(request).map(drop).map_err(|e| Error::call(doing, format_args!("netlink({what})"), e))
 }
 

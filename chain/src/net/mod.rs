@@ -133,9 +133,8 @@ impl Inside {
     pub fn give_back(&self) -> Result<()> {
         let devices = self.moved.iter().zip(&self.outside.devices);
         // Each, whatever becomes of the others.
-        let results: Vec<Result<()>> = devices
-            .map(|(now, (_, before, addresses))| self.return_one(now, before, addresses))
-            .collect();
+        let results: Vec<Result<()>> =
+            devices.map(|(now, (_, before, addresses))| self.return_one(now, before, addresses)).collect();
         results.into_iter().collect()
     }
 

@@ -37,6 +37,8 @@ pub struct Place {
     pub(super) states: Vec<PathBuf>,
     /// Who everything in there is run as: words in front of a command, none for root.
     pub(super) user: Vec<String>,
+    /// The cgroup is theirs.
+    pub(super) delegated: bool,
 }
 
 impl Place {
@@ -55,12 +57,35 @@ impl Place {
         let children = format!("/proc/{0}/task/{0}/children", anchor.pid());
         let children = std::fs::read_to_string(children).expect("unshare has a child");
         let first = children.trim().parse().expect("one child");
-        Place { anchor, first, parent, prefix: "", dir: TempDir::new(), states: Vec::new(), user: Vec::new() }
+        Place {
+            anchor,
+            first,
+            parent,
+            prefix: "",
+            dir: TempDir::new(),
+            states: Vec::new(),
+            user: Vec::new(),
+            delegated: false,
+        }
     }
 
     /// Whether it is an ordinary user's.
     pub(super) fn is_users(&self) -> bool {
         !self.user.is_empty()
+    }
+
+    /// Gives a user the v2 cgroup of this place; words that, in front of a command, run it from within.
+    pub(super) fn delegate(&mut self, uid: u32, gid: u32) -> Vec<String> {
+        let group = format!("/sys/fs/cgroup/{}", self.parent);
+        let line = format!(
+            "mkdir -p {group}/session && for c in $(cat /sys/fs/cgroup/cgroup.controllers); do
+                 echo +$c >/sys/fs/cgroup/cgroup.subtree_control
+             done 2>/dev/null; chown -R {uid}:{gid} {group}"
+        );
+        crate::shell(&line).run().succeeds();
+        self.delegated = true;
+        let enter = format!("echo $$ >{group}/session/cgroup.procs && exec \"$@\"");
+        ["sh", "-c", &enter, "-"].map(String::from).to_vec()
     }
 
     /// `words`, run in there.

@@ -19,8 +19,18 @@ impl Podman {
         Podman::in_place(Place::new)
     }
 
-    /// The same of an ordinary user.
+    /// The same of an ordinary user, who has no right to any cgroup.
     pub fn start_for_user() -> Option<Podman> {
+        Podman::of_user(false)
+    }
+
+    /// The same of an ordinary user to whom a v2 cgroup is delegated, with the controllers that there are. Everything is
+    /// run from within it, as in a user's session.
+    pub fn start_for_user_with_a_cgroup() -> Option<Podman> {
+        Podman::of_user(true)
+    }
+
+    fn of_user(delegated: bool) -> Option<Podman> {
         let user = requires::user()?;
         if !requires::package("/usr/bin/newuidmap", "uidmap") {
             return None;
@@ -34,6 +44,10 @@ impl Podman {
             std::os::unix::fs::chown(dir, Some(user.uid), Some(user.gid)).expect("root may give it away");
             place.states = vec![dir.join("catena")];
             place.user = words.map(String::from).to_vec();
+            if delegated {
+                let enter = place.delegate(user.uid, user.gid);
+                place.user.splice(0..0, enter);
+            }
             place
         })
     }
@@ -124,16 +138,21 @@ impl Engine for Podman {
     }
 
     fn needs(&self) -> Vec<String> {
-        if self.place.is_users() {
-            return ["--network=none", "--pull=never"].map(String::from).to_vec();
-        }
         let parent = format!("--cgroup-parent=/{}", self.place.parent);
+        if self.place.is_users() {
+            let needs = ["--network=none", "--pull=never"].map(String::from);
+            return needs.into_iter().chain(self.place.delegated.then_some(parent)).collect();
+        }
         let limits = ["--ulimit=nofile=1000:2000", "--ulimit=nproc=1000:2000"];
         ["--network=none", "--pull=never", &parent].iter().chain(&limits).map(ToString::to_string).collect()
     }
 
     fn place(&self) -> &Place {
         &self.place
+    }
+
+    fn has_cgroups(&self) -> bool {
+        self.place.delegated || !self.place.is_users()
     }
 }
 
