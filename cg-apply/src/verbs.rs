@@ -127,7 +127,7 @@ fn events(path: OsString, asked: &Asked) -> Result<()> {
         let doing = format!("follow the cgroup {path}");
         return Err(Error::new(Class::Missing, doing, "nothing is in it"));
     }
-    follow(&path.to_string(), &group, asked, &End::Group)
+    follow(&path.to_string(), &group, &Stats::new(), asked, &End::Group)
 }
 
 fn kill(path: &Bytes) -> Result<()> {

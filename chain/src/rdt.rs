@@ -2,6 +2,8 @@
 //! Documentation/filesystems/resctrl.rst). A group (CLOS) has a `schemata` and a `tasks` file, and in `mon_groups` more
 //! groups that only count.
 
+mod stats;
+
 use crate::bytes::Bytes;
 use crate::error::{Cannot, Class, Error, IntoErrno, Result};
 use crate::oci::IntelRdt;

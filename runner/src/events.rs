@@ -2,8 +2,8 @@
 //! shape. Ends with the container.
 
 use crate::container::{StateRoot, Status};
-use chain::cgroup::Hierarchies;
 use chain::cgroup::stream::{Asked, End, follow};
+use chain::cgroup::{Hierarchies, Stats};
 use chain::{Class, Error, Result};
 use clap::Args as Options;
 use std::os::fd::AsFd;
@@ -33,5 +33,6 @@ pub(crate) fn events(root: &StateRoot, options: &Events) -> Result<u8> {
     }
     // With what each hierarchy controls, so that no file is looked for where it cannot be.
     let group = Hierarchies::detect()?.group_at(cgroups);
-    follow(id, &group, &options.asked, &End::Process(pidfd.as_fd())).map(|()| 0)
+    let reader = Stats::new().with_rdt(container.record.rdt.clone());
+    follow(id, &group, &reader, &options.asked, &End::Process(pidfd.as_fd())).map(|()| 0)
 }

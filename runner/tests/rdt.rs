@@ -70,3 +70,43 @@ fn a_create_that_fails_leaves_none() {
     drop(bundle);
     leftovers.check();
 }
+
+#[test]
+fn what_it_may_have_and_what_it_uses_is_told_with_the_rest() {
+    if !requires::controller("pids") {
+        return;
+    }
+    let leftovers = Leftovers::watch();
+    let tree = TempDir::new();
+    let put = |path: &str, text: &str| {
+        let path = tree.path().join(path);
+        let above: Vec<_> = path.ancestors().skip(1).take_while(|folder| !folder.exists()).collect();
+        above.iter().rev().for_each(|folder| fs::create_dir(folder).unwrap());
+        fs::write(path, text).unwrap();
+    };
+    put("info/L3/cbm_mask", "fffff\n");
+    put("info/L3/min_cbm_bits", "1\n");
+    put("info/L3/num_closids", "16\n");
+    put("schemata", "    MB:0=100\n    L3:0=fffff\n");
+    let bundle = Bundle::sh("exec sleep 60")
+        .set("/linux/intelRdt", json!({"l3CacheSchema": "L3:0=f", "enableMonitoring": true}));
+    create(&bundle, &tree).succeeds();
+    let counted = format!("{0}/mon_groups/{0}/mon_data/mon_L3_00", bundle.id);
+    put(&format!("{counted}/llc_occupancy"), "4096\n");
+    put(&format!("{counted}/mbm_total_bytes"), "70000\n");
+    put(&format!("{counted}/mbm_local_bytes"), "Unavailable\n");
+    let told =
+        bundle.runner(["events", "--stats", &bundle.id]).env("CATENA_RESCTRL", tree.path()).run().json();
+    let expected = json!({
+        "l3_cache_info": {"cbm_mask": "fffff", "min_cbm_bits": 1, "num_closids": 16},
+        "l3_cache_schema_root": "L3:0=fffff",
+        "l3_cache_schema": "L3:0=f",
+        "mbm_stats": [{"mbm_total_bytes": 70000}],
+        "cmt_stats": [{"llc_occupancy": 4096}],
+    });
+    assert_eq!(told["data"]["intel_rdt"], expected, "{told:#}");
+    // In the kernel's own tree the counters go with their folder.
+    fs::remove_dir_all(tree.path().join(&counted).parent().unwrap()).unwrap();
+    drop(bundle);
+    leftovers.check();
+}

@@ -7,6 +7,7 @@ mod others;
 use super::usage::{counter, nanos_per_tick};
 use super::{Dir, Group, Version};
 use crate::error::Result;
+use crate::rdt::Rdt;
 use disks::blkio;
 use others::{huge_pages, misc, rdma, sizes};
 use serde_json::{Map, Value, json};
@@ -17,12 +18,19 @@ use std::cell::OnceCell;
 pub struct Stats {
     /// Sizes of huge pages, as the kernel names them.
     huge_pages: Vec<String>,
+    /// The group of Intel RDT that goes with the one that is read.
+    rdt: Option<Rdt>,
 }
 
 impl Stats {
     /// Looks which huge pages there are.
     pub fn new() -> Stats {
-        Stats { huge_pages: sizes() }
+        Stats { huge_pages: sizes(), rdt: None }
+    }
+
+    /// Tells this group of Intel RDT, too.
+    pub fn with_rdt(self, rdt: Option<Rdt>) -> Stats {
+        Stats { rdt, ..self }
     }
 
     /// All of it.
@@ -35,7 +43,7 @@ impl Stats {
             "pids": pids(&files)?,
             "blkio": blkio(&files)?,
             "hugetlb": huge_pages(&files, &self.huge_pages)?,
-            "intel_rdt": {},
+            "intel_rdt": self.rdt.as_ref().map_or_else(|| json!({}), Rdt::stats),
             "network_interfaces": null,
         });
         for (key, value) in [("rdma", rdma(&files)?), ("misc", misc(&files)?)] {

@@ -39,9 +39,9 @@ pub enum End<'a> {
 }
 
 /// Tells until the end.
-pub fn follow(id: &str, group: &Group, asked: &Asked, end: &End<'_>) -> Result<()> {
+pub fn follow(id: &str, group: &Group, reader: &Stats, asked: &Asked, end: &End<'_>) -> Result<()> {
     if asked.stats {
-        return stats(id, group, &Stats::new());
+        return stats(id, group, reader);
     }
     let mut alarms: Vec<Alarm> = Alarm::oom(group)?.into_iter().collect();
     if let Some(level) = asked.memory_pressure {
@@ -50,7 +50,7 @@ pub fn follow(id: &str, group: &Group, asked: &Asked, end: &End<'_>) -> Result<(
     for stall in &asked.psi {
         alarms.push(Alarm::stall(group, stall)?);
     }
-    let (reader, end) = (Stats::new(), Watched::of(group, end)?);
+    let end = Watched::of(group, end)?;
     let mut next = Instant::now() + asked.interval;
     loop {
         let ended = wait(id, &mut alarms, &end, group, next)?;
@@ -58,7 +58,7 @@ pub fn follow(id: &str, group: &Group, asked: &Asked, end: &End<'_>) -> Result<(
             return last(id, group);
         }
         if Instant::now() >= next {
-            stats(id, group, &reader)?;
+            stats(id, group, reader)?;
             next += asked.interval;
         }
     }
