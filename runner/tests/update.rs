@@ -6,6 +6,7 @@ mod common;
 use catena_tests::{Leftovers, Output, requires};
 use common::Bundle;
 use serde_json::json;
+use std::path::Path;
 
 fn created() -> Bundle {
     let bundle = Bundle::sh("exec sleep 60");
@@ -17,11 +18,16 @@ fn update(bundle: &Bundle, options: &[&str]) -> Output {
     bundle.runner(["update"]).args(options).arg(&bundle.id).run()
 }
 
-/// A file of the container's cgroup.
-fn value(bundle: &Bundle, controller: &str, v1: &str, v2: &str) -> String {
+/// The directories of the container's cgroup.
+fn dirs(bundle: &Bundle) -> Vec<String> {
     let text = std::fs::read_to_string(bundle.state.path().join(&bundle.id).join("state.json")).unwrap();
     let state: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let dirs: Vec<&str> = state["cgroups"].as_array().unwrap().iter().map(|d| d.as_str().unwrap()).collect();
+    state["cgroups"].as_array().unwrap().iter().map(|d| d.as_str().unwrap().to_string()).collect()
+}
+
+/// A file of the container's cgroup.
+fn value(bundle: &Bundle, controller: &str, v1: &str, v2: &str) -> String {
+    let dirs = dirs(bundle);
     let file = if requires::cgroup_mount(controller).is_some() { v1 } else { v2 };
     let found = dirs.iter().find_map(|dir| std::fs::read_to_string(format!("{dir}/{file}")).ok());
     found.unwrap_or_else(|| panic!("no {file} in {dirs:?}")).trim().to_string()
@@ -150,5 +156,67 @@ fn a_limit_of_one_process_holds_for_the_command_and_lets_the_chain_be() {
         created.create().succeeds();
         assert_eq!(value(&created, "pids", "pids.max", "pids.max"), "1");
     }
+    leftovers.check();
+}
+
+#[test]
+fn each_flag_is_in_its_file_or_refused_where_the_kernel_has_none() {
+    if !requires::controller("cpu") || !requires::controller("memory") {
+        return;
+    }
+    let leftovers = Leftovers::watch();
+    let bundle = created();
+    let swap = (96_u64 << 20).to_string();
+    let swap_alone = (32_u64 << 20).to_string();
+    type Files<'a> = &'a [(&'a str, &'a str)];
+    let table: [(&[&str], &str, Files<'_>, Files<'_>); 9] = [
+        (&["--cpu-share", "512"], "cpu", &[("cpu.shares", "512")], &[("cpu.weight", "59")]),
+        (
+            &["--cpu-quota", "50000", "--cpu-burst", "7000"],
+            "cpu",
+            &[("cpu.cfs_burst_us", "7000")],
+            &[("cpu.max.burst", "7000")],
+        ),
+        (&["--cpu-rt-period", "500000"], "cpu", &[("cpu.rt_period_us", "500000")], &[]),
+        (&["--cpu-rt-runtime", "1000"], "cpu", &[("cpu.rt_runtime_us", "1000")], &[]),
+        (&["--cpuset-cpus", "0"], "cpuset", &[("cpuset.cpus", "0")], &[("cpuset.cpus", "0")]),
+        (&["--cpuset-mems", "0"], "cpuset", &[("cpuset.mems", "0")], &[("cpuset.mems", "0")]),
+        (
+            &["--memory", "64M", "--memory-swap", "96M"],
+            "memory",
+            &[("memory.memsw.limit_in_bytes", &swap)],
+            &[("memory.swap.max", &swap_alone)],
+        ),
+        (&["--pids-limit", "33"], "pids", &[("pids.max", "33")], &[("pids.max", "33")]),
+        (
+            &["--blkio-weight", "300"],
+            if requires::cgroup_mount("blkio").is_some() { "blkio" } else { "io" },
+            &[("blkio.weight", "300"), ("blkio.bfq.weight", "300")],
+            &[("io.bfq.weight", "default 300"), ("io.weight", "default 2930")],
+        ),
+    ];
+    let (mut all, mut expected) = (Vec::new(), Vec::new());
+    for (options, controller, v1, v2) in table {
+        if !requires::controller(controller) {
+            continue;
+        }
+        let files = if requires::cgroup_mount(controller).is_some() { v1 } else { v2 };
+        let there =
+            |(file, _): &&(&str, &str)| dirs(&bundle).iter().any(|dir| Path::new(dir).join(file).exists());
+        if let Some(file) = files.iter().find(there) {
+            all.extend(options);
+            expected.push((controller, file));
+        } else {
+            update(&bundle, options).refuses(1, "has no such limit");
+        }
+    }
+    update(&bundle, &all).succeeds();
+    for (controller, (file, text)) in expected {
+        assert_eq!(&value(&bundle, controller, file, file), text, "{file}");
+    }
+    // An idle group has no weight, so it comes by itself.
+    update(&bundle, &["--cpu-idle", "1"]).succeeds();
+    assert_eq!(value(&bundle, "cpu", "cpu.idle", "cpu.idle"), "1");
+    drop(bundle);
     leftovers.check();
 }
