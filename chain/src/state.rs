@@ -238,6 +238,11 @@ fn same_build(text: &[u8], doing: &str) -> Result<()> {
     if head.build == BUILD {
         return Ok(());
     }
+    // The one thing in there that is used all the same, for who waits for us reads no stderr of ours. If it is something
+    // else by now than a socket with a reader, nothing is sent.
+    if let Some(meet) = head.fds.get("meet").and_then(serde_json::Value::as_i64) {
+        crate::report::errors_to(RawFd::try_from(meet).unwrap_or(-1));
+    }
     let detail = format_args!("it was written by build {}, this is {BUILD}", head.build).to_string();
     Err(Error::new(Class::Conflict, doing, detail).cure("install all the tools from one build"))
 }
@@ -246,6 +251,8 @@ fn same_build(text: &[u8], doing: &str) -> Result<()> {
 #[derive(Deserialize)]
 struct Head {
     build: String,
+    #[serde(default)]
+    fds: serde_json::Value,
 }
 
 fn open_named(name: &std::ffi::OsStr) -> Result<OwnedFd> {

@@ -3,7 +3,7 @@
 
 mod common;
 
-use catena_tests::{Leftovers, Output, Running, TempDir, requires, shell, tool_path};
+use catena_tests::{Leftovers, Output, Running, TempDir, requires, shell, tool, tool_path};
 use common::Bundle;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -320,6 +320,39 @@ fn what_killed_runners_left_is_swept_up_and_what_is_held_is_not() {
     drop(lock);
     bundle.delete().succeeds();
     assert_eq!(names(&bundle), [""; 0]);
+    drop(bundle);
+    leftovers.check();
+}
+
+/// An installation that was replaced in part says so to who waits for the container, an engine's log too.
+#[test]
+fn links_of_another_build_tell_the_runner() {
+    if !requires::root() {
+        return;
+    }
+    let leftovers = Leftovers::watch();
+    let version = tool("runner").args(["--version", "--json"]).run().succeeds().stdout.clone();
+    let version: serde_json::Value = serde_json::from_str(&version).unwrap();
+    let build = version["build"].as_str().unwrap().as_bytes();
+    // The same runner, which writes that it is another.
+    let mut program = std::fs::read(tool_path("runner")).unwrap();
+    let at: Vec<usize> =
+        (0..program.len() - build.len()).filter(|at| program[*at..].starts_with(build)).collect();
+    at.into_iter().for_each(|at| program[at + build.len() - 1] ^= 1);
+    let dir = TempDir::new();
+    let other = dir.join("other");
+    std::fs::write(&other, program).unwrap();
+    std::fs::set_permissions(&other, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let (tools, bundle) = (tools_with("runner", other.to_str().unwrap()), Bundle::sh("echo RAN"));
+    let (runner, log) = (tools.join("runner"), dir.join("log"));
+    let (state, log_at) = (bundle.state.path().display(), log.display());
+    let line =
+        format!("{} --root {state} --log {log_at} run -b {} {}", runner.display(), bundle.dir(), bundle.id);
+    let out = shell(&line).run();
+    out.fails(1, "it was written by build");
+    assert!(!out.stdout.contains("RAN") && !out.stderr.contains("without a word"), "{out:?}");
+    let log = std::fs::read_to_string(log).unwrap();
+    assert!(log.contains("install all the tools from one build"), "{log}");
     drop(bundle);
     leftovers.check();
 }
