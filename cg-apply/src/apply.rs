@@ -13,7 +13,7 @@ use chain::state::{Receipt, State};
 use chain::{Class, Error, Result, ToolName, proc};
 use nix::errno::Errno;
 use serde_json::{Map, Value, json};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, IntoRawFd};
 
 /// Makes the group with its limits. On failure nothing of it stays.
 pub(crate) fn make(plan: &mut Plan) -> Result<()> {
@@ -257,11 +257,19 @@ fn try_enter(plan: &mut Plan, state: &mut State) -> Result<Receipt> {
         forgive(set_oom_score(score), "oomScoreAdj", &plan.attempt, &mut plan.degraded)?;
     }
     let mut applied = Map::new();
-    if plan.group.is_some() {
-        existing::join(plan)?;
+    match &plan.group {
+        Some(group) if plan.leaf => {
+            // Whoever reads the receipt finds nobody there yet.
+            applied.insert("leaf".into(), true.into());
+            state.fds.groups = group.entrances()?.into_iter().map(IntoRawFd::into_raw_fd).collect();
+        }
+        Some(_) => existing::join(plan)?,
+        None => {}
     }
     if let Some(group) = &plan.group {
-        group.prove_joined()?;
+        if !plan.leaf {
+            group.prove_joined()?;
+        }
         applied.insert("cgroup".into(), json!(group.paths().collect::<Vec<_>>()));
         applied.insert("limits".into(), Value::Object(read_back(group, &plan.writes, &plan.degraded)?));
     }
@@ -314,6 +322,7 @@ pub(crate) fn abandon(plan: &mut Plan) -> Result<()> {
         plan.rdt_made.take().map_or(Ok(()), |made| made.remove())?;
     }
     match plan.group.as_mut().filter(|_| plan.keep && plan.scope.is_none()) {
+        Some(group) if plan.leaf => group.undo(),
         Some(group) => group.leave().and_then(|()| group.undo()),
         None => Ok(()),
     }

@@ -81,6 +81,7 @@ fn try_out(mut plan: Plan, told: OwnedFd) -> Result<()> {
         None => {}
     }
     let receipt = apply::enter(&mut plan, &mut state)?;
+    chain::landing::enter_groups(&state)?;
     let text = serde_json::to_vec(&receipt.degraded).unwrap_or_default();
     std::fs::File::from(told).write_all(&text).cannot("tell what was done", "write(pipe)")?;
     state.landing.scheduler.map_or(Ok(()), |scheduler| scheduler.set())?;

@@ -12,6 +12,7 @@ Examples:
   cg-apply -m 512M --pids 100 --cpus 1.5 -- make -j8
   cg-apply -m 512M -- ns-enter -mpniuC -- rootfs-prep --root ./rootfs -- cap-drop --all -- sh
   cg-apply -m 256M --pids 3 --cpu-time 2s --wall-time 6s --report verdict.json -- ./solution
+  cg-apply --pids 1 --leaf -- ns-enter -mp -- ./solution         no second process, whatever the links fork
   cg-apply --rlimit nofile=1024:4096 --oom-score-adj 500 -- sh
   cg-apply --batch --nice 10 --class idle --cpu-list 0-3 --interleave 0-1 -- ./simulation
   cg-apply --cgroup /batch/7 --keep -m 2G -- ./job      and later: cg-apply --rm /batch/7 --kill
@@ -40,10 +41,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME", conflicts_with_all = ["cgroup", "keep", "report", "wall_time", "cpu_time"])]
     pub(crate) scope: Option<String>,
     /// End the scope --scope with all that is in it, and do nothing else
-    #[arg(long, requires = "scope", conflicts_with_all = ["slice", "exclusive", "rlimit", "oom_score_adj", "plan", "oci",
+    #[arg(long, requires = "scope", conflicts_with_all = ["slice", "leaf", "exclusive", "rlimit", "oom_score_adj", "plan", "oci",
         "check", "show", "stdin", "keep_fd", "rm", "update", "memory", "memory_swap", "memory_reservation", "pids", "cpus",
         "cpu_shares", "cpu_weight", "cpu_quota", "cpu_period", "cpuset_cpus", "cpuset_mems", "attempt", "report", "wall_time", "cpu_time"])]
     pub(crate) stop: bool,
+    /// Only the command enters the group, last of all: --pids 1 counts it alone, and no link before it
+    #[arg(long, conflicts_with = "scope")]
+    pub(crate) leaf: bool,
     /// The slice that the scope is in
     #[arg(long, value_name = "NAME.slice", requires = "scope")]
     pub(crate) slice: Option<String>,
@@ -51,13 +55,13 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) exclusive: bool,
     /// Remove this group and those below it, and do nothing else
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["cgroup", "keep", "scope", "exclusive", "attempt", "memory",
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["cgroup", "keep", "leaf", "scope", "exclusive", "attempt", "memory",
         "memory_swap", "memory_reservation", "pids", "cpus", "cpu_shares", "cpu_weight", "cpu_quota", "cpu_period",
         "cpuset_cpus", "cpuset_mems", "rlimit", "oom_score_adj", "plan", "oci", "check", "show", "stdin", "keep_fd", "report",
         "wall_time", "cpu_time"])]
     pub(crate) rm: Option<OsString>,
     /// Change the limits of the group --cgroup, which exists, and do nothing else
-    #[arg(long, conflicts_with_all = ["keep", "exclusive", "slice", "rlimit", "oom_score_adj", "plan", "oci", "check", "show", "stdin",
+    #[arg(long, conflicts_with_all = ["keep", "leaf", "exclusive", "slice", "rlimit", "oom_score_adj", "plan", "oci", "check", "show", "stdin",
         "keep_fd", "rm", "report", "wall_time", "cpu_time"])]
     pub(crate) update: bool,
     /// With --update: the group by its directories, one in each hierarchy, instead of --cgroup (repeatable)

@@ -56,6 +56,7 @@ const FEATURES: &[&str] = &[
     "wall-time",
     "cpu-time",
     "report",
+    "leaf",
     "stats",
     "events",
     "top",

@@ -98,6 +98,7 @@ pub(crate) fn from_flags(args: &Args, mut spec: CgApply, _files: &Files<'_>) -> 
         spec.report = Some(Bytes::from(whole.as_path()));
     }
     spec.keep |= args.keep;
+    spec.leaf |= args.leaf;
     spec.exclusive |= args.exclusive;
     spec.attempt.extend(args.attempt.iter().cloned());
     check_attempt(&spec.attempt)?;
@@ -214,6 +215,8 @@ pub(crate) struct Plan {
     pub(crate) fresh: bool,
     /// Leave it behind.
     pub(crate) keep: bool,
+    /// The command alone enters it, at the landing.
+    pub(crate) leaf: bool,
     /// Refuse it when it is in use.
     pub(crate) exclusive: bool,
     /// The group is this scope's, which goes with this process.
@@ -277,6 +280,7 @@ pub(crate) fn resolve(spec: &CgApply, facts: &Facts) -> Result<Plan> {
     let watch = watch::resolve(spec)?;
     let mut plan = Plan {
         keep: spec.keep,
+        leaf: leaf(spec)?,
         // What is killed is ours alone.
         exclusive: spec.exclusive || watch.as_ref().is_some_and(Watch::kills),
         watch,
@@ -334,6 +338,20 @@ pub(crate) fn resolve(spec: &CgApply, facts: &Facts) -> Result<Plan> {
         plan.keep = true;
     }
     Ok(plan)
+}
+
+/// Whether the command alone enters the group, which is then one that is made here.
+fn leaf(spec: &CgApply) -> Result<bool> {
+    if !spec.leaf {
+        return Ok(false);
+    }
+    let what = match () {
+        () if spec.systemd.is_some() => "a scope is made with the processes that it begins with",
+        () if spec.existing.is_some() => "existing is joined by the chain",
+        () if !wants_group(spec) => "there is no cgroup to enter: neither cgroupsPath nor a limit",
+        () => return Ok(true),
+    };
+    Err(Error::usage("let the command alone enter its cgroup", format_args!("leaf: {what}")))
 }
 
 fn resolve_devices(resources: &Resources, controllers: &Controllers) -> Result<Option<Devices>> {

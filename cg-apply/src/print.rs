@@ -54,7 +54,7 @@ pub(crate) fn text(plan: &Plan, spec: &CgApply) -> Result<String> {
         None => {}
     }
     if plan.group.is_some() || plan.unit.is_some() {
-        line("join", "it".into());
+        line("join", if plan.leaf { "it, the command alone".into() } else { "it".to_string() });
     }
     for (resource, soft, hard) in &plan.rlimits {
         let word = rlimits::word;

@@ -45,7 +45,8 @@ pub(crate) fn stay(plan: &mut Plan, state: &mut State) -> Result<Option<u8>> {
     if !plan.stays() {
         return Ok(None);
     }
-    let v2 = plan.group.as_ref().and_then(Group::v2).map(Dir::fd).transpose()?;
+    let born_in = plan.group.as_ref().filter(|_| !plan.leaf);
+    let v2 = born_in.and_then(Group::v2).map(Dir::fd).transpose()?;
     supervise(plan, state, v2.as_ref()).or_else(|error| undone(plan, error))
 }
 
@@ -92,7 +93,7 @@ pub(crate) type GoOn = fn(&mut Plan, Link) -> Error;
 /// first process from there, and does not mind which pid cg-apply has. Anybody else who says --keep wants the command to
 /// be the very process he started.
 pub(crate) fn quick_way(plan: &Plan, state: &State) -> Result<Option<Rc<OwnedFd>>> {
-    let quick = plan.keep && plan.watch.is_none() && !plan.in_v2 && state.fds.meet.is_some();
+    let quick = plan.keep && !plan.leaf && plan.watch.is_none() && !plan.in_v2 && state.fds.meet.is_some();
     plan.group.as_ref().filter(|_| quick).and_then(Group::v2).map(Dir::fd).transpose()
 }
 

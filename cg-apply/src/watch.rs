@@ -202,11 +202,9 @@ fn processors() -> u32 {
     count.and_then(|n| u32::try_from(n).ok()).unwrap_or(1).max(1)
 }
 
-/// All that is in the group, which is ours alone; where there is none, the command.
+/// All that is in the group, which is ours alone, and the command, which may not be in it yet, or where there is none.
 fn kill(group: Option<&Group>, child: &Supervised) -> Result<()> {
-    if let Some(group) = group {
-        return group.kill();
-    }
+    group.map_or(Ok(()), Group::kill)?;
     match pidfd_signal(child.pidfd(), libc::SIGKILL) {
         Err(Errno::ESRCH) => Ok(()),
         other => other.cannot("end the command", "pidfd_send_signal(SIGKILL)"),

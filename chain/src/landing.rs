@@ -12,12 +12,14 @@ mod gate;
 mod hooks;
 mod keyring;
 mod label;
+mod leaf;
 mod listener;
 mod rehearsal;
 mod stdio;
 mod terminal;
 mod typing;
 
+pub use leaf::enter as enter_groups;
 pub use rehearsal::{Denied, rehearse};
 
 use crate::bytes::Bytes;
@@ -157,7 +159,8 @@ fn try_land(tool: &str, state: &State, argv: &[OsString]) -> Result<Infallible> 
     }
     stdio::give_to_user(landing)?;
     if let Some(gate) = state.fds.gate {
-        let last: Vec<RawFd> = state.fds.meet.into_iter().chain([gate]).collect();
+        let last: Vec<RawFd> =
+            state.fds.meet.into_iter().chain([gate]).chain(state.fds.groups.iter().copied()).collect();
         close_others(state, &last)?;
     }
     // Told to whoever creates the container, unless hooks have to be forked later.
@@ -179,6 +182,7 @@ fn try_land(tool: &str, state: &State, argv: &[OsString]) -> Result<Infallible> 
         hooks::start(hooks, state, filter.as_ref(), &env)?;
         landing.scheduler.map_or(Ok(()), |scheduler| scheduler.set())?;
     }
+    enter_groups(state)?;
     assume(state, filter.as_ref(), || {
         report::status(&json!({"tool": tool, "event": "exec", "program": program.to_string_lossy()}));
         bear_witness(state)

@@ -91,6 +91,9 @@ pub struct CgApply {
     /// File that gets a report when the command has ended: times, peaks, how it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub report: Option<Bytes>,
+    /// Only the command enters the cgroup, last of all: links, and those who wait for the command, stay outside.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub leaf: bool,
     /// Refuse a cgroup that exists already and holds processes or is frozen (what `runner create` wants).
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub exclusive: bool,

@@ -101,6 +101,9 @@ pub struct Fds {
     /// pidfd of the process whose namespaces and cgroup are joined, where whoever started the chain has proven its pid.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub process: Option<RawFd>,
+    /// Files of the cgroup that the command alone enters, one for each hierarchy: the landing writes itself into them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<RawFd>,
     /// Fds the command is to have besides 0, 1 and 2.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keep: Vec<RawFd>,
@@ -121,7 +124,14 @@ impl Fds {
         ];
         let files = self.files.iter().map(|(_, fd)| *fd);
         let sources = self.sources.iter().map(|(_, fd)| *fd);
-        self.tools.values().copied().chain(files).chain(sources).chain(single.into_iter().flatten())
+        let groups = self.groups.iter().copied();
+        self.tools
+            .values()
+            .copied()
+            .chain(files)
+            .chain(sources)
+            .chain(groups)
+            .chain(single.into_iter().flatten())
     }
 
     /// Every number in it.

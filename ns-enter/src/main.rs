@@ -8,6 +8,7 @@ mod fork;
 mod init;
 mod inside;
 mod join;
+mod leaf;
 mod net;
 mod persist;
 mod plan;
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
         }
         // Everything that can be refused is refused here.
         resolve::order(&link.state)?;
+        leaf::refuse(&spec, &link.state)?;
         let kept = persist::make(&mut spec, &mut link.state)?;
         let mut targets = targets::open(&spec, link.state.fds.process.take())?;
         let facts = resolve::facts(&spec, &targets, &link.state)?;

@@ -4,8 +4,9 @@ use super::dir::write_at;
 use super::{Dir, Membership, Version};
 use crate::bytes::Bytes;
 use crate::error::{Cannot, Error, Result};
+use rustix::fs::{Mode, OFlags, openat};
 use std::collections::BTreeMap;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 /// See the module. Its record is the list of [`Group::paths`]; [`Group::at`] finds it again.
 #[derive(Clone, Debug, Default)]
@@ -75,6 +76,18 @@ impl Group {
     pub fn join_v1(&self) -> Result<()> {
         let dirs: Vec<&Dir> = self.dirs.iter().filter(|d| d.version == Version::V1).collect();
         join_all(&dirs, 0)
+    }
+
+    /// The files that take a process which writes a 0 to them, one for each hierarchy.
+    pub fn entrances(&self) -> Result<Vec<OwnedFd>> {
+        let open = |dir: &Dir| {
+            let file = pid_file(dir.version, 0);
+            let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let doing = format_args!("open the cgroup {}", dir.path).to_string();
+            openat(dir.fd()?.as_fd(), file, flags, Mode::empty())
+                .cannot(doing, format_args!("open({}/{file})", dir.path))
+        };
+        self.dirs.iter().map(open).collect()
     }
 
     /// Proves by /proc/self/cgroup that this process is in the group, in every hierarchy.
