@@ -127,7 +127,7 @@ fn listen_to_chain(
                 meet::send(meet, &Message::Go, None)?;
             }
             (Message::Devices(wanted), Some(there)) => {
-                let outside = net::look(&wanted, proc::host()?.as_fd(), |text| log::warn(text))?;
+                let outside = net::look(&wanted, proc::host()?.as_fd(), log::warn)?;
                 *devices = Some(outside.send(there.as_fd())?);
                 meet::send(meet, &Message::Go, None)?;
             }
