@@ -306,7 +306,7 @@ fn a_group_too_many_or_too_deep_is_said_with_the_number_that_is_allowed() {
 
 #[test]
 fn device_rules_that_the_group_above_does_not_allow() {
-    if controller("devices") != Some(Version::V1) {
+    if !requires::cgroup_v1("devices") {
         return;
     }
     let leftovers = Leftovers::watch();

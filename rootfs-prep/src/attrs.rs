@@ -165,13 +165,18 @@ fn reach(top: BorrowedFd<'_>, on: &MountInfo, below: &MountInfo, doing: &str) ->
     Ok((found == below.id).then_some(fd))
 }
 
-/// mount(2) takes a path. From the mount's own root that is `.`; to a file it leads by /proc, which must be one.
+/// mount(2) takes a path. From the mount's own root that is `.`; to a file, and to a folder that is closed to us (a
+/// tracefs in a /sys that a user binds), it leads by /proc, which must be one.
 fn by_path<T>(mount: BorrowedFd<'_>, doing: &str, call: impl FnOnce(&str) -> T) -> Result<T> {
     let folder = FileType::from_raw_mode(fstat(mount).cannot(doing, "fstat")?.st_mode) == FileType::Directory;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let back = openat(CWD, ".", flags, Mode::empty()).cannot(doing, "open(.)")?;
-    let result = if folder {
-        fchdir(mount).cannot(doing, "fchdir")?;
+    let entered = match folder.then(|| fchdir(mount)) {
+        Some(Ok(())) => true,
+        None | Some(Err(rustix::io::Errno::ACCESS)) => false,
+        Some(Err(e)) => return Err(Error::call(doing, "fchdir", e)),
+    };
+    let result = if entered {
         call(".")
     } else {
         fchdir(host()?).cannot(doing, "fchdir(/proc)")?;

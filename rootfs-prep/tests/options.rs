@@ -178,6 +178,31 @@ fn a_locked_flag_stays_or_is_refused_by_name() {
     run(",exec").succeeds();
 }
 
+/// As a tracefs is, in the /sys of a host.
+#[test]
+fn a_mount_below_that_is_closed_to_the_user_gets_its_flags_too() {
+    if !requires::root() || !requires::command("setpriv") {
+        return;
+    }
+    let (root, dir) = (rootfs(), TempDir::new());
+    for folder in [root.parent(), &root.path(), dir.path()] {
+        std::fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    std::fs::create_dir(root.path().join("vol")).unwrap();
+    std::fs::create_dir_all(dir.join("vol/closed")).unwrap();
+    let line = format!(
+        "mount -t tmpfs -o mode=0700 x $PWD/vol/closed && exec setpriv --reuid 54321 --regid 54321 --clear-groups \
+         idmap -r -- ns-enter -mp -- rootfs-prep --root {} --no-defaults --ro-bind /proc /proc \
+         --mount type=bind,source=$PWD/vol,target=/vol,rbind,rro,rnoexec -- /probe",
+        root.path().display()
+    );
+    let script = dir.file("script", line);
+    let p = shell(&format!("exec unshare -m bash {}", script.display())).cwd(dir.path()).run().probe();
+    for at in ["/vol", "/vol/closed"] {
+        p.expect_mount_options(at, &["ro", "noexec"]);
+    }
+}
+
 fn config(root: &TempRootfs, mounts: Value) -> catena_tests::Tool {
     let path = root.config(&json!({"ociVersion": "1.0.2", "root": {"path": "rootfs"},
         "process": {"args": ["x"], "cwd": "/", "user": {}}, "mounts": mounts}));

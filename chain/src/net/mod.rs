@@ -78,17 +78,12 @@ impl Outside {
     /// The same from outside, for somebody who has no power over this namespace any more, as in a user namespace.
     pub fn send(self, to: BorrowedFd<'_>) -> Result<Inside> {
         let doing = "look into a network namespace";
-        // A socket stays where it was opened, and a thread goes where it likes.
-        let there = || {
-            setns(to, CloneFlags::CLONE_NEWNET).cannot(doing, "setns(CLONE_NEWNET)")?;
-            Socket::open().cannot(doing, "socket(AF_NETLINK)")
-        };
-        let socket = std::thread::scope(|scope| {
-            let thread = std::thread::Builder::new().spawn_scoped(scope, there);
-            let ended = thread.cannot(doing, "clone3(CLONE_THREAD)")?.join();
-            ended.unwrap_or_else(|_| Err(Error::new(Class::Internal, doing, "its thread did not end well")))
-        })?;
-        self.fill(socket, to)
+        let go = |to: BorrowedFd<'_>| setns(to, CloneFlags::CLONE_NEWNET).cannot(doing, "setns(CLONE_NEWNET)");
+        go(to)?;
+        // A socket stays where it was opened; we do not, whatever became of it.
+        let socket = Socket::open().cannot(doing, "socket(AF_NETLINK)");
+        go(self.home.as_fd())?;
+        self.fill(socket?, to)
     }
 
     fn fill(self, socket: Socket, to: BorrowedFd<'_>) -> Result<Inside> {
