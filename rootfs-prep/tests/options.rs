@@ -189,7 +189,7 @@ fn a_mount_below_that_is_closed_to_the_user_gets_its_flags_too() {
         std::fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     }
     std::fs::create_dir(root.path().join("vol")).unwrap();
-    std::fs::create_dir_all(dir.join("vol/closed")).unwrap();
+    dir.file("vol/closed/.keep", "");
     let line = format!(
         "mount -t tmpfs -o mode=0700 x $PWD/vol/closed && exec setpriv --reuid 54321 --regid 54321 --clear-groups \
          idmap -r -- ns-enter -mp -- rootfs-prep --root {} --no-defaults --ro-bind /proc /proc \

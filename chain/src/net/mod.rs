@@ -78,7 +78,8 @@ impl Outside {
     /// The same from outside, for somebody who has no power over this namespace any more, as in a user namespace.
     pub fn send(self, to: BorrowedFd<'_>) -> Result<Inside> {
         let doing = "look into a network namespace";
-        let go = |to: BorrowedFd<'_>| setns(to, CloneFlags::CLONE_NEWNET).cannot(doing, "setns(CLONE_NEWNET)");
+        let go =
+            |to: BorrowedFd<'_>| setns(to, CloneFlags::CLONE_NEWNET).cannot(doing, "setns(CLONE_NEWNET)");
         go(to)?;
         // A socket stays where it was opened; we do not, whatever became of it.
         let socket = Socket::open().cannot(doing, "socket(AF_NETLINK)");
