@@ -42,7 +42,13 @@ pub(crate) fn words(message: &Message, exec: bool) -> &'static [&'static str] {
 
 /// The error in runc's form, if it has one that is looked for.
 pub(crate) fn error(error: &Error) -> Option<String> {
-    execve_error(error).or_else(|| cgroup_error(error))
+    execve_error(error).or_else(|| cgroup_error(error)).or_else(|| memory_error(error))
+}
+
+/// That a limit is below what is in use, where that was not to be.
+fn memory_error(error: &Error) -> Option<String> {
+    let text = error.to_string();
+    text.contains("checkBeforeUpdate is set").then(|| format!("rejecting memory limit: {text}"))
 }
 
 /// That a cgroup may not be made, for a limit or at all; and our own sentence.
@@ -98,4 +104,30 @@ pub(crate) fn help(words: &[OsString]) -> String {
     };
     // Where a command says itself how it is used.
     text.replace("runner exec", "runc exec")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::errno::Errno;
+
+    #[test]
+    fn what_scripts_look_for_is_in_runcs_words_with_our_sentence() {
+        let denied = || Error::call("make the cgroup /a", "mkdir(/a)", Errno::EACCES);
+        let in_use =
+            Error::usage("update c", "1 byte is in use, and resources.memory.checkBeforeUpdate is set");
+        for (found, words) in [
+            (denied(), "unable to apply cgroup configuration: cannot make the cgroup /a"),
+            (
+                denied().why("resources.pids.limit needs it"),
+                "cannot set pids limit: container could not join",
+            ),
+            (in_use, "rejecting memory limit: cannot update c"),
+            (Error::call("run x", "execve(/x)", Errno::ENOENT), "exec /x: no such file or directory"),
+        ] {
+            let text = error(&found).unwrap();
+            assert!(text.starts_with(words), "{text}");
+        }
+        assert_eq!(error(&Error::call("make the cgroup /a", "mkdir(/a)", Errno::ENOSPC)), None);
+    }
 }
