@@ -135,9 +135,10 @@ pub(crate) fn explain() -> Result<Option<(String, bool)>> {
     let Parsed::Flags(args) = chain::cli::parse::<Args>("cap-drop", own)? else { return Ok(None) };
     // It may have been the value of another option.
     let Some(word) = args.explain else { return Ok(None) };
-    if next.is_some() {
+    let others = own.iter().filter(|w| *w != "--json" && !is_it(w) && **w != *word).count();
+    if next.is_some() || others > 0 {
         let detail = "--explain says what a capability is for, and does nothing else";
-        return Err(Error::usage("read the command line", detail).cure("leave out the program"));
+        return Err(Error::usage("read the command line", detail).cure("leave out all other words"));
     }
     Ok(Some((word, args.common.json)))
 }

@@ -323,4 +323,5 @@ fn a_capability_is_explained() {
     cap_drop("--explain sys_ptrase").run().fails(125, "sys_ptrace?");
     cap_drop("--explain 63").run().fails(125, "newer than this program");
     cap_drop("--explain kill").verb(["ran"]).run().refuses(125, "does nothing else");
+    cap_drop("--explain kill --all").run().refuses(125, "does nothing else");
 }

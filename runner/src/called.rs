@@ -1,6 +1,6 @@
 //! Under the name `runc`, as a link or a copy may have it: version and help in runc's layout, the words of its debug log
-//! at the moments they stand for, and its form for a command that cannot be run and a cgroup that cannot be made, for
-//! scripts that read them. All else is the same under any name.
+//! at the moments they stand for, and its form for a command that cannot be run, a cgroup that cannot be made and a
+//! limit that is below what is in use, for scripts that read them. All else is the same under any name.
 
 use crate::cli::Args;
 use chain::error::Error;
