@@ -3,13 +3,16 @@
 //! for in the new root, when its turn comes, and nowhere else.
 
 use crate::bytes::Bytes;
+use crate::sys::mount::{MountAttr, open_tree_attr};
 use rustix::fs::{
     AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxFlags, fstatfs, openat, openat2, readlinkat,
     statx,
 };
 use rustix::io::{Errno, Result};
 use rustix::mount::{OpenTreeFlags, open_tree};
+use rustix::path::Arg;
 use std::collections::VecDeque;
+use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// As many links as the kernel follows in one path.
@@ -40,10 +43,21 @@ pub fn look(fd: BorrowedFd<'_>) -> Result<Seen> {
     })
 }
 
+/// How a source is taken.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Taking {
+    /// With all that is mounted below.
+    pub recursive: bool,
+    /// By a link in its last place, or that link itself.
+    pub follow: bool,
+    /// Flags that are to be on the clone, on all of it if it is recursive, where one call can do both.
+    pub attr: Option<MountAttr>,
+}
+
 /// One source.
 pub enum Source {
-    /// A mount of it that is attached nowhere.
-    Clone(OwnedFd, Seen),
+    /// A mount of it that is attached nowhere, and whether the flags are on it.
+    Clone(OwnedFd, Seen, bool),
     /// What is at this path of the new root.
     Inside(Bytes),
 }
@@ -54,6 +68,8 @@ pub struct Sources {
     root: Option<Folder>,
     /// The way to the folder that the last source was in.
     last: Option<(Vec<u8>, Way)>,
+    /// Cloning and setting flags in one call failed once. Whatever the reason, the two calls it stands for tell it.
+    in_two: bool,
 }
 
 struct Folder {
@@ -80,7 +96,7 @@ impl Sources {
         let link = format!("/proc/self/fd/{}", root.as_raw_fd());
         let path = readlinkat(CWD, link, Vec::new()).map(|path| path.into_bytes());
         let path = path.ok().filter(|path| path.starts_with(b"/"));
-        Ok(Sources { root: Some(Folder { seen: vec![seen], path }), last: None })
+        Ok(Sources { root: Some(Folder { seen: vec![seen], path }), ..Sources::default() })
     }
 
     /// The new root has been attached on that folder: a path of the host leads to it.
@@ -92,15 +108,15 @@ impl Sources {
         }
     }
 
-    /// What is at an absolute path of the host; with all that is mounted below, or not; by a link in its last place, or
-    /// that link itself.
-    pub fn take(&mut self, path: &Bytes, recursive: bool, follow: bool) -> Result<Source> {
+    /// What is at an absolute path of the host.
+    pub fn take(&mut self, path: &Bytes, how: &Taking) -> Result<Source> {
         let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-        flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
+        flags.set(OpenTreeFlags::AT_RECURSIVE, how.recursive);
+        let follow = how.follow;
         let Some(root) = &self.root else {
             flags.set(OpenTreeFlags::AT_SYMLINK_NOFOLLOW, !follow);
-            let fd = open_tree(CWD, path.as_os_str(), flags)?;
-            return look(fd.as_fd()).map(|seen| Source::Clone(fd, seen));
+            let (fd, dressed) = clone(CWD, &path.0, flags, how, &mut self.in_two)?;
+            return look(fd.as_fd()).map(|seen| Source::Clone(fd, seen, dressed));
         };
         let at = path.0.iter().rposition(|b| *b == b'/').unwrap_or(0);
         let (above, name) = (&path.0[..at], &path.0[(at + 1).min(path.0.len())..]);
@@ -112,11 +128,11 @@ impl Sources {
                 Some((_, Way::Through(rest))) => return Ok(Source::Inside(joined(rest, name))),
                 Some((_, Way::To(folder))) => {
                     let nofollow = flags | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
-                    let fd = open_tree(folder, name, nofollow)?;
+                    let (fd, dressed) = clone(folder.as_fd(), name, nofollow, how, &mut self.in_two)?;
                     let seen = look(fd.as_fd())?;
                     let is_link = follow && seen.kind == FileType::Symlink;
                     if !is_link && root.seen.iter().all(|root| root.file != seen.file) {
-                        return Ok(Source::Clone(fd, seen));
+                        return Ok(Source::Clone(fd, seen, dressed));
                     }
                 }
                 None => {}
@@ -126,7 +142,7 @@ impl Sources {
             Way::Through(rest) => Ok(Source::Inside(rest)),
             Way::To(fd) => {
                 let fd = open_tree(fd, c"", flags | OpenTreeFlags::AT_EMPTY_PATH)?;
-                look(fd.as_fd()).map(|seen| Source::Clone(fd, seen))
+                look(fd.as_fd()).map(|seen| Source::Clone(fd, seen, false))
             }
         }
     }
@@ -152,6 +168,23 @@ fn plain_folder(path: &[u8]) -> Result<Option<OwnedFd>> {
         Err(Errno::LOOP | Errno::NOSYS) => Ok(None),
         Err(e) => Err(e),
     }
+}
+
+fn clone(
+    dir: BorrowedFd<'_>,
+    path: &[u8],
+    flags: OpenTreeFlags,
+    how: &Taking,
+    in_two: &mut bool,
+) -> Result<(OwnedFd, bool)> {
+    if let (Some(attr), false) = (&how.attr, *in_two) {
+        let call = |path: &CStr| Ok(open_tree_attr(dir, path, flags.bits(), attr));
+        match path.into_with_c_str(call)? {
+            Ok(fd) => return Ok((fd, true)),
+            Err(_) => *in_two = true,
+        }
+    }
+    open_tree(dir, path, flags).map(|fd| (fd, false))
 }
 
 impl Folder {

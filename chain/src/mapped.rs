@@ -2,7 +2,7 @@
 //! only outside does a process have the power over the host's file systems that mapping them wants, and only there can
 //! it reach folders that are closed to the user namespace's users.
 
-use crate::bindings::{Source, Sources};
+use crate::bindings::{Source, Sources, Taking};
 use crate::bytes::Bytes;
 use crate::canary::reap;
 use crate::error::{Cannot, Class, Error, Result};
@@ -21,6 +21,7 @@ use nix::libc;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, readlinkat};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use serde::{Deserialize, Serialize};
+use std::fmt::Display;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 
 /// AT_RECURSIVE of linux/fcntl.h.
@@ -166,20 +167,21 @@ pub fn open_sources(state: &mut State, container: Container<'_>) -> Result<()> {
     let mut sources = sources_around(&spec);
     for (i, mount) in spec.mounts.iter().enumerate() {
         let Some((source, recursive)) = opened_early(mount) else { continue };
-        let wish = mount.id_map(&format!("mounts[{i}]"))?;
+        let wish = mount.id_map(format_args!("mounts[{i}]"))?;
         let doing = format!("bind {source} on {}", mount.destination);
         let follow = !mount.options.iter().any(|o| o == "src-nofollow");
+        let attr = Some(MountAttr { propagation, ..MountAttr::default() });
         let found = match given::is(source) {
             true => match given::clone(source, &doing) {
-                Ok((fd, seen)) => Ok(Source::Clone(fd, seen)),
+                Ok((fd, seen)) => Ok(Source::Clone(fd, seen, false)),
                 Err(error) if wish.is_some() => return Err(error),
                 // As below.
                 Err(_) => continue,
             },
-            false => sources.take(source, recursive, follow),
+            false => sources.take(source, &Taking { recursive, follow, attr }),
         };
-        let fd = match found {
-            Ok(Source::Clone(fd, _)) => fd,
+        let (fd, cut) = match found {
+            Ok(Source::Clone(fd, _, cut)) => (fd, cut),
             // Not there yet.
             Ok(Source::Inside(_)) => continue,
             Err(error) if wish.is_some() => {
@@ -190,7 +192,7 @@ pub fn open_sources(state: &mut State, container: Container<'_>) -> Result<()> {
             // rootfs-prep knows whether it may be missing, and says it in its own words.
             Err(_) => continue,
         };
-        match cut_off(fd.as_fd(), propagation) {
+        match if cut { Ok(()) } else { cut_off(fd.as_fd(), propagation) } {
             // Before Linux 5.12: as without power over mounts.
             Err(Errno::ENOSYS) if wish.is_none() => return Ok(()),
             other => other.cannot(&doing, format_args!("mount_setattr({source})"))?,
@@ -240,7 +242,7 @@ impl Mount {
     }
 
     /// What is asked of its ids; `name` is its place in the config.
-    pub fn id_map(&self, name: &str) -> Result<Option<IdMap>> {
+    pub fn id_map(&self, name: impl Display) -> Result<Option<IdMap>> {
         let wrong = |detail: String| Error::usage(format!("mount on {}", self.destination), detail);
         let mut wish = None;
         for option in &self.options {

@@ -10,6 +10,7 @@ use crate::oci::{Config, DeviceRule, IntelRdt, IoPriority, Linux, NamespaceKind,
 use crate::spec::{CapDrop, CgApply, Idmap, NsEnter, RootfsPrep, SeccompLoad, UserSpec};
 use serde_json::Value;
 use std::path::Path;
+use std::sync::LazyLock;
 
 /// An error that names a field by its JSON path.
 pub fn not_carried_out(field: &str) -> Error {
@@ -36,35 +37,44 @@ pub fn says_nothing(value: &Value) -> bool {
     }
 }
 
-fn linux(config: &Config) -> Linux {
-    config.linux.clone().unwrap_or_default()
+/// Borrowed, for a filter in it is longer than all the rest.
+fn linux(config: &Config) -> &Linux {
+    static NONE: LazyLock<Linux> = LazyLock::new(Linux::default);
+    config.linux.as_ref().unwrap_or(&NONE)
 }
 
-fn process(config: &Config) -> Process {
-    config.process.clone().unwrap_or_default()
+fn process(config: &Config) -> &Process {
+    static NONE: LazyLock<Process> = LazyLock::new(Process::default);
+    config.process.as_ref().unwrap_or(&NONE)
+}
+
+/// A word that says something.
+fn said(word: &Option<String>) -> Option<String> {
+    word.clone().filter(|word| !word.is_empty())
 }
 
 /// cgroupsPath, resources, rlimits, oomScoreAdj, scheduler, ioPriority, memoryPolicy, intelRdt. execCPUAffinity is for
 /// who joins later, and only looked at.
 pub fn cg_apply(config: &Config, _bundle: &Path) -> Result<CgApply> {
     let (linux, process) = (linux(config), process(config));
-    let affinity = process.exec_cpu_affinity.unwrap_or_default();
-    for (name, list) in [("initial", affinity.initial), ("final", affinity.last)] {
-        if let Some(list) = list.filter(|list| !list.is_empty()) {
-            crate::sched::cpu_mask(&format!("process.execCPUAffinity.{name}"), &list)?;
+    if let Some(affinity) = &process.exec_cpu_affinity {
+        for (name, list) in [("initial", &affinity.initial), ("final", &affinity.last)] {
+            if let Some(list) = list.as_ref().filter(|list| !list.is_empty()) {
+                crate::sched::cpu_mask(&format!("process.execCPUAffinity.{name}"), list)?;
+            }
         }
     }
-    let mut resources = linux.resources.unwrap_or_default();
+    let mut resources = linux.resources.clone().unwrap_or_default();
     resources.devices.extend(default_device_rules());
     Ok(CgApply {
-        cgroups_path: linux.cgroups_path.filter(|p| !p.0.is_empty()),
+        cgroups_path: linux.cgroups_path.clone().filter(|p| !p.0.is_empty()),
         resources: Some(resources),
-        rlimits: process.rlimits,
+        rlimits: process.rlimits.clone(),
         oom_score_adj: process.oom_score_adj,
-        scheduler: process.scheduler.filter(|s| *s != Scheduler::default()),
-        io_priority: process.io_priority.filter(|p| *p != IoPriority::default()),
-        memory_policy: linux.memory_policy,
-        intel_rdt: linux.intel_rdt.filter(|r| *r != IntelRdt::default()),
+        scheduler: process.scheduler.clone().filter(|s| *s != Scheduler::default()),
+        io_priority: process.io_priority.clone().filter(|p| *p != IoPriority::default()),
+        memory_policy: linux.memory_policy.clone(),
+        intel_rdt: linux.intel_rdt.clone().filter(|r| *r != IntelRdt::default()),
         ..CgApply::default()
     })
 }
@@ -108,13 +118,14 @@ pub fn idmap(config: &Config, _bundle: &Path) -> Result<Idmap> {
             return Err(Error::usage("carry out config.json", detail));
         }
     }
-    Ok(Idmap { uid_mappings: linux.uid_mappings, gid_mappings: linux.gid_mappings, ..Idmap::default() })
+    let (uid_mappings, gid_mappings) = (linux.uid_mappings.clone(), linux.gid_mappings.clone());
+    Ok(Idmap { uid_mappings, gid_mappings, ..Idmap::default() })
 }
 
 /// namespaces, timeOffsets, hostname, domainname, sysctl, personality, netDevices.
 pub fn ns_enter(config: &Config, _bundle: &Path) -> Result<NsEnter> {
     let linux = linux(config);
-    let mut namespaces = linux.namespaces;
+    let mut namespaces = linux.namespaces.clone();
     for (i, ns) in namespaces.iter_mut().enumerate() {
         ns.path = ns.path.take().filter(|path| !path.0.is_empty());
         if ns.path.as_ref().is_some_and(|path| !path.0.starts_with(b"/")) {
@@ -124,12 +135,12 @@ pub fn ns_enter(config: &Config, _bundle: &Path) -> Result<NsEnter> {
     }
     Ok(NsEnter {
         namespaces,
-        time_offsets: linux.time_offsets,
-        hostname: config.hostname.clone().filter(|h| !h.is_empty()),
-        domainname: config.domainname.clone().filter(|d| !d.is_empty()),
-        sysctl: linux.sysctl,
-        personality: linux.personality,
-        net_devices: linux.net_devices,
+        time_offsets: linux.time_offsets.clone(),
+        hostname: said(&config.hostname),
+        domainname: said(&config.domainname),
+        sysctl: linux.sysctl.clone(),
+        personality: linux.personality.clone(),
+        net_devices: linux.net_devices.clone(),
         ..NsEnter::default()
     })
 }
@@ -154,26 +165,23 @@ pub fn rootfs_prep(config: &Config, bundle: &Path) -> Result<RootfsPrep> {
         }
         let bind = mount.kind.as_deref() == Some("bind")
             || mount.options.iter().any(|o| o == "bind" || o == "rbind");
-        if let Some(source) = mount.source.as_mut().filter(|_| bind) {
+        if let Some(source) = mount.source.as_mut().filter(|source| bind && !source.0.starts_with(b"/")) {
             *source = in_bundle(bundle, source);
         }
     }
     Ok(RootfsPrep {
         root: Some(root),
         mounts,
-        devices: linux.devices,
+        devices: linux.devices.clone(),
         default_devices: true,
-        masked_paths: linux.masked_paths,
-        readonly_paths: linux.readonly_paths,
-        rootfs_propagation: linux
-            .rootfs_propagation
-            .filter(|p| !p.is_empty())
-            .or_else(|| own_mounts.then(|| "rslave".into())),
+        masked_paths: linux.masked_paths.clone(),
+        readonly_paths: linux.readonly_paths.clone(),
+        rootfs_propagation: said(&linux.rootfs_propagation).or_else(|| own_mounts.then(|| "rslave".into())),
         no_mount_namespace: !own_mounts,
-        mount_label: linux.mount_label.filter(|l| !l.is_empty()),
-        cwd: Some(process.cwd).filter(|c| !c.0.is_empty()),
+        mount_label: said(&linux.mount_label),
+        cwd: Some(process.cwd.clone()).filter(|c| !c.0.is_empty()),
         terminal: process.terminal,
-        console_size: process.console_size.map(|s| (s.height, s.width)),
+        console_size: process.console_size.as_ref().map(|s| (s.height, s.width)),
         ..RootfsPrep::default()
     })
 }
@@ -184,6 +192,13 @@ fn in_bundle(bundle: &Path, path: &Bytes) -> Bytes {
 
 /// What `path` is from `root` on, if it lies below it by name.
 fn below(root: &Bytes, path: &Bytes) -> Option<Bytes> {
+    // Nearly always it does not, and its first letter says so; one that stands for nothing, as of `//` and `/./`, does not.
+    if let (Some(b'/'), Some(own), [b'/', first, ..]) = (root.0.first(), root.0.get(1), path.0.as_slice())
+        && own != first
+        && ![own, first].iter().any(|b| matches!(b, b'/' | b'.'))
+    {
+        return None;
+    }
     let rest = path.as_path().strip_prefix(root.as_path()).ok().filter(|_| root.0.starts_with(b"/"))?;
     let whole = root.as_path().parent().is_some() && rest.components().next().is_some();
     whole.then(|| Bytes::from(Path::new("/").join(rest).as_path()))
@@ -192,19 +207,19 @@ fn below(root: &Bytes, path: &Bytes) -> Option<Bytes> {
 /// user, capabilities, noNewPrivileges, apparmorProfile, selinuxLabel.
 pub fn cap_drop(config: &Config, _bundle: &Path) -> Result<CapDrop> {
     let process = process(config);
-    let user = process.user;
+    let user = &process.user;
     Ok(CapDrop {
         user: Some(UserSpec {
             uid: Some(user.uid),
             gid: Some(user.gid),
-            additional_gids: Some(user.additional_gids),
+            additional_gids: Some(user.additional_gids.clone()),
             umask: Some(user.umask.unwrap_or(0o022)),
             ..UserSpec::default()
         }),
-        capabilities: Some(process.capabilities.unwrap_or_default()),
+        capabilities: Some(process.capabilities.clone().unwrap_or_default()),
         no_new_privileges: process.no_new_privileges,
-        apparmor_profile: process.apparmor_profile.filter(|p| !p.is_empty()),
-        selinux_label: process.selinux_label.filter(|l| !l.is_empty()),
+        apparmor_profile: said(&process.apparmor_profile),
+        selinux_label: said(&process.selinux_label),
         unknown_capabilities_warn: true,
         ..CapDrop::default()
     })
@@ -213,7 +228,7 @@ pub fn cap_drop(config: &Config, _bundle: &Path) -> Result<CapDrop> {
 /// seccomp.
 pub fn seccomp_load(config: &Config, _bundle: &Path) -> Result<SeccompLoad> {
     Ok(SeccompLoad {
-        seccomp: linux(config).seccomp,
+        seccomp: linux(config).seccomp.clone(),
         unknown_syscalls_warn: true,
         allow_new_privileges: !process(config).no_new_privileges,
         ..SeccompLoad::default()

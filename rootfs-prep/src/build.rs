@@ -6,9 +6,10 @@ use crate::overlay;
 use crate::place::Place;
 use crate::plan::{MountStep, What};
 use crate::root::mount_id;
-use chain::bindings::{Seen, Source, look};
+use chain::bindings::{Seen, Source, Taking, look};
 use chain::bytes::Bytes;
 use chain::mapped::{self, IdMap, Spaces};
+use chain::sys::mount::MountAttr;
 use chain::{Cannot, Class, Error, Result, given};
 use rustix::fs::{FileType, Mode, OFlags, openat};
 use rustix::mount::{
@@ -185,8 +186,11 @@ pub(crate) fn detached(place: &mut Place, step: &MountStep, doing: &str) -> Resu
         What::Bind { source, recursive } => match source_of(place, step, source, *recursive, doing) {
             Err(e) if e.errno() == Some(nix::errno::Errno::ENOENT) && step.attempt => Ok(None),
             Err(e) => Err(e),
+            Ok((fd, seen, true)) => Detached::seen(fd, seen, [], doing).map(Some),
             // Whatever the source forbids stays forbidden, unless an option says otherwise.
-            Ok((fd, seen)) => Detached::seen(fd, seen, [(tree, true), (attrs, false)], doing).map(Some),
+            Ok((fd, seen, false)) => {
+                Detached::seen(fd, seen, [(tree, true), (attrs, false)], doing).map(Some)
+            }
         },
         What::Cgroups { .. } | What::Data { .. } | What::Remount => {
             Err(Error::new(Class::Internal, doing, "it is not one mount"))
@@ -195,30 +199,31 @@ pub(crate) fn detached(place: &mut Place, step: &MountStep, doing: &str) -> Resu
 }
 
 /// What is bound: opened before, where a user namespace was entered meanwhile, or from here; or a part of the new root,
-/// with what is mounted there by now. Links in that are an image's, and stay inside.
+/// with what is mounted there by now. Links in that are an image's, and stay inside. True: its flags are on it.
 fn source_of(
     place: &mut Place,
     step: &MountStep,
     source: &Bytes,
     recursive: bool,
     doing: &str,
-) -> Result<(OwnedFd, Seen)> {
+) -> Result<(OwnedFd, Seen, bool)> {
     if let Some(fd) = step.opened {
         let fd = chain::sys::fd::adopt(fd).cannot(doing, format_args!("fcntl({fd})"))?;
         let seen = look(fd.as_fd()).cannot(doing, "statx")?;
-        return Ok((fd, seen));
+        return Ok((fd, seen, false));
     }
     if given::is(source) {
         let (fd, seen) = given::clone(source, doing)?;
         id_mapped(fd.as_fd(), step, &mut place.spaces, doing)?;
-        return Ok((fd, seen));
+        return Ok((fd, seen, false));
     }
     let follow = !step.options.source_nofollow;
-    let found = place.sources.take(source, recursive, follow);
+    let attr = one_change(&step.options, recursive);
+    let found = place.sources.take(source, &Taking { recursive, follow, attr });
     let found =
         found.cannot(doing, format_args!("open_tree({source})")).map_err(|e| uncovering(e, recursive))?;
-    let (fd, seen) = match found {
-        Source::Clone(fd, seen) => (fd, seen),
+    let (fd, seen, dressed) = match found {
+        Source::Clone(fd, seen, dressed) => (fd, seen, dressed),
         Source::Inside(path) => {
             let inside = if follow { place.root.open(&path) } else { place.root.open_nofollow(&path) };
             let inside = inside.cannot(doing, format_args!("openat2({path})"))?;
@@ -226,13 +231,23 @@ fn source_of(
             let seen = look(fd.as_fd()).cannot(doing, "statx")?;
             if let (Some(wish), Some(runner)) = (&step.map, &place.runner) {
                 mapped::map_by_runner(runner.as_fd(), fd.as_fd(), wish, doing)?;
-                return Ok((fd, seen));
+                return Ok((fd, seen, false));
             }
-            (fd, seen)
+            (fd, seen, false)
         }
     };
     id_mapped(fd.as_fd(), step, &mut place.spaces, doing)?;
-    Ok((fd, seen))
+    Ok((fd, seen, dressed))
+}
+
+/// The flags of a clone, if they are the same on all of it.
+fn one_change(options: &Options, recursive: bool) -> Option<MountAttr> {
+    let all = match recursive {
+        false => options.tree.then(options.attrs),
+        true if options.attrs.is_empty() => options.tree,
+        true => return None,
+    };
+    (!all.is_empty()).then(|| all.change())
 }
 
 fn id_mapped(mount: BorrowedFd<'_>, step: &MountStep, spaces: &mut Spaces, doing: &str) -> Result<()> {

@@ -94,7 +94,7 @@ fn sources_absolute(spec: &mut RootfsPrep) -> Result<()> {
     for mount in &mut spec.mounts {
         let bind = mount.kind.as_deref() == Some("bind")
             || mount.options.iter().any(|o| o == "bind" || o == "rbind");
-        if let Some(source) = mount.source.as_mut().filter(|_| bind) {
+        if let Some(source) = mount.source.as_mut().filter(|source| bind && !source.0.starts_with(b"/")) {
             *source = absolute(source.as_path())?;
         }
     }

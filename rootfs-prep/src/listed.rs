@@ -88,8 +88,8 @@ impl<'a> List<'a> {
 impl Line<'_> {
     /// Its flags as MOUNT_ATTR_*; read-only is also what its file system is.
     pub(crate) fn flags(&self) -> u64 {
-        let is = |name: &str| self.options.split(|b| *b == b',').any(|word| word == name.as_bytes());
-        let set = FLAGS.iter().filter(|(_, _, name)| is(name)).fold(0, |all, (_, flag, _)| all | flag);
+        let flag = |word: &[u8]| FLAGS.iter().find(|(_, _, name)| word == name.as_bytes());
+        let set = self.options.split(|b| *b == b',').filter_map(flag).fold(0, |all, (_, flag, _)| all | flag);
         if self.readonly { set | attr::RDONLY } else { set }
     }
 }

@@ -1,7 +1,6 @@
 //! The mounts of the plan, one by one: made detached, then attached where the destination leads inside the root.
 
 use crate::build::{self, Detached};
-use crate::path::is_below;
 use crate::place::{Late, Place};
 use crate::plan::{MountStep, What};
 use crate::root::Make;
@@ -196,9 +195,9 @@ fn target(place: &Place, step: &MountStep, mount: &Detached, doing: &str) -> Res
     if matches!(&step.what, What::Fs { kind, .. } if kind == "proc" || kind == "sysfs") {
         return ordinary_folder(place, at, doing);
     }
-    let proc = Bytes::from("/proc");
+    let is_proc = at.0 == b"/proc";
     // Without a link on the way, and on the root's own mount, it is what it is called.
-    if *at != proc
+    if !is_proc
         && !place.is_on_ours(at)
         && let Some(target) = place.root.open_plain(at)
     {
@@ -213,11 +212,11 @@ fn target(place: &Place, step: &MountStep, mount: &Detached, doing: &str) -> Res
     let (target, _) = found.cannot(doing, format_args!("openat2({at})")).map_err(|e| {
         if e.errno() == Some(Errno::ENOENT) { e.why("without a root of its own nothing is made") } else { e }
     })?;
-    if *at == proc {
+    if is_proc {
         if !on_proc(&mount.fd, at, doing)? {
             return Err(Error::new(Class::Denied, doing, "the source is not a procfs"));
         }
-    } else if !is_below(at, &proc) && on_proc(&target, at, doing)? {
+    } else if !at.0.starts_with(b"/proc/") && on_proc(&target, at, doing)? {
         return Err(Error::new(Class::Denied, doing, "it leads inside /proc"));
     }
     Ok(target)

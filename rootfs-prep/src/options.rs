@@ -5,6 +5,7 @@ use chain::oci::names::MOUNT_OPTIONS;
 use chain::sys::mount::{MountAttr, attr};
 use chain::{Error, Result};
 use nix::libc;
+use std::fmt::Display;
 
 /// One kind of propagation, mount_namespaces(7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -234,7 +235,7 @@ fn split(option: &str) -> impl Iterator<Item = String> {
 }
 
 /// An error for the first option that a bind mount has no use for.
-pub(crate) fn only_for_binds(options: &Options, doing: &str) -> Result<()> {
+pub(crate) fn only_for_binds(options: &Options, doing: impl Display) -> Result<()> {
     let Some(unknown) = options.data.first() else { return Ok(()) };
     let error = Error::usage(
         doing,

@@ -2,13 +2,14 @@
 
 use crate::facts::Facts;
 use crate::options::{self, Attrs, Options};
-use crate::path::{clean, is_below};
+use crate::path::clean;
 use crate::plan::{MountStep, Step, What};
 use chain::bytes::Bytes;
 use chain::mapped::IdMap;
 use chain::oci::Mount;
 use chain::spec::RootfsPrep;
 use chain::{Class, Error, Result, given};
+use std::fmt::Arguments;
 
 /// Names of lxcfs and CRIU that may be mounted over in /proc, as all runtimes have it.
 const OVER_PROC: [&[u8]; 11] = [
@@ -33,7 +34,7 @@ pub(crate) fn step(
     facts: &Facts,
     degraded: &mut Vec<String>,
 ) -> Result<Step> {
-    let name = &format!("mounts[{place}]");
+    let name = format_args!("mounts[{place}]");
     let at = clean(&mount.destination, format_args!("{name}.destination"))?;
     let target = || mount.source.clone().filter(|s| !s.0.is_empty());
     match mount.kind.as_deref() {
@@ -63,7 +64,7 @@ pub(crate) fn step(
 }
 
 /// `mode=` among the options, of what is no file system.
-fn mode(mount: &Mount, name: &str) -> Result<Option<u32>> {
+fn mode(mount: &Mount, name: Arguments<'_>) -> Result<Option<u32>> {
     let Some(text) = mount.options.iter().rev().find_map(|o| o.strip_prefix("mode=")) else {
         return Ok(None);
     };
@@ -72,7 +73,7 @@ fn mode(mount: &Mount, name: &str) -> Result<Option<u32>> {
     mode.ok_or_else(wrong).map(Some)
 }
 
-fn what(mount: &Mount, name: &str, options: &mut Options) -> Result<What> {
+fn what(mount: &Mount, name: Arguments<'_>, options: &mut Options) -> Result<What> {
     let doing = "prepare the root";
     let source = mount.source.clone().filter(|s| !s.0.is_empty());
     let kind = mount.kind.as_deref().unwrap_or("");
@@ -108,9 +109,8 @@ fn what(mount: &Mount, name: &str, options: &mut Options) -> Result<What> {
 /// known names may be mounted in it (CVE-2015-3630, CVE-2019-16884, CVE-2025-52881).
 fn over_proc(step: &MountStep) -> Result<()> {
     let at = &step.at;
-    let doing = format!("mount on {at}");
-    let proc = Bytes::from("/proc");
-    if *at == proc {
+    let doing = format_args!("mount on {at}");
+    if at.0 == b"/proc" {
         let other = match &step.what {
             What::Fs { kind, .. } => (kind != "proc").then_some(kind.as_str()),
             What::Cgroups { .. } => Some("cgroup"),
@@ -123,20 +123,20 @@ fn over_proc(step: &MountStep) -> Result<()> {
             None => Ok(()),
         };
     }
-    if is_below(at, &proc) && !OVER_PROC.contains(&at.0.as_slice()) && step.what != What::Remount {
+    if at.0.starts_with(b"/proc/") && !OVER_PROC.contains(&at.0.as_slice()) && step.what != What::Remount {
         return Err(Error::new(Class::Denied, doing, "it is inside /proc"));
     }
     Ok(())
 }
 
 /// Options that this kind of mount has no use for.
-fn fits(step: &MountStep, name: &str) -> Result<()> {
-    let doing = format!("mount on {}", step.at);
+fn fits(step: &MountStep, name: Arguments<'_>) -> Result<()> {
+    let doing = format_args!("mount on {}", step.at);
     let bind = matches!(step.what, What::Bind { .. });
     let data = matches!(step.what, What::Data { .. });
     let tmpfs = matches!(&step.what, What::Fs { kind, .. } if kind == "tmpfs");
     if bind || data || step.what == What::Remount && step.options.bind.is_some() {
-        options::only_for_binds(&step.options, &doing)?;
+        options::only_for_binds(&step.options, doing)?;
     }
     if step.options.copy_up && !tmpfs {
         return Err(Error::usage(doing, format_args!("{name}.options: tmpcopyup is for tmpfs")));

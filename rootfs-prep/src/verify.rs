@@ -51,21 +51,29 @@ pub(crate) fn all(place: &Place) -> Result<Vec<String>> {
         None => flags_of(mounted, mounted.fd.as_fd()),
     };
     let lines = place.mounted.iter().map(flags).collect::<Result<_>>()?;
+    let certain = |mounted: &Mounted| listed(mounted).is_some_and(|(list, line)| list.leads(mounted, line));
+    if !place.mounted.iter().all(&certain) {
+        let lost = lost(place, certain);
+        if !lost.is_empty() {
+            are_listed(&lost)?;
+        }
+    }
+    Ok(lines)
+}
+
+/// Those that are not where they were mounted, though nothing hides them.
+fn lost(place: &Place, certain: impl Fn(&Mounted) -> bool) -> Vec<&Mounted> {
     let mut lost = Vec::new();
     // From the last one: what a later mount is on, or above, is hidden.
     let mut later = HashSet::with_capacity(place.mounted.len());
     for mounted in place.mounted.iter().rev() {
         let hidden = || later.contains(&b"/"[..]) || above(&mounted.at.0).any(|path| later.contains(path));
-        let certain = listed(mounted).is_some_and(|(list, line)| list.leads(mounted, line));
-        if !certain && !hidden() && !is_at_its_place(place, mounted) {
+        if !certain(mounted) && !hidden() && !is_at_its_place(place, mounted) {
             lost.push(mounted);
         }
         later.insert(mounted.at.0.as_slice());
     }
-    if !lost.is_empty() {
-        are_listed(&lost)?;
-    }
-    Ok(lines)
+    lost
 }
 
 /// The tree that was taken along is a copy: each mount that can be seen in it has the type and the flags of its original.
