@@ -1,6 +1,6 @@
 //! What happens to a call: OCI's names, the words of the command line, the kernel's return values.
 
-use chain::{Error, Result};
+use chain::{Error, Result, near};
 use nix::errno::Errno;
 use std::fmt;
 
@@ -175,6 +175,39 @@ pub(crate) fn of_word(word: &str) -> Result<(String, Option<u32>)> {
     }
 }
 
+/// The words that a line of the text language can begin with, besides an errno.
+pub(crate) fn words() -> impl Iterator<Item = &'static str> {
+    ["deny"].into_iter().chain(WORDS.iter().map(|(word, _)| *word))
+}
+
+/// As `of_word`, with `deny`, and with the data that a tracer is told: `trace:7`.
+pub(crate) fn of_line(word: &str) -> Option<Action> {
+    if word == "deny" {
+        return Some(Action::Errno(libc::EPERM as u16));
+    }
+    if let Some(data) = word.strip_prefix("trace:") {
+        let digits = data.bytes().all(|b| b.is_ascii_digit());
+        return data.parse().ok().filter(|_| digits).map(Action::Trace);
+    }
+    let (name, errno) = of_word(word).ok()?;
+    Action::of_oci(&name, errno, "").ok()
+}
+
+/// The word that `of_line` reads as this action.
+pub(crate) fn line_word(action: Action) -> String {
+    match action {
+        Action::Trace(data) => format!("trace:{data}"),
+        Action::Errno(number) if errno(&errno_name(number)).is_none() => number.to_string(),
+        other => other.to_string(),
+    }
+}
+
+/// The errno whose name is nearest to a word that is none.
+pub(crate) fn nearest_errno(word: &str) -> Option<String> {
+    let names: Vec<String> = (1..134).map(errno_name).filter(|name| !name.starts_with("errno ")).collect();
+    near::nearest(word, names.iter().map(String::as_str)).map(String::from)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,8 +253,14 @@ mod tests {
             Action::Log,
             Action::Allow,
         ];
-        for action in plain.into_iter().chain([Action::Errno(38), Action::Trace(7)]) {
+        for action in plain.into_iter().chain([
+            Action::Errno(38),
+            Action::Errno(0),
+            Action::Errno(4095),
+            Action::Trace(7),
+        ]) {
             assert_eq!(Action::of_ret(action.ret()), action);
+            assert_eq!(of_line(&line_word(action)), Some(action));
             let (name, errno) = action.oci();
             assert_eq!(Action::of_oci(name, errno, "x").unwrap(), action);
         }

@@ -4,7 +4,7 @@ use crate::action::Action;
 use crate::cli::Args;
 use crate::plan::{Filter, Plan};
 use crate::table::{Call, Calls, Table};
-use crate::{apply, decide, diff, dump, facts, flags, lint, number, plan, program};
+use crate::{apply, decide, diff, dump, facts, flags, lint, number, plan, program, raw, sets};
 use chain::landing::{self, Denied};
 use chain::link::Question;
 use chain::report::stdout;
@@ -20,6 +20,9 @@ pub(crate) fn answer(question: Question, args: &Args, spec: &SeccompLoad) -> Res
     if let Question::Show(pid) = question {
         return stdout(show(pid)?.as_bytes()).map(|()| 0);
     }
+    if let Some(set) = &args.list {
+        return sets::answer(set.as_deref());
+    }
     let plan = plan::resolve(spec, &facts::gather(spec, &state.landing)?)?;
     if question == Question::Check {
         apply::all(&plan, &mut state)?;
@@ -27,14 +30,20 @@ pub(crate) fn answer(question: Question, args: &Args, spec: &SeccompLoad) -> Res
         // In a child that goes no further: really loaded, and a call that must be refused really made.
         landing::rehearse(&state, table.and_then(denied))?;
     }
+    if let Some(program) = &plan.program {
+        return raw::answer(&program.code, args, &plan.document());
+    }
     if let Some(filter) = &plan.filter {
         let (text, said) = match () {
             () if !args.test.is_empty() => decide::test(filter, &args.test, args.common.json)?,
-            () if args.dump => (dump::text(spec, &facts::gather(spec, &state.landing)?)?, true),
+            () if args.dump.is_some() => return dump::answer(filter, spec, &state.landing, args),
             () if args.lint => said_of(&lint::lines(&filter.table)),
             () if args.diff.is_some() => {
                 let other = flags::other(spec, args)?;
                 let other = plan::resolve(&other, &facts::gather(&other, &state.landing)?)?;
+                if other.program.is_some() {
+                    return Err(raw::no_names("--diff"));
+                }
                 let other = other.filter.as_ref().map(|filter| &filter.table);
                 said_of(&other.map(|other| diff::lines(&filter.table, other)).unwrap_or_default())
             }

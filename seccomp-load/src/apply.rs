@@ -9,8 +9,8 @@ use std::os::fd::IntoRawFd;
 /// Hands the filter to the landing. Loaded here it would filter the next link's own start, and the change of credentials.
 pub(crate) fn all(plan: &Plan, state: &mut State) -> Result<()> {
     plan.hand_to(&mut state.landing);
-    if let Some(filter) = &plan.filter {
-        let fd = sealed(c"catena-filter", &program::bytes(&filter.code))
+    if let Some(code) = plan.code() {
+        let fd = sealed(c"catena-filter", &program::bytes(code))
             .cannot("keep the filter for the landing", "memfd_create(catena-filter)")?;
         state.fds.filter = Some(fd.into_raw_fd());
     }

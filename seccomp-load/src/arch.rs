@@ -77,6 +77,13 @@ pub(crate) const ALL: [Arch; 24] = [
     other("SCMP_ARCH_NATIVE", ScmpArch::Native),
 ];
 
+impl Arch {
+    /// As the text language writes it.
+    pub(crate) fn word(&self) -> String {
+        self.name.trim_start_matches("SCMP_ARCH_").to_ascii_lowercase()
+    }
+}
+
 /// The one this program is built for.
 pub(crate) fn native() -> &'static Arch {
     let name = match std::env::consts::ARCH {

@@ -11,7 +11,8 @@ use std::path::PathBuf;
     override_usage = "seccomp-load [OPTIONS] [PROFILE] -- PROGRAM [ARGS…]"
 )]
 pub(crate) struct Args {
-    /// `@default`, or a file (or fd:N) with a profile: Docker's, podman's, or the object `linux.seccomp` of OCI
+    /// `@default`, `@system-service`, or a file (or fd:N) with a profile: rules in lines (docs/seccomp.md), Docker's or
+    /// podman's JSON, the object `linux.seccomp` of OCI, or a program (struct sock_filter[])
     #[arg(value_name = "PROFILE")]
     pub(crate) profile: Option<PathBuf>,
     /// A rule for each call (or `@set` of calls), on top of the profile: `mount:EPERM,ptrace:kill`. An action is an errno by name or number,
@@ -45,9 +46,17 @@ pub(crate) struct Args {
     /// With --print: what becomes of this call, found out without the kernel; status 1 if it does not go through
     #[arg(long, value_name = "NAME(ARG,…)", requires = "print", conflicts_with_all = ["raw", "dump", "diff", "lint"])]
     pub(crate) test: Vec<String>,
-    /// With --print: the filter as the object `linux.seccomp` of OCI, as far as it holds here
-    #[arg(long, requires = "print", conflicts_with_all = ["raw", "diff", "lint"])]
-    pub(crate) dump: bool,
+    /// With --print: the filter written down, as far as it holds here: the object `linux.seccomp` of OCI (json), rules in
+    /// lines (text), the program (bpf), or libseccomp's pseudo code (pfc)
+    #[arg(long, value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "json")]
+    #[arg(requires = "print", conflicts_with_all = ["raw", "diff", "lint"])]
+    pub(crate) dump: Option<String>,
+    /// With --print: the calls of a set, or all sets
+    #[arg(long, value_name = "@SET", num_args = 0..=1, requires = "print", conflicts_with_all = ["raw", "diff", "lint", "dump"])]
+    pub(crate) list: Option<Option<String>>,
+    /// The language of PROFILE, where it is not told from its content: json, text, bpf
+    #[arg(long, value_name = "FORMAT", requires = "profile", help_heading = "More")]
+    pub(crate) format: Option<String>,
     /// With --print: the calls that this other profile decides otherwise; status 1 if there are any
     #[arg(long, value_name = "PROFILE", requires = "print", conflicts_with_all = ["raw", "lint"])]
     pub(crate) diff: Option<PathBuf>,
@@ -64,18 +73,19 @@ A profile's calls newer than all that it names are answered with ENOSYS, so that
 before. Rules without a profile hold for every kind of program this kernel runs; under a profile, kinds of programs that
 it does not name (32-bit ones, x32) are killed. Rules of @default that depend on a capability look at what the command
 can come to hold.
-Sets: @aio @chown @clock @cpu-emulation @debug @io-uring @ipc @keyring @memlock @module @mount @network-io @obsolete
-@privileged @raw-io @reboot @resources @sandbox @setuid @swap @sync
+Sets of calls are those of systemd 252 with what the kernel got since: --print --list @mount says what is in one.
 
 Examples:
   seccomp-load @default -- sh
   seccomp-load profile.json -s mount:EPERM -- make
+  seccomp-load rules -- make    with lines as: default EPERM / deny socket if family == AF_ALG / allow @system-service
   seccomp-load -s openat2:ENOSYS,clone3:ENOSYS -- make check
   seccomp-load --deny @mount,@module,@keyring -- ./game
   seccomp-load --default kill --allow read,write,exit_group,execve -- ./pure
   seccomp-load -s mount:notify --notify /run/agent.sock -- make install
   seccomp-load @default --print --test 'clone(CLONE_NEWUSER)' --test 'openat(AT_FDCWD)'
   seccomp-load @default --print --diff profile.json
+  seccomp-load docker.json --print --dump=text >rules
   seccomp-load profile.json --print --raw >filter.bpf    bwrap --seccomp 9 9<filter.bpf …";
 
 impl Flags for Args {

@@ -3,8 +3,8 @@
 use crate::action::Action;
 use crate::plan::Filter;
 use crate::table::Table;
-use crate::{arch, number, simulate};
-use chain::{Error, Result, near};
+use crate::{arch, number, simulate, value};
+use chain::{Error, Result};
 use serde_json::json;
 
 const DOING: &str = "test a call";
@@ -17,12 +17,23 @@ struct Call {
     args: [u64; 6],
 }
 
+impl Call {
+    fn made(&self) -> simulate::Made {
+        simulate::Made { number: self.number, audit: arch::native().audit, args: self.args }
+    }
+}
+
+/// The call that `NAME(ARG,…)` makes.
+pub(crate) fn made(word: &str) -> Result<simulate::Made> {
+    Ok(call(word)?.made())
+}
+
 /// A line for each call, and whether all of them go through.
 pub(crate) fn test(filter: &Filter, words: &[String], as_json: bool) -> Result<(String, bool)> {
     let (mut text, mut all) = (String::new(), true);
     for word in words {
         let call = call(word)?;
-        let made = simulate::Made { number: call.number, audit: arch::native().audit, args: call.args };
+        let made = call.made();
         let action = Action::of_ret(simulate::run(&filter.code, made));
         let because = because(&filter.table, call.number);
         all &= action.lets_through();
@@ -84,55 +95,13 @@ fn call(word: &str) -> Result<Call> {
     Ok(Call { name: name.into(), number, args })
 }
 
-/// `A|B`. What is behind a pointer no filter sees: a text is as good as any address.
+/// What is behind a pointer no filter sees: a text is as good as any address.
 fn value(word: &str) -> Result<u64> {
     if word == "…" || word == "..." || word.starts_with('"') && word.ends_with('"') && word.len() > 1 {
         return Ok(0);
     }
-    word.split('|').map(str::trim).try_fold(0, |sum, part| Ok(sum | one(part)?))
+    value::of(word).map(|value| value.bits).map_err(|wrong| wrong.error(DOING, ""))
 }
-
-fn one(word: &str) -> Result<u64> {
-    let (minus, digits) = word.strip_prefix('-').map_or((false, word), |digits| (true, digits));
-    let number = match digits.strip_prefix("0x") {
-        Some(hex) if hex.bytes().all(|b| b.is_ascii_hexdigit()) => u64::from_str_radix(hex, 16).ok(),
-        None if digits.bytes().all(|b| b.is_ascii_digit()) => digits.parse().ok(),
-        _ => None,
-    };
-    match number {
-        Some(number) if minus => Ok(number.wrapping_neg()),
-        Some(number) => Ok(number),
-        None => CONSTANTS.iter().find(|(name, _)| *name == word).map(|(_, value)| *value as u64).ok_or_else(
-            || {
-                let error = Error::usage(
-                    DOING,
-                    format_args!("'{}' is no number, and no constant known here", word.escape_debug()),
-                );
-                match near::nearest(word, CONSTANTS.iter().map(|(name, _)| *name)) {
-                    Some(near) => error.cure(format_args!("{near}?")),
-                    None => error.cure("its number"),
-                }
-            },
-        ),
-    }
-}
-
-macro_rules! constants {
-    ($($name:ident)*) => { &[$((stringify!($name), libc::$name as i64)),*] };
-}
-
-/// Those that filters ask for.
-const CONSTANTS: &[(&str, i64)] = constants! {
-    AT_FDCWD AT_EMPTY_PATH AT_SYMLINK_NOFOLLOW
-    AF_UNIX AF_INET AF_INET6 AF_NETLINK AF_PACKET AF_ALG AF_VSOCK SOCK_STREAM SOCK_DGRAM SOCK_RAW SOCK_SEQPACKET
-    SOCK_CLOEXEC SOCK_NONBLOCK
-    O_RDONLY O_WRONLY O_RDWR O_CREAT O_EXCL O_TRUNC O_APPEND O_CLOEXEC O_DIRECTORY O_NOFOLLOW O_PATH
-    CLONE_VM CLONE_FS CLONE_FILES CLONE_SIGHAND CLONE_THREAD CLONE_VFORK CLONE_PARENT CLONE_NEWUSER CLONE_NEWNS
-    CLONE_NEWPID CLONE_NEWNET CLONE_NEWIPC CLONE_NEWUTS CLONE_NEWCGROUP SIGCHLD SIGKILL
-    TIOCSTI TIOCLINUX PROT_READ PROT_WRITE PROT_EXEC MAP_PRIVATE MAP_SHARED MAP_ANONYMOUS
-    PR_SET_NAME PR_SET_DUMPABLE PR_SET_NO_NEW_PRIVS PR_SET_SECCOMP PR_SET_PDEATHSIG PR_CAP_AMBIENT PR_CAPBSET_DROP
-    MS_BIND MS_REMOUNT MS_RDONLY PTRACE_TRACEME PTRACE_ATTACH
-};
 
 #[cfg(test)]
 mod tests {

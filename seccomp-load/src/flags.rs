@@ -1,19 +1,16 @@
 //! From the command line to a layer.
 
 use crate::cli::Args;
-use crate::{action, arch, number, sets};
+use crate::{action, arch, load, number, sets};
 use chain::files::Files;
-use chain::oci::{Profile, SyscallRule, read_bounded};
-use chain::spec::{ProfileSource, SeccompLoad};
+use chain::oci::SyscallRule;
+use chain::spec::SeccompLoad;
 use chain::{Error, Result, near};
 use std::collections::BTreeMap;
-use std::path::Path;
 
 /// What `--try` can be said of.
 const TRY: &str = "syscalls";
 const DOING: &str = "read the command line";
-/// Profiles of our own.
-const LIST: &str = "@default";
 
 /// Flags on top of a share of config.json, or of nothing.
 pub(crate) fn from_flags(args: &Args, base: SeccompLoad, files: &Files<'_>) -> Result<SeccompLoad> {
@@ -26,7 +23,7 @@ pub(crate) fn from_flags(args: &Args, base: SeccompLoad, files: &Files<'_>) -> R
     spec.unknown_syscalls_warn |= lenient;
     if let Some(path) = &args.profile {
         spec.seccomp = None;
-        spec.profile = Some(source(path, files)?);
+        spec.profile = Some(load::profile(path, args.format.as_deref(), lenient, files)?);
     }
     spec.rules.extend(rules(args, lenient)?);
     if let Some(word) = &args.default {
@@ -39,7 +36,12 @@ pub(crate) fn from_flags(args: &Args, base: SeccompLoad, files: &Files<'_>) -> R
     spec.log |= args.log;
     spec.allow_new_privileges |= args.allow_new_privs;
     let asks = spec.profile.is_some() || !spec.rules.is_empty() || spec.default.is_some();
-    if !asks && args.common.oci.is_none() && args.common.show.is_none() && !args.common.check {
+    if !asks
+        && args.common.oci.is_none()
+        && args.common.show.is_none()
+        && !args.common.check
+        && args.list.is_none()
+    {
         return Err(
             Error::usage("filter anything", "no profile and no rule").cure("seccomp-load @default -- …")
         );
@@ -50,39 +52,11 @@ pub(crate) fn from_flags(args: &Args, base: SeccompLoad, files: &Files<'_>) -> R
 /// The same with another profile, to be held against it.
 pub(crate) fn other(spec: &SeccompLoad, args: &Args) -> Result<SeccompLoad> {
     let Some(path) = &args.diff else { return Ok(spec.clone()) };
-    let profile = Some(source(path, &Files::default())?);
+    let profile = Some(load::profile(path, None, !args.attempt.is_empty(), &Files::default())?);
     let (allow_new_privileges, unknown_syscalls_warn) =
         (spec.allow_new_privileges, spec.unknown_syscalls_warn);
     let notify = spec.notify.clone();
     Ok(SeccompLoad { profile, notify, allow_new_privileges, unknown_syscalls_warn, ..SeccompLoad::default() })
-}
-
-fn source(path: &Path, files: &Files<'_>) -> Result<ProfileSource> {
-    let word = path.to_string_lossy();
-    if let Some(name) = word.strip_prefix('@') {
-        return match word == LIST {
-            true => Ok(ProfileSource::Own(word.into_owned())),
-            false => {
-                let detail = format!("there is no profile '@{}'", name.escape_debug());
-                let error = Error::usage("read the filter", detail);
-                Err(match sets::calls(&word) {
-                    Some(_) => error.cure(format_args!("--deny {word}")),
-                    None => error.cure(LIST),
-                })
-            }
-        };
-    }
-    let doing = format!("read the filter of {}", path.display());
-    let text = read_bounded(files.open(path)?, &doing)?;
-    // An array would do for a struct, member by member.
-    if text.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
-        return Err(Error::usage(doing, "not a JSON object"));
-    }
-    let profile: Profile = chain::json::parse(&text, &doing).map_err(|error| {
-        let config = chain::oci::parse_config(&text, &doing).is_ok_and(|c| !c.oci_version.is_empty());
-        if config { error.cure(format_args!("--oci {}", path.display())) } else { error }
-    })?;
-    Ok(ProfileSource::Document(Box::new(profile)))
 }
 
 /// `-s`, `--deny`, `--allow`, one rule for each action.
@@ -101,8 +75,8 @@ fn rules(args: &Args, lenient: bool) -> Result<Vec<SyscallRule>> {
         let (word, action) = pair?;
         let (action, errno_ret) = action::of_word(action)?;
         for name in calls(word, lenient)? {
-            match seen.insert(name, (action.clone(), errno_ret)) {
-                None => add(&mut rules, name, &action, errno_ret),
+            match seen.insert(name.clone(), (action.clone(), errno_ret)) {
+                None => add(&mut rules, &name, &action, errno_ret),
                 // In two sets.
                 Some(before) if before == (action.clone(), errno_ret) && name != word => {}
                 Some(_) => {
@@ -127,12 +101,12 @@ fn add(rules: &mut Vec<SyscallRule>, name: &str, action: &str, errno_ret: Option
 }
 
 /// One call, or those of a set.
-fn calls(word: &str, lenient: bool) -> Result<Vec<&str>> {
+fn calls(word: &str, lenient: bool) -> Result<Vec<String>> {
     if !word.starts_with('@') {
         if !lenient {
             known(word)?;
         }
-        return Ok(vec![word]);
+        return Ok(vec![word.to_string()]);
     }
     sets::calls(word).ok_or_else(|| {
         let all: Vec<&str> = sets::names().collect();
@@ -161,6 +135,7 @@ fn known(name: &str) -> Result<()> {
 mod tests {
     use super::*;
     use crate::cli;
+    use chain::spec::ProfileSource;
 
     fn of(line: &str) -> Result<SeccompLoad> {
         from_flags(&cli::parse(line)?, SeccompLoad::default(), &Files::default())

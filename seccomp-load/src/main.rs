@@ -15,27 +15,46 @@ mod decide;
 mod default;
 mod diff;
 mod dump;
+mod express;
 mod facts;
 mod flags;
+mod flat;
 mod lint;
+mod load;
 mod notify;
 mod number;
 #[cfg(test)]
 mod oracle;
+mod pfc;
 mod plan;
+mod policy;
 mod profile;
 mod program;
+mod raw;
 mod rule;
 mod sets;
 mod simulate;
 mod table;
+mod value;
 
 use chain::link::Begun;
 use std::process::ExitCode;
 
 /// For `--version --json`.
-const FEATURES: &[&str] =
-    &["@default", "diff", "dump", "lint", "notify", "oci", "profile-conditions", "rules", "sets", "test"];
+const FEATURES: &[&str] = &[
+    "@default",
+    "diff",
+    "dump",
+    "lint",
+    "notify",
+    "oci",
+    "policy",
+    "profile-conditions",
+    "program",
+    "rules",
+    "sets",
+    "test",
+];
 
 fn main() -> ExitCode {
     chain::link::run("seccomp-load", || {

@@ -35,6 +35,7 @@ fn compare(test: &Test) -> ScmpArgCompare {
         Op::Gt => ScmpCompareOp::Greater,
         Op::Ge => ScmpCompareOp::GreaterEqual,
         Op::Masked(mask) => ScmpCompareOp::MaskedEqual(mask),
+        Op::Unlike(_) | Op::Int(_) => panic!("{test}: libseccomp has no word for it"),
     };
     ScmpArgCompare::new(test.index.into(), op, test.value)
 }
@@ -186,6 +187,7 @@ fn rules_of_one_call_are_put_together_alike() {
                 archs,
                 flags: 0,
                 newest: None,
+                in_order: false,
                 agent: Default::default(),
             };
             let pairs = rules.map(|r| (r, Unknown::Refuse));
@@ -229,8 +231,14 @@ fn every_operator_on_every_kind_of_argument() {
                 ];
                 let (theirs, _) = theirs(default, &rules, &[]);
                 let archs = crate::arch::of_this_kernel(&[]).unwrap();
-                let head =
-                    crate::rule::Head { default, archs, flags: 0, newest: None, agent: Default::default() };
+                let head = crate::rule::Head {
+                    default,
+                    archs,
+                    flags: 0,
+                    newest: None,
+                    in_order: false,
+                    agent: Default::default(),
+                };
                 let pairs: Vec<_> = rules.iter().map(|r| (r.clone(), Unknown::Refuse)).collect();
                 let ours = program::compile(&table::build(&head, &pairs).unwrap()).unwrap();
                 same(&ours, &theirs, &["SCMP_ARCH_X86_64"], &interesting(&rules), 72);
@@ -298,6 +306,7 @@ fn a_condition_does_not_let_a_multiplexed_call_through() {
         archs,
         flags: 0,
         newest: None,
+        in_order: false,
         agent: Default::default(),
     };
     let code = program::compile(&table::build(&head, &rules).unwrap()).unwrap();

@@ -5,7 +5,7 @@ use crate::action::Action;
 use crate::facts::Facts;
 use crate::rule::{self, Asked, Head, Rule};
 use crate::table::{self, Note, Table, Unknown};
-use crate::{arch, default, notify, number, profile, program};
+use crate::{arch, default, notify, number, policy, profile, program, raw};
 use chain::landing::Landing;
 use chain::oci::{Profile, Seccomp};
 use chain::spec::{ProfileSource, SeccompLoad};
@@ -19,6 +19,8 @@ use serde_json::{Value, json};
 pub(crate) struct Plan {
     /// None where config.json has no filter.
     pub(crate) filter: Option<Filter>,
+    /// Instead of it, a program that somebody else made.
+    pub(crate) program: Option<raw::Program>,
     /// Who is asked, if the filter asks anybody.
     pub(crate) agent: Option<Asked>,
     /// Set no_new_privs, without which the kernel takes no filter from who lacks CAP_SYS_ADMIN.
@@ -37,8 +39,12 @@ pub(crate) struct Filter {
 /// Names to numbers, and every refusal.
 pub(crate) fn resolve(spec: &SeccompLoad, facts: &Facts) -> Result<Plan> {
     let no_new_privs = !spec.allow_new_privileges;
+    if let Some(program) = raw::program(spec)? {
+        may_load(no_new_privs, facts)?;
+        return Ok(Plan { filter: None, program: Some(program), agent: None, no_new_privs });
+    }
     let Some((head, rules)) = written(spec, facts)? else {
-        return Ok(Plan { filter: None, agent: None, no_new_privs });
+        return Ok(Plan { filter: None, program: None, agent: None, no_new_privs });
     };
     let mut table = table::build(&head, &rules)?;
     let agent = notify::agent(head, spec.notify.clone(), &mut table)?;
@@ -50,11 +56,16 @@ pub(crate) fn resolve(spec: &SeccompLoad, facts: &Facts) -> Result<Plan> {
             format_args!("execve: {action}: it could not even be started"),
         ));
     }
-    if !no_new_privs && !facts.no_new_privs && !facts.sys_admin {
-        let detail = "without no_new_privs it wants CAP_SYS_ADMIN, which is not held";
-        return Err(Error::new(Class::Denied, "load the filter", detail).cure("leave out --allow-new-privs"));
+    may_load(no_new_privs, facts)?;
+    Ok(Plan { filter: Some(Filter { table, code }), program: None, agent, no_new_privs })
+}
+
+fn may_load(no_new_privs: bool, facts: &Facts) -> Result<()> {
+    if no_new_privs || facts.no_new_privs || facts.sys_admin {
+        return Ok(());
     }
-    Ok(Plan { filter: Some(Filter { table, code }), agent, no_new_privs })
+    let detail = "without no_new_privs it wants CAP_SYS_ADMIN, which is not held";
+    Err(Error::new(Class::Denied, "load the filter", detail).cure("leave out --allow-new-privs"))
 }
 
 /// See [`written`].
@@ -63,8 +74,8 @@ pub(crate) type Written = (Head, Vec<(Rule, Unknown)>);
 /// All rules in order: those on top first taken out of those below.
 pub(crate) fn written(spec: &SeccompLoad, facts: &Facts) -> Result<Option<Written>> {
     let lenient = |otherwise| if spec.unknown_syscalls_warn { Unknown::LeaveOut } else { otherwise };
-    let (mut head, below) = match (&spec.profile, &spec.seccomp) {
-        (Some(source), _) => profile::rules(document(source)?, facts)?,
+    let (mut head, mut below) = match (&spec.profile, &spec.seccomp) {
+        (Some(source), _) => of_profile(source, facts, spec.unknown_syscalls_warn)?,
         // Engines write an object with nothing in it for "no filter".
         (None, Some(seccomp)) if *seccomp != Seccomp::default() => of_oci(seccomp)?,
         _ if spec.rules.is_empty() && spec.default.is_none() => return Ok(None),
@@ -72,6 +83,7 @@ pub(crate) fn written(spec: &SeccompLoad, facts: &Facts) -> Result<Option<Writte
     };
     if let Some(rule) = &spec.default {
         head.default = Action::of_oci(&rule.action, rule.errno_ret, "default.action")?;
+        below.iter_mut().filter(|rule| rule.at == policy::NEWEST).for_each(|rule| rule.action = head.default);
     }
     if spec.log {
         head.flags |= rule::FLAG_LOG;
@@ -89,14 +101,17 @@ pub(crate) fn written(spec: &SeccompLoad, facts: &Facts) -> Result<Option<Writte
     Ok(Some((head, rules)))
 }
 
-fn document(source: &ProfileSource) -> Result<Profile> {
+fn of_profile(source: &ProfileSource, facts: &Facts, lenient: bool) -> Result<(Head, Vec<Rule>)> {
     match source {
-        ProfileSource::Own(name) if name == "@default" => Ok(default::profile()),
-        ProfileSource::Own(name) => {
+        ProfileSource::Own(name) if name == "@default" => profile::rules(default::profile(), facts),
+        ProfileSource::Own(name) if name.starts_with('@') => {
             let detail = format!("profile: there is no '{}'", name.escape_debug());
             Err(Error::usage("read the filter", detail).cure("@default"))
         }
-        ProfileSource::Document(profile) => Ok(Profile::clone(profile)),
+        ProfileSource::Own(text) => {
+            policy::read(text.as_bytes(), &policy::Origin::Elsewhere("profile"), lenient)?.written("profile")
+        }
+        ProfileSource::Document(profile) => profile::rules(Profile::clone(profile), facts),
     }
 }
 
@@ -112,7 +127,14 @@ fn of_oci(seccomp: &Seccomp) -> Result<(Head, Vec<Rule>)> {
 fn everything() -> Head {
     let newest = Some(number::NEWEST);
     let archs = arch::all_of_this_kernel();
-    Head { default: Action::Allow, archs, flags: rule::FLAG_SPEC_ALLOW, newest, agent: Asked::default() }
+    Head {
+        default: Action::Allow,
+        archs,
+        flags: rule::FLAG_SPEC_ALLOW,
+        newest,
+        in_order: false,
+        agent: Asked::default(),
+    }
 }
 
 impl Plan {
@@ -120,7 +142,14 @@ impl Plan {
     pub(crate) fn hand_to(&self, landing: &mut Landing) {
         landing.no_new_privs |= self.no_new_privs;
         landing.listener = self.agent.as_ref().and_then(|agent| agent.metadata.clone());
-        landing.filter_flags = self.filter.as_ref().map(|filter| filter.table.flags);
+        let program = self.program.as_ref().map(|program| program.flags);
+        landing.filter_flags = self.filter.as_ref().map(|filter| filter.table.flags).or(program);
+    }
+
+    /// What the kernel is given.
+    pub(crate) fn code(&self) -> Option<&[Instruction]> {
+        let program = self.program.as_ref().map(|program| program.code.as_slice());
+        self.filter.as_ref().map(|filter| filter.code.as_slice()).or(program)
     }
 
     /// What its writer may not have meant.
@@ -143,6 +172,10 @@ impl Plan {
             document["default"] = json!(table.default.to_string());
             document["architectures"] = json!(archs);
             document["flags"] = json!(table.flags);
+            document["instructions"] = json!(code.len());
+        }
+        if let Some(raw::Program { code, flags }) = &self.program {
+            document["flags"] = json!(flags);
             document["instructions"] = json!(code.len());
         }
         document

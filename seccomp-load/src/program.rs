@@ -5,7 +5,7 @@
 
 use crate::action::Action;
 use crate::arch::X32_BIT;
-use crate::rule::{Op, Test};
+use crate::rule::{Op, Order, Test};
 use crate::table::{Call, Calls, FOREIGN, Table};
 use chain::sys::seccomp::Instruction;
 use chain::{Error, Result};
@@ -170,6 +170,9 @@ fn conditions(call: &Call, wide: bool, default: Action) -> Code {
     code
 }
 
+/// The most tests that one rule can have.
+pub(crate) const MOST: usize = 32;
+
 enum Check {
     Code(Code),
     Always,
@@ -181,25 +184,26 @@ fn check(test: &Test, wide: bool, rest: usize) -> Check {
     if !wide && test.value > u32::MAX.into() {
         // No argument of a 32-bit call comes up to it.
         return match test.op {
-            Op::Ne | Op::Lt | Op::Le => Check::Always,
-            Op::Eq | Op::Gt | Op::Ge | Op::Masked(_) => Check::Never,
+            Op::Ne | Op::Lt | Op::Le | Op::Unlike(_) => Check::Always,
+            Op::Int(Order::Lt | Order::Le) => Check::Always,
+            Op::Eq | Op::Gt | Op::Ge | Op::Masked(_) | Op::Int(_) => Check::Never,
         };
     }
     let (high, low) = ((test.value >> 32) as u32, test.value as u32);
     let at = ARGS + 8 * u32::from(test.index);
     let (at_low, at_high) = if cfg!(target_endian = "little") { (at, at + 4) } else { (at + 4, at) };
-    // A rule has at most six tests of at most six instructions, so every jump reaches.
+    // A rule has at most MOST tests of at most six instructions, so every jump reaches.
     let no = rest as u8;
     let last = match test.op {
         Op::Eq | Op::Masked(_) => jump(JEQ, low, 0, no),
-        Op::Ne => jump(JEQ, low, no, 0),
-        Op::Gt => jump(JGT, low, 0, no),
-        Op::Ge => jump(JGE, low, 0, no),
-        Op::Lt => jump(JGE, low, no, 0),
-        Op::Le => jump(JGT, low, no, 0),
+        Op::Ne | Op::Unlike(_) => jump(JEQ, low, no, 0),
+        Op::Gt | Op::Int(Order::Gt) => jump(JGT, low, 0, no),
+        Op::Ge | Op::Int(Order::Ge) => jump(JGE, low, 0, no),
+        Op::Lt | Op::Int(Order::Lt) => jump(JGE, low, no, 0),
+        Op::Le | Op::Int(Order::Le) => jump(JGT, low, no, 0),
     };
     let mask = match test.op {
-        Op::Masked(mask) => mask,
+        Op::Masked(mask) | Op::Unlike(mask) => mask,
         _ => u64::MAX,
     };
     let mut lower = vec![op(LOAD, at_low)];
@@ -207,7 +211,7 @@ fn check(test: &Test, wide: bool, rest: usize) -> Check {
         lower.push(op(AND, mask as u32));
     }
     lower.push(last);
-    if !wide {
+    if !wide || matches!(test.op, Op::Int(_)) || mask >> 32 == 0 {
         return Check::Code(lower);
     }
     // The upper half decides, unless it is equal.
@@ -217,6 +221,8 @@ fn check(test: &Test, wide: bool, rest: usize) -> Check {
         Op::Eq => code.push(jump(JEQ, high, 0, end + no)),
         Op::Masked(_) => code.extend([op(AND, (mask >> 32) as u32), jump(JEQ, high, 0, end + no)]),
         Op::Ne => code.push(jump(JEQ, high, 0, end)),
+        Op::Unlike(_) => code.extend([op(AND, (mask >> 32) as u32), jump(JEQ, high, 0, end)]),
+        Op::Int(_) => {}
         Op::Gt | Op::Ge => code.extend([jump(JGT, high, end + 1, 0), jump(JEQ, high, 0, end + no)]),
         Op::Lt | Op::Le => code.extend([jump(JGT, high, end + no + 1, 0), jump(JEQ, high, 0, end)]),
     }

@@ -19,7 +19,23 @@ pub(crate) enum Op {
     Ge,
     /// Equal under a mask.
     Masked(u64),
+    /// Not equal under a mask. OCI has no word for it.
+    Unlike(u64),
+    /// The lower halves alone, as an int has them. OCI has no word for these.
+    Int(Order),
 }
+
+/// One argument before the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    Lt,
+    Le,
+    Gt,
+    Ge,
+}
+
+/// The lower half of an argument: all that an int has.
+pub(crate) const INT: u64 = 0xffff_ffff;
 
 /// A condition on one argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,16 +51,23 @@ pub(crate) struct Test {
 impl fmt::Display for Test {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Test { index, op, value } = self;
-        let sign = match op {
+        let (name, sign) = match op {
+            Op::Masked(INT) => ("int", "=="),
+            Op::Unlike(INT) => ("int", "!="),
             Op::Masked(mask) => return write!(f, "arg{index} & {mask:#x} == {value:#x}"),
-            Op::Eq => "==",
-            Op::Ne => "!=",
-            Op::Lt => "<",
-            Op::Le => "<=",
-            Op::Gt => ">",
-            Op::Ge => ">=",
+            Op::Unlike(mask) => return write!(f, "arg{index} & {mask:#x} != {value:#x}"),
+            Op::Eq => ("arg", "=="),
+            Op::Ne => ("arg", "!="),
+            Op::Lt => ("arg", "<"),
+            Op::Le => ("arg", "<="),
+            Op::Gt => ("arg", ">"),
+            Op::Ge => ("arg", ">="),
+            Op::Int(Order::Lt) => ("int", "<"),
+            Op::Int(Order::Le) => ("int", "<="),
+            Op::Int(Order::Gt) => ("int", ">"),
+            Op::Int(Order::Ge) => ("int", ">="),
         };
-        write!(f, "arg{index} {sign} {value:#x}")
+        write!(f, "{name}{index} {sign} {value:#x}")
     }
 }
 
@@ -74,6 +97,8 @@ pub(crate) struct Head {
     pub(crate) flags: u64,
     /// Whoever wrote the rules knew all calls up to this one, whatever they name.
     pub(crate) newest: Option<u32>,
+    /// The first rule that fits a call decides; else rules are put together as OCI has it.
+    pub(crate) in_order: bool,
     /// Who is asked about calls that are notified.
     pub(crate) agent: Asked,
 }
@@ -108,7 +133,14 @@ pub(crate) fn head(seccomp: &Seccomp, at: &str) -> Result<Head> {
         metadata: said(&seccomp.listener_metadata),
         at: format!("{at}listenerPath"),
     };
-    Ok(Head { default, archs, flags: flags(seccomp.flags.as_deref(), at)?, newest: None, agent })
+    Ok(Head {
+        default,
+        archs,
+        flags: flags(seccomp.flags.as_deref(), at)?,
+        newest: None,
+        in_order: false,
+        agent,
+    })
 }
 
 /// One of `syscalls`; `at` is its JSON path.

@@ -1,8 +1,11 @@
 //! What becomes of each call of each architecture: the filter before it is a program.
 //!
-//! Rules of one call are put together as libseccomp does it, which every OCI runtime goes by: a rule that says what the
-//! default says is none; an unconditional rule settles the call, the first one if there are several. Where conditional
-//! rules of one call overlap, the stricter action wins, as between two filters in the kernel.
+//! OCI's rules of one call are put together as libseccomp does it, which every OCI runtime goes by: a rule that says what
+//! the default says is none; an unconditional rule settles the call, the first one if there are several. Where conditional
+//! rules of one call overlap, the stricter action wins, as between two filters in the kernel. Of rules that stand in order
+//! the first one that fits decides: ordered.rs.
+
+mod ordered;
 
 use crate::action::Action;
 use crate::arch::{self, Arch};
@@ -102,11 +105,16 @@ pub(crate) fn build(head: &Head, rules: &[(Rule, Unknown)]) -> Result<Table> {
     };
     for (rule, unknown) in rules {
         for name in &rule.names {
-            table.add(name, rule, *unknown)?;
+            table.add(name, rule, *unknown, head.in_order)?;
         }
     }
     for calls in &mut table.archs {
-        calls.calls.values_mut().for_each(|call| call.settle(head.default));
+        for call in calls.calls.values_mut() {
+            match head.in_order {
+                true => call.settle_in_order(head.default),
+                false => call.settle(head.default),
+            }
+        }
         // Nothing was said but what the default says.
         calls.calls.retain(|_, call| call.always.is_some() || !call.when.is_empty());
     }
@@ -114,7 +122,7 @@ pub(crate) fn build(head: &Head, rules: &[(Rule, Unknown)]) -> Result<Table> {
 }
 
 impl Table {
-    fn add(&mut self, name: &str, rule: &Rule, unknown: Unknown) -> Result<()> {
+    fn add(&mut self, name: &str, rule: &Rule, unknown: Unknown, in_order: bool) -> Result<()> {
         let mut shadowed = false;
         for calls in &mut self.archs {
             let Some(entries) = number::entries(name, calls.arch) else {
@@ -126,7 +134,9 @@ impl Table {
                         if !rule.on_top {
                             calls.heard(number);
                         }
-                        if rule.action != self.default {
+                        if in_order {
+                            calls.calls.entry(number).or_default().append(rule);
+                        } else if rule.action != self.default {
                             shadowed |= calls.calls.entry(number).or_default().add(rule);
                         }
                     }

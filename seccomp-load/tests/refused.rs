@@ -53,7 +53,7 @@ fn a_profile_that_is_no_profile() {
         ("", "cut short"),
         ("[]", "not a JSON object"),
         ("\"@default\"", "not a JSON object"),
-        ("null", "not a JSON object"),
+        ("null", "profile.json:1: 'null' is no action"),
         ("{}", "defaultAction: missing"),
         ("{} {}", "trailing characters"),
         (r#"{"defaultAction":1}"#, "defaultAction: invalid type"),
