@@ -41,9 +41,18 @@ const SIGNS: &[Sign] = &[
         cause: flag("a TCP connection of the tree is established", "--tcp-established"),
     },
     Sign {
-        words: &["--ext-unix-sk", "Can't dump half of stream unix connection", "External socket is used"],
+        words: &["--ext-unix-sk", "External socket is used"],
         given: |o| o.ext_unix_sk,
         cause: flag("the other end of a unix socket is outside the tree", "--ext-unix-sk"),
+    },
+    Sign {
+        words: &["Ext stream not supported", "Can't dump half of stream unix connection"],
+        given: never,
+        cause: Cause {
+            class: Class::Unsupported,
+            why: "the other end of a stream socket is outside the tree, and of that CRIU takes no half",
+            cure: None,
+        },
     },
     Sign {
         words: &["file locks are hold", "--file-locks"],

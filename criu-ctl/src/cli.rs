@@ -13,6 +13,7 @@ Examples:
   criu-ctl dump -t 4242 -D img                             take the tree of 4242 into the folder img
   cg-apply -m 1G -- criu-ctl restore -D img                bring it back, under a limit, and wait for it
   criu-ctl dump -t $(pidof top) -D img -j -R               a job of a terminal, which stays running
+  criu-ctl check --for 4242 --tcp-established              what would be in the way of that dump?
   criu-ctl check --feature mem_dirty_track                 can this host do it?";
 
 /// What to do.
@@ -49,6 +50,9 @@ pub(crate) struct Args {
     /// check: this feature of criu alone, by criu's name for it
     #[arg(long, value_name = "NAME")]
     pub feature: Option<OsString>,
+    /// check: what would be in the way of a dump of this process and all below it; status 1 if anything is
+    #[arg(long = "for", value_name = "PID", conflicts_with = "feature")]
+    pub for_tree: Option<i32>,
     /// dump: the process at the root of the tree
     #[arg(short = 't', long, value_name = "PID")]
     pub tree: Option<i32>,

@@ -49,7 +49,8 @@ pub(crate) struct Bind {
 pub(crate) fn gather(args: &Args) -> Result<Known> {
     let common = &args.common;
     let of_trees = [Verb::Dump, Verb::PreDump, Verb::Restore];
-    if args.verb.is_none_or(|verb| !of_trees.contains(&verb)) || common.check {
+    let of_a_tree = args.verb.is_some_and(|verb| of_trees.contains(&verb)) && !common.check;
+    if !of_a_tree && args.for_tree.is_none() {
         return Ok(Known::default());
     }
     let (plan, _) = source::plan(common, NAME)?;

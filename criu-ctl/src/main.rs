@@ -18,6 +18,7 @@ mod namespaces;
 mod opts;
 mod outside;
 mod plan;
+mod predict;
 mod restored;
 mod rpc;
 mod serve;
@@ -44,15 +45,18 @@ fn main() -> ExitCode {
         if args.common.print {
             return chain::report::stdout(&plan.to_json()?).map(|()| 0);
         }
-        if let Job::Show { folder, json } = &plan.job {
-            return show::run(folder, *json);
+        // What asks no criu.
+        match &plan.job {
+            Job::Show { folder, json } => return show::run(folder, *json),
+            Job::Predict { pid, given, known, json } => return predict::run(*pid, given, known, *json),
+            _ => {}
         }
         let criu = swrk::find(plan.criu.as_deref())?;
         match plan.job {
             Job::Check { feature, json } => check::run(&criu, feature.as_deref(), json),
             Job::Dump(dump) => apply::dump(&criu, &dump),
             Job::Serve(serve) => serve::run(&criu, &serve),
-            Job::Show { .. } => Ok(0),
+            Job::Show { .. } | Job::Predict { .. } => Ok(0),
             Job::Restore(restore) => apply::restore(&criu, &restore),
         }
     })

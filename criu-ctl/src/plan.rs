@@ -4,6 +4,7 @@ use crate::cli::{Args, Verb};
 use crate::known::Known;
 use crate::opts::{self, usage};
 use crate::outside;
+use crate::predict::Given;
 use crate::rpc::{Kind, Opts, PageServer};
 use chain::bytes::Bytes;
 use chain::error::{Class, Error, Result};
@@ -22,6 +23,7 @@ pub(crate) struct Plan {
 #[derive(Debug, PartialEq)]
 pub(crate) enum Job {
     Check { feature: Option<String>, json: bool },
+    Predict { pid: i32, given: Given, known: Known, json: bool },
     Dump(Dump),
     Restore(Restore),
     Show { folder: PathBuf, json: bool },
@@ -103,6 +105,7 @@ pub(crate) fn resolve(args: &Args, known: &Known) -> Result<Plan> {
     };
     refuse_flags_of_others(args, verb)?;
     let job = match if args.common.check { Verb::Check } else { verb } {
+        Verb::Check if args.for_tree.is_some() => predict(args, known)?,
         Verb::Check => Job::Check { feature: feature(args)?, json: args.common.json },
         Verb::Dump => Job::Dump(dump(args, known, Kind::Dump)?),
         Verb::PreDump => Job::Dump(dump(args, known, Kind::SinglePreDump)?),
@@ -129,8 +132,14 @@ fn refuse_flags_of_others(args: &Args, verb: Verb) -> Result<()> {
     let more = &args.more;
     let (all, both, dumps): (&[Verb], &[Verb], &[Verb]) =
         (&[PreDump, Dump, Restore], &[Dump, Restore], &[PreDump, Dump]);
-    let flags: [(&str, bool, &[Verb]); 34] = [
+    // Of a tree that is to be dumped, check is told what the dump would be told.
+    let (asked, told): (&[Verb], &[Verb]) = match args.for_tree {
+        Some(_) => (&[PreDump, Dump, Restore, Check], &[PreDump, Dump, Check]),
+        None => (all, dumps),
+    };
+    let flags: [(&str, bool, &[Verb]); 35] = [
         ("--feature", args.feature.is_some(), &[Check]),
+        ("--for", args.for_tree.is_some(), &[Check]),
         ("--tree", args.tree.is_some(), dumps),
         ("DIR", args.folder.is_some(), &[Show]),
         (
@@ -140,15 +149,15 @@ fn refuse_flags_of_others(args: &Args, verb: Verb) -> Result<()> {
         ),
         ("--work-dir", args.work_dir.is_some(), all),
         ("--leave-running", args.leave_running, &[Dump]),
-        ("--shell-job", args.shell_job, all),
-        ("--tcp-established", args.tcp_established, all),
-        ("--file-locks", args.file_locks, all),
-        ("--ext-unix-sk", args.ext_unix_sk, all),
+        ("--shell-job", args.shell_job, asked),
+        ("--tcp-established", args.tcp_established, asked),
+        ("--file-locks", args.file_locks, asked),
+        ("--ext-unix-sk", args.ext_unix_sk, asked),
         ("--detach", args.detach, &[Restore]),
         ("--pid-file", args.pid_file.is_some(), &[Restore]),
         ("--log-level", args.log_level.is_some(), all),
-        ("--oci", args.common.oci.is_some(), all),
-        ("--plan", args.common.plan.is_some(), all),
+        ("--oci", args.common.oci.is_some(), asked),
+        ("--plan", args.common.plan.is_some(), asked),
         ("--root", more.root.is_some(), all),
         ("--external", !more.external.is_empty(), all),
         ("--inherit-fd", !more.inherit_fd.is_empty(), &[Restore]),
@@ -160,8 +169,8 @@ fn refuse_flags_of_others(args: &Args, verb: Verb) -> Result<()> {
         ("--ready-fd", more.ready_fd.is_some(), &[Dump]),
         ("--page-server", more.page_server.is_some(), &[PreDump, Dump, Verb::PageServer, LazyPages]),
         ("--tcp-close", more.tcp_close, &[Restore]),
-        ("--tcp-skip-in-flight", more.tcp_skip_in_flight, dumps),
-        ("--link-remap", more.link_remap, dumps),
+        ("--tcp-skip-in-flight", more.tcp_skip_in_flight, told),
+        ("--link-remap", more.link_remap, told),
         ("--manage-cgroups", more.manage_cgroups.is_some(), all),
         ("--freeze-cgroup", more.freeze_cgroup.is_some(), dumps),
         ("--empty-ns", !more.empty_ns.is_empty(), all),
@@ -202,6 +211,19 @@ fn folders(args: &Args) -> Result<Folders> {
 fn shown(args: &Args) -> Result<PathBuf> {
     let folder = args.folder.clone().or_else(|| args.images_dir.clone());
     folder.ok_or_else(|| usage("no folder: criu-ctl show DIR"))
+}
+
+fn predict(args: &Args, known: &Known) -> Result<Job> {
+    let pid = args.for_tree.filter(|pid| *pid > 0).ok_or_else(|| usage("--for: that is no pid"))?;
+    let given = Given {
+        shell_job: args.shell_job,
+        tcp_established: args.tcp_established,
+        tcp_skip_in_flight: args.more.tcp_skip_in_flight,
+        ext_unix_sk: args.ext_unix_sk,
+        file_locks: args.file_locks,
+        link_remap: args.more.link_remap,
+    };
+    Ok(Job::Predict { pid, given, known: known.clone(), json: args.common.json })
 }
 
 fn serve(args: &Args, lazy: bool) -> Result<Serve> {
@@ -251,6 +273,7 @@ impl Plan {
         let criu = self.criu.as_ref().map_or("criu".into(), |path| path.display().to_string());
         let mut document = match &self.job {
             Job::Check { feature, .. } => json!({"type": "CHECK", "feature": feature}),
+            Job::Predict { pid, .. } => json!({"type": "CHECK", "for": pid}),
             Job::Dump(dump) => {
                 let kind = if dump.kind == Kind::Dump { "DUMP" } else { "PRE_DUMP" };
                 request(kind, &dump.folders, &dump.opts)
@@ -334,6 +357,9 @@ mod tests {
             (&["dump", "-t", "1", "-D", "img", "-d"], "--detach is not for dump"),
             (&["check", "-D", "img"], "--images-dir is not for check"),
             (&["check", "--feature=--all"], "is no feature's name"),
+            (&["check", "--tcp-established"], "--tcp-established is not for check"),
+            (&["check", "--for", "0"], "--for: that is no pid"),
+            (&["dump", "--for", "1", "-D", "img"], "--for is not for dump"),
             (&["dump", "-t", "1", "-D", "img", "--keep-fd", "5"], "criu-ctl has none"),
             (&["--show", "1"], "--show"),
             (&[], "no command"),

@@ -136,7 +136,7 @@ fn a_job_of_a_terminal_wants_to_be_called_one() {
     assert_eq!(running.wait().status, 128 + 9);
 }
 
-/// Each is refused with the flag that cures it, and the tree runs on.
+/// Each is refused with the flag that cures it, and the tree runs on. Whoever asks beforehand is told the same.
 #[test]
 fn what_needs_a_flag_says_which() {
     if !in_lane() {
@@ -149,16 +149,22 @@ fn what_needs_a_flag_says_which() {
     let lock = dir.join("lock");
     let connect = format!("exec 5<>/dev/tcp/127.0.0.1/{port}; LOOP");
     let hold = format!("exec 6>{}; flock 6; LOOP", lock.display());
-    let cases: [(&str, Stdio, &str); 3] = [
-        (&connect, Stdio::null(), "try: --tcp-established"),
-        ("LOOP", OwnedFd::from(theirs).into(), "try: --ext-unix-sk"),
-        (&hold, Stdio::null(), "try: --file-locks"),
+    let cases: [(&str, Stdio, &str, &str); 3] = [
+        (&connect, Stdio::null(), "try: --tcp-established", "try: --tcp-established"),
+        // The flag is for datagrams; that of a stream there is no half, criu says only when it is given.
+        ("LOOP", OwnedFd::from(theirs).into(), "try: --ext-unix-sk", "is a unix socket whose other end"),
+        (&hold, Stdio::null(), "try: --file-locks", "try: --file-locks"),
     ];
-    for (n, (script, stdin, cure)) in cases.into_iter().enumerate() {
+    for (n, (script, stdin, cure, told)) in cases.into_iter().enumerate() {
         let own = TempDir::new();
         let counter = Counter::with_stdin(&own, script, stdin);
         let img = own.join("img");
+        let before = tool("criu-ctl").args(["check", "--for", &counter.pid.to_string()]).run();
+        assert!(before.status == 1 && before.stdout.contains(told), "case {n}: {before:?}");
         dump(&counter, &img, "").refuses(125, cure);
+        if n == 1 {
+            dump(&counter, &img, "-x").refuses(125, "of that CRIU takes no half");
+        }
         let then = counter.last();
         wait_for("it counts on", || counter.last() > then + 3);
         assert!(img.join("catena-dump-unfinished").exists(), "case {n}");

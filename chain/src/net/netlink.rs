@@ -1,7 +1,10 @@
-//! rtnetlink(7): as much of it as moving a device, and making a pair of them, takes.
+//! netlink(7), and of rtnetlink(7) as much as moving a device, and making a pair of them, takes.
 
 use nix::errno::Errno;
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with};
+use rustix::net::{
+    AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with,
+};
+use std::num::NonZero;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// RTM_NEWLINK of linux/rtnetlink.h: make or change a device.
@@ -12,7 +15,8 @@ pub(crate) const RTM_NEWADDR: u16 = 20;
 pub(crate) const RTM_GETADDR: u16 = 22;
 
 /// Flags of a request, linux/netlink.h.
-pub(crate) const DUMP: u16 = 0x300;
+/// NLM_F_DUMP: all there are.
+pub const DUMP: u16 = 0x300;
 /// NLM_F_EXCL: it must not be there yet.
 pub const EXCLUSIVE: u16 = 0x200;
 /// NLM_F_CREATE: it may be made.
@@ -144,8 +148,14 @@ impl AsFd for Socket {
 impl Socket {
     /// To the network namespace we are in.
     pub fn open() -> Result<Socket, Errno> {
-        // No protocol is NETLINK_ROUTE.
-        let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None);
+        // NETLINK_ROUTE.
+        Socket::of(0)
+    }
+
+    /// The same, of another protocol of netlink(7).
+    pub fn of(protocol: u32) -> Result<Socket, Errno> {
+        let protocol = NonZero::new(protocol).map(Protocol::from_raw);
+        let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol);
         socket.map(Socket).map_err(errno)
     }
 
