@@ -7,7 +7,7 @@ use crate::meeting::Listeners;
 use crate::plan::{Dump, Folders, Restore};
 use crate::rpc::{InheritFd, Kind, Opts, Req, Resp};
 use crate::swrk::{Criu, Group};
-use crate::{mountpoints, namespaces, outside, restored, stats, stdio};
+use crate::{manifest, mountpoints, namespaces, outside, restored, stats, stdio};
 use chain::bytes::Bytes;
 use chain::error::{Cannot, Class, Error, Result};
 use chain::pidfile::PidFile;
@@ -95,6 +95,13 @@ pub(crate) fn dump(program: &Path, job: &Dump) -> Result<u8> {
         let (asked, found) = if gone { ("running", "gone") } else { ("gone", "running") };
         return Err(Error::readback(format_args!("that process {} was dumped", job.pid), asked, found));
     }
+    if job.kind == Kind::Dump
+        && let Err(error) = manifest::write(folders.images.as_fd(), job.hash_pages, &doing)
+    {
+        // The tree is gone and its images are whole: without a manifest, but they are all there is of it.
+        manifest::forget(folders.images.as_fd(), &doing)?;
+        report::warn(NAME, format_args!("the images have no manifest: {error}"));
+    }
     folder::mark_finished(folders.images.as_fd(), &doing)?;
     if job.kind == Kind::Dump {
         folder::expect_whole(folders.images.as_fd(), &doing)?;
@@ -117,6 +124,7 @@ pub(crate) fn restore(program: &Path, job: &Restore) -> Result<u8> {
     }
     let images = folder::open(&job.folders.images, &doing)?;
     folder::expect_whole(images.as_fd(), &doing)?;
+    manifest::check(images.as_fd(), &doing)?;
     let work = job.folders.work.as_ref().map(|path| folder::make(path, &doing)).transpose()?;
     let folders = Open { names: &job.folders, images, work };
     folder::forget_log(folders.work(), &job.opts.log_file, &doing)?;

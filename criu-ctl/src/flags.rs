@@ -32,6 +32,9 @@ pub(crate) struct More {
     /// dump, restore: leave memory where it is until it is used
     #[arg(long)]
     pub lazy_pages: bool,
+    /// dump: write down a digest of memory too, not its size alone; takes as long as the dump
+    #[arg(long)]
+    pub hash_pages: bool,
     /// dump: write a NUL here as soon as lazy pages can be fetched
     #[arg(long, value_name = "FD")]
     pub ready_fd: Option<RawFd>,

@@ -71,13 +71,13 @@ pub(crate) fn write(folder: BorrowedFd<'_>, name: &str, content: &[u8], doing: &
     write_all(fd.as_fd(), content).cannot(doing, format_args!("write({name})"))
 }
 
-/// A file of the folder, whole; nothing if there is none. What is no file, or longer than it may be, is refused.
-pub(crate) fn read_regular(
+/// A file of the folder; nothing if there is none. What is no file, or longer than it may be, is refused.
+pub(crate) fn open_regular(
     folder: BorrowedFd<'_>,
     name: &str,
     most: u64,
     doing: &str,
-) -> Result<Option<Vec<u8>>> {
+) -> Result<Option<OwnedFd>> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let fd = match openat(folder, name, flags, Mode::empty()) {
         Err(Errno::NOENT) => return Ok(None),
@@ -92,6 +92,17 @@ pub(crate) fn read_regular(
     if let Some(detail) = detail {
         return Err(Error::new(Class::Denied, doing, detail).why("these are no images of a dump"));
     }
+    Ok(Some(fd))
+}
+
+/// The same, whole.
+pub(crate) fn read_regular(
+    folder: BorrowedFd<'_>,
+    name: &str,
+    most: u64,
+    doing: &str,
+) -> Result<Option<Vec<u8>>> {
+    let Some(fd) = open_regular(folder, name, most, doing)? else { return Ok(None) };
     let mut text = Vec::new();
     std::fs::File::from(fd).take(most).read_to_end(&mut text).cannot(doing, format_args!("read({name})"))?;
     Ok(Some(text))

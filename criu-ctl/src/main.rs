@@ -12,6 +12,7 @@ mod flags;
 mod folder;
 mod known;
 mod log;
+mod manifest;
 mod meeting;
 mod mountpoints;
 mod namespaces;
@@ -34,8 +35,19 @@ use std::process::ExitCode;
 const NAME: &str = "criu-ctl";
 
 /// What `--version --json` lists.
-const FEATURES: &[&str] =
-    &["check", "dump", "pre-dump", "restore", "show", "page-server", "lazy-pages", "swrk", "oci", "plan"];
+const FEATURES: &[&str] = &[
+    "check",
+    "dump",
+    "pre-dump",
+    "restore",
+    "show",
+    "page-server",
+    "lazy-pages",
+    "swrk",
+    "oci",
+    "plan",
+    "manifest",
+];
 
 fn main() -> ExitCode {
     chain::link::run(NAME, || {

@@ -51,6 +51,8 @@ pub(crate) struct Dump {
     pub json: bool,
     /// Note where its standard streams lead to.
     pub stdio: bool,
+    /// Write down what its memory was.
+    pub hash_pages: bool,
     pub listeners: Fds,
 }
 
@@ -137,7 +139,7 @@ fn refuse_flags_of_others(args: &Args, verb: Verb) -> Result<()> {
         Some(_) => (&[PreDump, Dump, Restore, Check], &[PreDump, Dump, Check]),
         None => (all, dumps),
     };
-    let flags: [(&str, bool, &[Verb]); 35] = [
+    let flags: [(&str, bool, &[Verb]); 36] = [
         ("--feature", args.feature.is_some(), &[Check]),
         ("--for", args.for_tree.is_some(), &[Check]),
         ("--tree", args.tree.is_some(), dumps),
@@ -166,6 +168,7 @@ fn refuse_flags_of_others(args: &Args, verb: Verb) -> Result<()> {
         ("--track-mem", more.track_mem, dumps),
         ("--auto-dedup", more.auto_dedup, all),
         ("--lazy-pages", more.lazy_pages, all),
+        ("--hash-pages", more.hash_pages, &[Dump]),
         ("--ready-fd", more.ready_fd.is_some(), &[Dump]),
         ("--page-server", more.page_server.is_some(), &[PreDump, Dump, Verb::PageServer, LazyPages]),
         ("--tcp-close", more.tcp_close, &[Restore]),
@@ -250,7 +253,8 @@ fn dump(args: &Args, known: &Known, kind: Kind) -> Result<Dump> {
     // `mnt[WHERE]:KEY`: what is mounted there is not taken along, only remembered under this key.
     opts.external.extend(known.binds.iter().map(|bind| outside::mount(&bind.inside, &bind.inside)));
     let (stdio, listeners, known) = (args.more.stdio, listeners(args), known.clone());
-    Ok(Dump { kind, pid, folders: folders(args)?, opts, known, json: args.common.json, stdio, listeners })
+    let (folders, json, hash_pages) = (folders(args)?, args.common.json, args.more.hash_pages);
+    Ok(Dump { kind, pid, folders, opts, known, json, stdio, hash_pages, listeners })
 }
 
 fn restore(args: &Args, known: &Known) -> Result<Restore> {

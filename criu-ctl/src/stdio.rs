@@ -10,7 +10,7 @@ use rustix::fs::{FileType, fstat};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The file.
-const NAME: &str = "descriptors.json";
+pub(crate) const FILE: &str = "descriptors.json";
 
 /// Three short names.
 const MOST: u64 = 1 << 16;
@@ -52,13 +52,13 @@ pub(crate) fn external(names: &[String]) -> Vec<Vec<u8>> {
 /// Writes them down.
 pub(crate) fn write(folder: BorrowedFd<'_>, names: &[String], doing: &str) -> Result<()> {
     let text = serde_json::to_vec(names).map_err(|e| Error::new(Class::Internal, doing, e))?;
-    folder::write(folder, NAME, &text, doing)
+    folder::write(folder, FILE, &text, doing)
 }
 
 /// What is written there.
 pub(crate) fn names(folder: BorrowedFd<'_>, doing: &str) -> Result<Vec<String>> {
-    let Some(text) = folder::read_regular(folder, NAME, MOST, doing)? else { return Ok(Vec::new()) };
-    chain::json::parse(&text, doing).map_err(|e| e.why(NAME))
+    let Some(text) = folder::read_regular(folder, FILE, MOST, doing)? else { return Ok(Vec::new()) };
+    chain::json::parse(&text, doing).map_err(|e| e.why(FILE))
 }
 
 /// Our own streams, by the keys of those they stand for.

@@ -49,6 +49,41 @@ fn a_tree_goes_on_counting_where_it_was() {
     wait_for("the tree is gone", || processes_with(&counter.mark).is_empty());
 }
 
+/// Nothing of images that were changed becomes a process; without a manifest, as those of another tool are, they do.
+#[test]
+fn images_that_were_changed_are_refused_by_name() {
+    if !in_lane() {
+        return;
+    }
+    let dir = TempDir::new();
+    let img = dir.join("img");
+    let mut counter = Counter::start(&dir);
+    dump(&counter, &img, "--hash-pages").succeeds();
+    counter.expect_gone();
+    let stopped_at = counter.last();
+    for name in ["pstree.img", "pages-1.img"] {
+        let file = img.join(name);
+        let whole = std::fs::read(&file).unwrap();
+        let mut other = whole.clone();
+        *other.last_mut().unwrap() ^= 1;
+        std::fs::write(&file, other).unwrap();
+        let words = format!("{name} is not what it was");
+        criu_ctl("restore", &img, "").run().refuses(125, &words);
+        std::fs::write(&file, &whole[1..]).unwrap();
+        criu_ctl("restore", &img, "").run().refuses(125, &format!("{name} has"));
+        std::fs::write(&file, whole).unwrap();
+    }
+    std::fs::write(img.join("more.img"), "").unwrap();
+    criu_ctl("restore", &img, "").run().refuses(125, "more.img was not there");
+    assert!(processes_with(&counter.mark).is_empty(), "something was restored");
+
+    std::fs::remove_file(img.join("catena-manifest.json")).unwrap();
+    let running = criu_ctl("restore", &img, "").spawn();
+    wait_for("it counts on", || counter.last() > stopped_at + 3);
+    running.signal(Signal::SIGTERM);
+    running.wait().exits(128 + 15);
+}
+
 #[test]
 fn a_restored_tree_s_own_status_comes_back() {
     if !in_lane() {
