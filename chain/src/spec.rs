@@ -353,6 +353,12 @@ pub struct SeccompLoad {
     /// Load without no_new_privs (needs CAP_SYS_ADMIN).
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub allow_new_privileges: bool,
+    /// Watch the command instead, refuse nothing, and write the calls it makes into this file as a profile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub learn: Option<Bytes>,
+    /// Tell each call that the filter stops, as it stops it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub explain: bool,
 }
 
 /// Where a profile with conditions comes from.

@@ -4,21 +4,20 @@ use crate::action::Action;
 use crate::cli::Args;
 use crate::plan::{Filter, Plan};
 use crate::table::{Call, Calls, Table};
-use crate::{apply, decide, diff, dump, facts, flags, lint, number, plan, program, raw, sets};
+use crate::{apply, decide, diff, dump, facts, flags, lint, number, plan, program, raw, sets, show};
+use chain::Result;
 use chain::landing::{self, Denied};
 use chain::link::Question;
 use chain::report::stdout;
 use chain::spec::SeccompLoad;
 use chain::state::State;
-use chain::{Class, Error, Result};
-use procfs::process::Process;
 use serde_json::{Value, json};
 
 /// Answers; gives the exit status.
 pub(crate) fn answer(question: Question, args: &Args, spec: &SeccompLoad) -> Result<u8> {
     let mut state = State::default();
     if let Question::Show(pid) = question {
-        return stdout(show(pid)?.as_bytes()).map(|()| 0);
+        return stdout(show::layer(pid)?.as_bytes()).map(|()| 0);
     }
     if let Some(set) = &args.list {
         return sets::answer(set.as_deref());
@@ -155,32 +154,4 @@ fn of_arch(table: &Table, calls: &Calls) -> Vec<String> {
         lines.push(format!("    newer than {}: {}", name_of(newest, calls), table.unheard));
     }
     lines
-}
-
-/// What is known of `pid`: the kernel tells how many filters there are, and not what they say.
-fn show(pid: i32) -> Result<String> {
-    let doing = format!("show process {pid}");
-    let status = Process::new(pid).and_then(|p| p.status()).map_err(|error| match error {
-        procfs::ProcError::NotFound(_) => {
-            Error::new(Class::Missing, &doing, format_args!("there is no process {pid}"))
-        }
-        procfs::ProcError::PermissionDenied(_) => Error::new(Class::Denied, &doing, error),
-        _ => Error::new(Class::Internal, &doing, error),
-    })?;
-    let mode = match status.seccomp {
-        Some(0) => "none",
-        Some(1) => "strict",
-        Some(2) => "filter",
-        _ => "unknown",
-    };
-    let filters = filters(pid);
-    let spec = json!({ "allowNewPrivileges": status.nonewprivs != Some(1) });
-    let layer = json!({ "tool": "seccomp-load", "spec": spec, "mode": mode, "filters": filters });
-    Ok(format!("{layer}\n"))
-}
-
-/// `Seccomp_filters:`, since Linux 5.9.
-fn filters(pid: i32) -> Option<u32> {
-    let text = String::from_utf8(chain::proc::read(&format!("/proc/{pid}/status")).ok()?).ok()?;
-    text.lines().find_map(|line| line.strip_prefix("Seccomp_filters:")?.trim().parse().ok())
 }

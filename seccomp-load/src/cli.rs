@@ -31,6 +31,13 @@ pub(crate) struct Args {
     /// Ask the agent that listens on this socket about calls whose action is notify
     #[arg(long, value_name = "SOCKET")]
     pub(crate) notify: Option<PathBuf>,
+    /// Refuse nothing: watch the command and its children, and write the calls they make into this file, as a profile; one
+    /// that an earlier run wrote there is added to
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["profile", "rules", "deny", "allow", "default", "notify", "log", "oci", "explain"])]
+    pub(crate) learn: Option<PathBuf>,
+    /// Tell each call that the filter stops, with its arguments and what would let it through, on standard error
+    #[arg(long)]
+    pub(crate) explain: bool,
     /// Log to the audit log whatever is not allowed
     #[arg(long, help_heading = "More")]
     pub(crate) log: bool,
@@ -82,6 +89,7 @@ Examples:
   seccomp-load -s openat2:ENOSYS,clone3:ENOSYS -- make check
   seccomp-load --deny @mount,@module,@keyring -- ./game
   seccomp-load --default kill --allow read,write,exit_group,execve -- ./pure
+  seccomp-load --learn make.json -- make      and then: seccomp-load make.json --explain -- make
   seccomp-load -s mount:notify --notify /run/agent.sock -- make install
   seccomp-load @default --print --test 'clone(CLONE_NEWUSER)' --test 'openat(AT_FDCWD)'
   seccomp-load @default --print --diff profile.json

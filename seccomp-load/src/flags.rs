@@ -33,9 +33,14 @@ pub(crate) fn from_flags(args: &Args, base: SeccompLoad, files: &Files<'_>) -> R
     if let Some(path) = &args.notify {
         spec.notify = Some(path.as_path().into());
     }
+    if let Some(path) = &args.learn {
+        spec.learn = Some(path.as_path().into());
+    }
+    spec.explain |= args.explain;
     spec.log |= args.log;
     spec.allow_new_privileges |= args.allow_new_privs;
-    let asks = spec.profile.is_some() || !spec.rules.is_empty() || spec.default.is_some();
+    let asks =
+        spec.learn.is_some() || spec.profile.is_some() || !spec.rules.is_empty() || spec.default.is_some();
     if !asks
         && args.common.oci.is_none()
         && args.common.show.is_none()

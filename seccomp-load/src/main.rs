@@ -12,6 +12,7 @@ mod cli;
 #[cfg(test)]
 mod coverage;
 mod decide;
+mod decode;
 mod default;
 mod diff;
 mod dump;
@@ -19,6 +20,9 @@ mod express;
 mod facts;
 mod flags;
 mod flat;
+mod keep;
+mod learn;
+mod learned;
 mod lint;
 mod load;
 mod notify;
@@ -33,9 +37,13 @@ mod program;
 mod raw;
 mod rule;
 mod sets;
+mod show;
 mod simulate;
+mod spell;
+mod stopped;
 mod table;
 mod value;
+mod watch;
 
 use chain::link::Begun;
 use std::process::ExitCode;
@@ -45,6 +53,8 @@ const FEATURES: &[&str] = &[
     "@default",
     "diff",
     "dump",
+    "explain",
+    "learn",
     "lint",
     "notify",
     "oci",
@@ -64,11 +74,17 @@ fn main() -> ExitCode {
             Begun::Ask(question, args, spec) => return answer::answer(question, &args, &spec),
             Begun::Done => return Ok(0),
         };
-        let plan = plan::resolve(&spec, &facts::gather(&spec, &link.state.landing)?)?;
+        let mut plan = plan::resolve(&spec, &facts::gather(&spec, &link.state.landing)?)?;
         for note in plan.notes().iter().filter(|note| note.lets_more_through) {
             chain::report::warn("seccomp-load", &note.text);
         }
+        let watch = watch::prepare(&spec, &mut plan)?;
         apply::all(&plan, &mut link.state)?;
+        if let Some(watch) = watch
+            && let Some(status) = watch.over(&mut link.state)?
+        {
+            return Ok(status);
+        }
         match link.go_on(plan.receipt())? {}
     })
 }

@@ -5,7 +5,7 @@ use crate::action::Action;
 use crate::facts::Facts;
 use crate::rule::{self, Asked, Head, Rule};
 use crate::table::{self, Note, Table, Unknown};
-use crate::{arch, default, notify, number, policy, profile, program, raw};
+use crate::{arch, default, learn, notify, number, policy, profile, program, raw};
 use chain::landing::Landing;
 use chain::oci::{Profile, Seccomp};
 use chain::spec::{ProfileSource, SeccompLoad};
@@ -39,6 +39,10 @@ pub(crate) struct Filter {
 /// Names to numbers, and every refusal.
 pub(crate) fn resolve(spec: &SeccompLoad, facts: &Facts) -> Result<Plan> {
     let no_new_privs = !spec.allow_new_privileges;
+    if spec.learn.is_some() {
+        may_load(no_new_privs, facts)?;
+        return learn::plan(spec, no_new_privs);
+    }
     if let Some(program) = raw::program(spec)? {
         may_load(no_new_privs, facts)?;
         return Ok(Plan { filter: None, program: Some(program), agent: None, no_new_privs });

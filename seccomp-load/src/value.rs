@@ -75,7 +75,7 @@ macro_rules! constants {
 }
 
 /// Those that filters ask for.
-const CONSTANTS: &[(&str, i64)] = constants! {
+pub(crate) const CONSTANTS: &[(&str, i64)] = constants! {
     AT_FDCWD AT_EMPTY_PATH AT_SYMLINK_NOFOLLOW AT_SYMLINK_FOLLOW AT_REMOVEDIR AT_EACCESS
     AF_UNSPEC AF_UNIX AF_LOCAL AF_INET AF_INET6 AF_NETLINK AF_PACKET AF_ALG AF_VSOCK AF_BLUETOOTH AF_CAN AF_TIPC AF_XDP
     AF_KEY AF_RDS AF_X25 AF_AX25

@@ -1,12 +1,12 @@
 //! A seccomp agent: listens on a socket, gets the listeners of filters, answers the calls they ask about.
 
 use crate::TempDir;
-use chain::sys::harness::{answer, notified};
+use chain::sys::notify::{answer, notified};
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use serde_json::Value;
 use std::io::{IoSliceMut, Read};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -102,10 +102,10 @@ fn serve(mut connection: UnixStream, number: i64, tell: &Sender<Told>, ask: &Sen
     let closed = connection.read_to_end(&mut more).is_ok() && more.is_empty();
     tell.send(Told { document, fds: fds.len(), closed }).unwrap_or(());
     let Some(listener) = fds.first().filter(|_| number != LEAVES) else { return };
-    while let Ok(call) = notified(listener) {
+    while let Ok(call) = notified(listener.as_fd()) {
         ask.send(call.number).unwrap_or(());
-        let errno = (i64::from(call.number) == number).then_some(Errno::EXDEV);
+        let errno = (i64::from(call.number) == number).then_some(Errno::EXDEV as i32);
         // Whoever made the call may be gone by now.
-        answer(listener, call, errno).unwrap_or(());
+        answer(listener.as_fd(), call.id, errno).unwrap_or(());
     }
 }

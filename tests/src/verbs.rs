@@ -43,6 +43,10 @@ pub fn run(verb: &str, args: &[String]) -> ExitCode {
             say(std::os::unix::fs::chown(word(0), Some(number(1, 0) as u32), Some(number(2, 0) as u32)))
         }
         "try-syscall" => try_syscall(word(0), args.get(1..).unwrap_or(&[])),
+        "try-in-thread" => std::thread::scope(|scope| {
+            let call = || try_syscall(word(0), args.get(1..).unwrap_or(&[]));
+            scope.spawn(call).join().unwrap_or(ExitCode::FAILURE)
+        }),
         "eat-memory" => eat_memory(number(0, 1 << 20) as usize),
         "fork" => fork(number(0, 1)),
         "orphan" => orphan(),

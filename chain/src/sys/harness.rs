@@ -103,37 +103,3 @@ pub fn with_fds(command: &mut Command, pairs: Vec<(OwnedFd, i32)>, close_stdin: 
     // SAFETY: see inside; nothing is allocated there.
     unsafe { command.pre_exec(give) };
 }
-
-/// A call that a filter asks its agent about.
-#[derive(Clone, Copy, Debug)]
-pub struct Notified {
-    /// What the answer names.
-    pub id: u64,
-    /// Who makes it.
-    pub pid: u32,
-    /// Its number.
-    pub number: i32,
-}
-
-/// Waits for the next call that the filter behind `listener` asks about.
-pub fn notified(listener: &OwnedFd) -> Result<Notified, Errno> {
-    let mut call = std::mem::MaybeUninit::<libc::seccomp_notif>::zeroed();
-    // SAFETY: the kernel wants zeroes, and fills them.
-    let ret = unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_RECV, call.as_mut_ptr()) };
-    super::check(ret.into())?;
-    // SAFETY: zeroes are a value, and the kernel has written another.
-    let call = unsafe { call.assume_init() };
-    Ok(Notified { id: call.id, pid: call.pid, number: call.data.nr })
-}
-
-/// Answers it with an errno, or lets it take place.
-pub fn answer(listener: &OwnedFd, call: Notified, errno: Option<Errno>) -> Result<(), Errno> {
-    let goes_on = libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32;
-    let (error, flags) = errno.map_or((0, goes_on), |errno| (-(errno as i32), 0));
-    let mut answer = libc::seccomp_notif_resp { id: call.id, val: 0, error, flags };
-    // SAFETY: a whole answer, which outlives the call.
-    let ret = unsafe {
-        libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, std::ptr::from_mut(&mut answer))
-    };
-    super::check(ret.into()).map(drop)
-}

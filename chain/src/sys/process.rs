@@ -197,6 +197,13 @@ pub fn pidfd_open(pid: i32) -> Result<OwnedFd, Errno> {
     super::fd::adopt(fd as RawFd)
 }
 
+/// pidfd_open(2) of one thread (PIDFD_THREAD, Linux 6.9), to which alone signals then go.
+pub fn pidfd_of_thread(tid: i32) -> Result<OwnedFd, Errno> {
+    // SAFETY: integers only.
+    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, tid, libc::O_EXCL) })?;
+    super::fd::adopt(fd as RawFd)
+}
+
 /// sigaction(2) to a default or ignoring action, which runs no code of ours.
 pub fn sigaction(
     signal: nix::sys::signal::Signal,

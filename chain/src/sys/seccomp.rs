@@ -42,6 +42,15 @@ pub(super) fn load_raw(program: &[Instruction], flags: u64) -> Result<RawFd, Err
         .map(|ret| ret as RawFd)
 }
 
+/// Whether this kernel takes these flags for a filter: it looks at them before it reads the filter, and there is none.
+pub fn knows(flags: u64) -> bool {
+    const SECCOMP_SET_MODE_FILTER: libc::c_uint = 1;
+    let none: *const libc::sock_fprog = std::ptr::null();
+    // SAFETY: the kernel answers NULL with EFAULT, and loads nothing.
+    check(unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, none) })
+        == Err(Errno::EFAULT)
+}
+
 /// Makes call `number` with every argument -1; its errno, if it failed. For a call that a filter refuses, or else the
 /// kernel: -1 is no address, no fd and no length that anything takes.
 pub fn refused_call(number: i64) -> Option<i32> {
