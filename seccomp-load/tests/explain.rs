@@ -56,7 +56,7 @@ fn what_is_decided_is_what_the_filter_decides() {
         assert_eq!(run(""), run("--explain"), "{action}");
     }
     // Whatever the arguments, in whatever chain.
-    let line = "cap-drop -N --all -- seccomp-load @default --explain -- \"$PROBE\" try-syscall 56 0x10000000 0 0 0 0";
+    let line = "cap-drop -N --all --try bounding -- seccomp-load @default --explain -- \"$PROBE\" try-syscall 56 0x10000000 0 0 0 0";
     let out = shell(line).run();
     if std::env::consts::ARCH == "x86_64" {
         assert!(
@@ -64,8 +64,10 @@ fn what_is_decided_is_what_the_filter_decides() {
             "{out:?}"
         );
     }
-    let out =
-        shell("cap-drop --all | seccomp-load @default --explain -- \"$PROBE\" try-syscall add_key").run();
+    let out = shell(
+        "cap-drop --all --try bounding | seccomp-load @default --explain -- \"$PROBE\" try-syscall add_key",
+    )
+    .run();
     assert!(out.stdout == "EPERM\n" && out.stderr.contains("stopped add_key("), "{out:?}");
 }
 
