@@ -12,7 +12,7 @@ use std::path::PathBuf;
 )]
 pub(crate) struct Args {
     /// `@default`, `@system-service`, or a file (or fd:N) with a profile: rules in lines (docs/seccomp.md), Docker's or
-    /// podman's JSON, the object `linux.seccomp` of OCI, or a program (struct sock_filter[])
+    /// podman's JSON, the object `linux.seccomp` of OCI, a policy of minijail's or Kafel's, or a program (struct sock_filter[])
     #[arg(value_name = "PROFILE")]
     pub(crate) profile: Option<PathBuf>,
     /// A rule for each call (or `@set` of calls), on top of the profile: `mount:EPERM,ptrace:kill`. An action is an errno by name or number,
@@ -61,7 +61,7 @@ pub(crate) struct Args {
     /// With --print: the calls of a set, or all sets
     #[arg(long, value_name = "@SET", num_args = 0..=1, requires = "print", conflicts_with_all = ["raw", "diff", "lint", "dump"])]
     pub(crate) list: Option<Option<String>>,
-    /// The language of PROFILE, where it is not told from its content: json, text, bpf
+    /// The language of PROFILE, where it is not told from its content: json, text, bpf, minijail, kafel
     #[arg(long, value_name = "FORMAT", requires = "profile", help_heading = "More")]
     pub(crate) format: Option<String>,
     /// With --print: the calls that this other profile decides otherwise; status 1 if there are any

@@ -8,7 +8,7 @@ use crate::flat::{self, Flat};
 use crate::plan::{self, Filter, Written};
 use crate::rule::{FLAG_LOG, FLAG_SPEC_ALLOW, Head, Op, Test};
 use crate::table::ENOSYS;
-use crate::{express, facts, pfc, policy, program};
+use crate::{arch, express, facts, number, pfc, policy, program};
 use chain::landing::Landing;
 use chain::oci::{Seccomp, SyscallArg, SyscallRule};
 use chain::report::stdout;
@@ -58,7 +58,14 @@ pub(crate) fn json(spec: &SeccompLoad, facts: &Facts) -> Result<String> {
     let enosys = |decision: &flat::Decision| decision.when.is_empty() && decision.always == Some(ENOSYS);
     let between = flat.groups.iter().filter(|(_, decision)| enosys(decision)).flat_map(|(names, _)| names);
     let between: Vec<String> = between.filter(|name| !named(name)).cloned().collect();
-    let newest: Vec<String> = flat.newest.iter().filter(|name| !named(name)).cloned().collect();
+    let newest = flat.newest.clone().map(|name| match name.as_str() {
+        // OCI has no word for that: the newest that is known here.
+        policy::NOTHING_NEWER => {
+            number::name(arch::native().base + number::NEWEST, arch::native()).unwrap_or(name)
+        }
+        _ => name,
+    });
+    let newest: Vec<String> = newest.into_iter().filter(|name| !named(name)).collect();
     for (names, action) in [(between, ENOSYS), (newest, flat.head.default)] {
         if !names.is_empty() {
             seccomp.syscalls.push(of_rule(&names, &[], action));

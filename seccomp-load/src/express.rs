@@ -51,7 +51,8 @@ fn without(rest: &[All], tests: &[Test]) -> Option<Vec<All>> {
     (left.len() <= MOST).then_some(left)
 }
 
-fn not(test: &Test) -> Test {
+/// What holds where the test does not.
+pub(crate) fn not(test: &Test) -> Test {
     let op = match test.op {
         Op::Eq => Op::Ne,
         Op::Ne => Op::Eq,

@@ -4,6 +4,7 @@ use crate::action::Action;
 use crate::arch;
 use crate::number::{self, Entry};
 use crate::plan::Written;
+use crate::policy::NOTHING_NEWER;
 use crate::rule::{Head, Rule, Test};
 
 /// What becomes of one call.
@@ -57,6 +58,7 @@ pub(crate) fn of((head, rules): Written) -> Flat {
     }
     // A rule on top makes the profile no newer: what lies between is answered as what is newer than that.
     if !head.default.lets_through()
+        && head.newest != Some(number::LAST)
         && let (Some((known, _)), Some((top, _))) = (&known, newest(rules.iter().map(|(rule, _)| rule)))
     {
         let between = (known + 1..top).filter_map(|n| number::name(n, arch::native()));
@@ -75,7 +77,11 @@ pub(crate) fn of((head, rules): Written) -> Flat {
             None => groups.push((vec![name], decision)),
         }
     }
-    let newest = known.map(|(_, name)| name).filter(|_| !head.default.lets_through());
+    let known = match head.newest {
+        Some(number::LAST) => Some(NOTHING_NEWER.to_string()),
+        _ => known.map(|(_, name)| name),
+    };
+    let newest = known.filter(|_| !head.default.lets_through());
     Flat { head, groups, newest }
 }
 

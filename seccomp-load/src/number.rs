@@ -30,6 +30,9 @@ const NEWER: [(&str, u32); 19] = [
 /// The newest of all that are known here.
 pub(crate) const NEWEST: u32 = NEWER[NEWER.len() - 1].1;
 
+/// No kernel has a call behind this one, short of x32's bit.
+pub(crate) const LAST: u32 = 0x3fff_ffff;
+
 /// Calls that one architecture has.
 const OWN: [(&str, &str, u32); 3] = [
     ("uretprobe", "SCMP_ARCH_X86_64", 335),

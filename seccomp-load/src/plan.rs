@@ -112,9 +112,13 @@ fn of_profile(source: &ProfileSource, facts: &Facts, lenient: bool) -> Result<(H
             let detail = format!("profile: there is no '{}'", name.escape_debug());
             Err(Error::usage("read the filter", detail).cure("@default"))
         }
-        ProfileSource::Own(text) => {
-            policy::read(text.as_bytes(), &policy::Origin::Elsewhere("profile"), lenient)?.written("profile")
-        }
+        ProfileSource::Own(text) => policy::read(
+            text.as_bytes(),
+            policy::Language::Lines,
+            &policy::Origin::Elsewhere("profile"),
+            lenient,
+        )?
+        .written("profile"),
         ProfileSource::Document(profile) => profile::rules(Profile::clone(profile), facts),
     }
 }

@@ -4,12 +4,16 @@
 
 mod calls;
 mod condition;
+mod expression;
+mod kafel;
 mod lines;
+mod minijail;
 mod params;
 mod source;
+mod tokens;
 mod write;
 
-pub(crate) use source::{Origin, open, read};
+pub(crate) use source::{Language, Origin, open, read};
 pub(crate) use write::text;
 
 use crate::action::Action;
@@ -26,7 +30,9 @@ use std::collections::BTreeMap;
 const DOING: &str = "read the filter";
 /// Where the rule stands that names the newest call which the writer knew: it says what the default says.
 pub(crate) const NEWEST: &str = "newest";
-/// The most names of calls that all rules have together.
+/// Instead of a call: what is newer meets the default as well.
+pub(crate) const NOTHING_NEWER: &str = "none";
+/// The most names of calls that all rules have together, each with every alternative of its conditions.
 const MOST_NAMES: usize = 20_000;
 
 /// A policy as far as it is read.
@@ -89,10 +95,24 @@ impl Policy {
             let text = format!("'{name}' never gets here: {first} says {before} to it");
             return Err(wrong(at, Wrong { text, cure: format!("this line in front of {first}") }));
         }
-        self.names += 1;
+        self.push(name, action, when, at).map_err(|w| wrong(at, w))
+    }
+
+    /// Adds a rule for `name`, behind all others.
+    fn push(
+        &mut self,
+        name: &str,
+        action: Action,
+        when: Vec<Vec<rule::Test>>,
+        at: &str,
+    ) -> std::result::Result<(), Wrong> {
+        if self.settled.contains_key(name) {
+            return Ok(());
+        }
+        self.names += when.len().max(1);
         if self.names > MOST_NAMES {
-            let text = format!("more than {MOST_NAMES} names of calls in all rules");
-            return Err(wrong(at, Wrong { text, cure: "fewer".into() }));
+            let text = format!("more than {MOST_NAMES} names of calls and conditions in all rules");
+            return Err(Wrong { text, cure: "fewer".into() });
         }
         if when.is_empty() {
             self.settled.insert(name.into(), Settled { action, at: at.into(), depth: self.depth });
@@ -121,6 +141,10 @@ impl Policy {
         )?;
         head.in_order = true;
         let mut rules = self.rules;
+        if self.newest.as_deref() == Some(NOTHING_NEWER) {
+            head.newest = Some(number::LAST);
+            return Ok((head, rules));
+        }
         // Whoever wrote it without a word knew what this build knows.
         let newest =
             self.newest.or_else(|| number::name(arch::native().base + number::NEWEST, arch::native()));
@@ -136,5 +160,7 @@ impl Policy {
     }
 }
 
+#[cfg(test)]
+mod foreign;
 #[cfg(test)]
 mod tests;

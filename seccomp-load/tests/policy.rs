@@ -246,3 +246,51 @@ fn a_program_is_loaded_as_it_stands() {
         assert!(run.status == 125 && run.stdout.is_empty(), "{end}: {run:?}");
     }
 }
+
+/// minijail's and Kafel's, told from what they hold.
+#[test]
+fn policies_of_other_sandboxes_are_carried_out() {
+    let dir = TempDir::new();
+    // What every program needs, and a little more.
+    let list = |set: &str| tool("seccomp-load").args(["--print", "--list", set]).run().stdout;
+    let mut rest: Vec<String> = ["@default", "@basic-io", "@file-system", "@io-event", "@signal"]
+        .iter()
+        .flat_map(|set| list(set).lines().map(String::from).collect::<Vec<_>>())
+        .collect();
+    rest.sort();
+    rest.dedup();
+    let minijail: String = rest.iter().map(|name| format!("{name}: 1\n")).collect();
+    dir.file("common.policy", minijail);
+    let minijail =
+        "# a test\n@include ./common.policy\nadd_key: return EXDEV\npidfd_open: arg1 == 99; return 38\n";
+    let list = rest.join(", ");
+    let kafel = format!(
+        "POLICY common {{ ALLOW {{ {list} }} }}\nPOLICY mine {{\n  ERRNO(18) {{ add_key }},\n\
+         ALLOW {{ pidfd_open {{ flags == 99 }} }}, ERRNO(38) {{ pidfd_open }}, USE common\n}}\nUSE mine DEFAULT KILL_PROCESS\n"
+    );
+    for (name, text) in [("p.policy", minijail), ("p.kafel", &kafel)] {
+        let profile = dir.file(name, text);
+        assert_eq!(load(&profile).stdout, "RAN\n", "{name}");
+        for (call, said) in
+            [("add_key", "EXDEV"), ("pidfd_open 7 99", "EINVAL"), ("pidfd_open 7 98", "ENOSYS")]
+        {
+            assert_eq!(says(&profile, call), said, "{name}: {call}");
+        }
+        let run = tool("seccomp-load").arg("-N").arg(&profile).verb(["try-syscall", "request_key"]).run();
+        assert_eq!((run.signal, run.stdout.as_str()), (Some(31), ""), "{name}: {run:?}");
+        let lines = print(&profile, &["--dump=text"]);
+        assert!(
+            lines.succeeds().stdout.starts_with("default kill\n") && lines.stdout.contains("\nnewest none\n"),
+            "{lines:?}"
+        );
+        let wrong = dir.file(name, text.replace("add_key", "addkey"));
+        load(&wrong).refuses(125, &format!("{name}:3: 'addkey' is not a system call"));
+    }
+    let text = dir.file("p", "read: 1\n");
+    tool("seccomp-load")
+        .args(["-N", "--format", "text"])
+        .arg(&text)
+        .verb(["ran"])
+        .run()
+        .refuses(125, "'read:' is no action");
+}

@@ -1,6 +1,6 @@
 //! One line of the text language.
 
-use super::{Policy, calls, condition, wrong};
+use super::{NOTHING_NEWER, Policy, calls, condition, wrong};
 use crate::action::{self, Action};
 use crate::arch;
 use crate::value::Wrong;
@@ -44,6 +44,7 @@ pub(super) fn carry_out<'a>(policy: &mut Policy, line: &'a str, at: &str, lenien
         "default" => policy.set_default(action(rest).map_err(|w| wrong(at, w))?, at)?,
         "arch" => archs(policy, rest).map_err(|w| wrong(at, w))?,
         "flags" => flags(policy, rest).map_err(|w| wrong(at, w))?,
+        "newest" if rest == NOTHING_NEWER => policy.newest = Some(rest.into()),
         "newest" => policy.newest = Some(calls::known(rest).map_err(|w| wrong(at, w))?),
         "listener" => once(&mut policy.head.listener_path, first, rest).map_err(|w| wrong(at, w))?,
         "metadata" => once(&mut policy.head.listener_metadata, first, rest).map_err(|w| wrong(at, w))?,

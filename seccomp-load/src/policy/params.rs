@@ -184,6 +184,20 @@ pub(super) fn find(call: &str, name: &str) -> Result<(u8, u64), Wrong> {
     }
 }
 
+/// The bits that argument `index` of `call` has.
+pub(super) fn width(call: &str, index: usize) -> Result<u64, Wrong> {
+    let list = PARAMS.iter().find(|(calls, _)| calls.split(' ').any(|c| c == call)).map(|(_, list)| list);
+    let name =
+        list.and_then(|list| list.split(' ').nth(index)).map(|word| word.trim_start_matches(['^', '~']));
+    match name {
+        Some(name) => find(call, name).map(|(_, width)| width),
+        None => {
+            let text = format!("how wide argument {index} of '{call}' is, is not known here");
+            Err(Wrong { text, cure: "a rule in lines: arg0, or int0 for an int".into() })
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

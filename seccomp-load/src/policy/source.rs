@@ -1,7 +1,8 @@
 //! Where the lines come from: a file and those that it includes, or a plan.
 
 use super::lines::{self, Line};
-use super::{DOING, Policy, wrong};
+use super::{DOING, NOTHING_NEWER, Policy, kafel, minijail, wrong};
+use crate::action::Action;
 use crate::value::Wrong;
 use chain::files::Files;
 use chain::oci::read_bounded;
@@ -38,18 +39,34 @@ fn identity(fd: &OwnedFd) -> Result<Identity> {
     Ok((stat.st_dev, stat.st_ino))
 }
 
+/// What a text is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Language {
+    Lines,
+    Minijail,
+    Kafel,
+}
+
 /// Reads the whole policy.
-pub(crate) fn read(text: &[u8], origin: &Origin<'_>, lenient: bool) -> Result<Policy> {
-    let mut reader = Reader { policy: Policy::default(), lenient, open: Vec::new(), files: 1 };
+pub(crate) fn read(text: &[u8], language: Language, origin: &Origin<'_>, lenient: bool) -> Result<Policy> {
+    let mut reader = Reader { policy: Policy::default(), language, lenient, open: Vec::new(), files: 1 };
     if let Origin::File(_, Some(identity)) = origin {
         reader.open.push(*identity);
     }
-    reader.lines(text, origin)?;
+    reader.text(text, origin)?;
+    if language != Language::Lines {
+        // Neither of the two knows of calls that are too new.
+        reader.policy.newest = Some(NOTHING_NEWER.into());
+        if reader.policy.default.is_none() {
+            reader.policy.set_default(Action::KillProcess, &origin.name())?;
+        }
+    }
     Ok(reader.policy)
 }
 
 struct Reader {
     policy: Policy,
+    language: Language,
     lenient: bool,
     /// Files that are being read, from the outermost in.
     open: Vec<Identity>,
@@ -66,26 +83,58 @@ impl Origin<'_> {
 }
 
 impl Reader {
-    fn lines(&mut self, text: &[u8], origin: &Origin<'_>) -> Result<()> {
+    fn text(&mut self, text: &[u8], origin: &Origin<'_>) -> Result<()> {
         let name = origin.name();
-        let whole = |detail: &str| Error::usage(DOING, format_args!("{name}: {detail}"));
         if text.len() > MOST_BYTES {
-            return Err(whole("longer than 1 MiB"));
+            return Err(Error::usage(DOING, format_args!("{name}: longer than 1 MiB")));
         }
+        let mut clean = String::with_capacity(text.len());
         for (n, line) in text.split(|b| *b == b'\n').enumerate() {
-            let at = format!("{name}:{}", n + 1);
-            let line = std::str::from_utf8(line)
-                .ok()
-                .filter(|line| !line.chars().any(|c| c.is_control() && c != '\t' && c != '\r'));
-            let Some(line) = line else {
+            let odd = |line: &&str| line.chars().any(|c| c.is_control() && c != '\t' && c != '\r');
+            let Some(line) = std::str::from_utf8(line).ok().filter(|line| !odd(line)) else {
                 let text = "it is no text".to_string();
-                return Err(wrong(&at, Wrong { text, cure: "--format bpf, for a program".into() }));
+                return Err(wrong(
+                    &format!("{name}:{}", n + 1),
+                    Wrong { text, cure: "--format bpf, for a program".into() },
+                ));
             };
-            if let Line::Include(word) = lines::carry_out(&mut self.policy, line, &at, self.lenient)? {
+            clean += line;
+            clean.push('\n');
+        }
+        match self.language {
+            Language::Kafel => kafel::read(&mut self.policy, &clean, &name),
+            _ => self.lines(&clean, origin, &name),
+        }
+    }
+
+    fn lines(&mut self, text: &str, origin: &Origin<'_>, name: &str) -> Result<()> {
+        // minijail's go on behind a backslash.
+        let (mut whole, mut first) = (String::new(), None);
+        for (n, line) in text.lines().enumerate() {
+            let start = *first.get_or_insert(n);
+            if let Some(part) =
+                line.trim_end().strip_suffix('\\').filter(|_| self.language == Language::Minijail)
+            {
+                whole += part;
+                whole.push(' ');
+                continue;
+            }
+            whole += line;
+            let at = format!("{name}:{}", start + 1);
+            let done = match self.language {
+                Language::Minijail => minijail::carry_out(&mut self.policy, &whole, &at)?,
+                _ => lines::carry_out(&mut self.policy, &whole, &at, self.lenient)?,
+            };
+            if let Line::Include(word) = done {
                 self.include(word, origin, &at)?;
             }
+            whole.clear();
+            first = None;
         }
-        Ok(())
+        match whole.is_empty() {
+            true => Ok(()),
+            false => Err(Error::usage(DOING, format_args!("{name}: cut short behind a backslash"))),
+        }
     }
 
     fn include(&mut self, word: &str, origin: &Origin<'_>, at: &str) -> Result<()> {
@@ -103,7 +152,7 @@ impl Reader {
         }
         self.open.push(identity);
         self.policy.depth += 1;
-        self.lines(&text, &Origin::File(&path, Some(identity)))?;
+        self.text(&text, &Origin::File(&path, Some(identity)))?;
         self.policy.depth -= 1;
         self.open.pop();
         Ok(())

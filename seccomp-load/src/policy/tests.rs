@@ -11,7 +11,7 @@ use chain::spec::{ProfileSource, SeccompLoad};
 const HERE: Facts = Facts { caps: 0, kernel: (6, 1), no_new_privs: false, sys_admin: false };
 
 fn carried(text: &str) -> Result<String> {
-    read(text.as_bytes(), &Origin::Elsewhere("p"), false)?.carried("p")
+    read(text.as_bytes(), Language::Lines, &Origin::Elsewhere("p"), false)?.carried("p")
 }
 
 fn spec(text: &str) -> SeccompLoad {
@@ -124,7 +124,9 @@ fn what_is_wrong_is_named_by_line_with_what_was_expected() {
         assert!(error.is_none() || error.is_some_and(|e| e.contains("'ptrace' never gets here")), "{text}");
     }
     let lenient =
-        read(b"default EPERM\nallow frobnicate execve", &Origin::Elsewhere("p"), true).unwrap().carried("p");
+        read(b"default EPERM\nallow frobnicate execve", Language::Lines, &Origin::Elsewhere("p"), true)
+            .unwrap()
+            .carried("p");
     assert!(lenient.unwrap().contains("allow frobnicate execve"));
 }
 
@@ -150,7 +152,7 @@ fn a_hostile_policy_ends_soon() {
     ] {
         assert!(carried(odd).is_err(), "{odd:?}");
     }
-    assert!(read(b"default EPERM\n\xff\xfe", &Origin::Elsewhere("p"), false).is_err());
+    assert!(read(b"default EPERM\n\xff\xfe", Language::Lines, &Origin::Elsewhere("p"), false).is_err());
     // Every prefix of a good one is read or refused.
     let good = "default EPERM\narch x86\nflags log spec-allow\nallow @default write if int0 & 0x3|4 != -1 or arg2 < 0b11 and arg1 only 7\n";
     for end in 0..good.len() {
