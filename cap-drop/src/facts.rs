@@ -35,7 +35,7 @@ pub(crate) struct Facts {
 pub(crate) fn gather(spec: &CapDrop) -> Result<Facts> {
     let doing = "see what this process has";
     let held = caps::get().cannot(doing, "capget")?;
-    let (known, bounding) = caps::known_and_bounding();
+    let (known, bounding) = caps::known_and_bounding().cannot(doing, "prctl(PR_CAPBSET_READ)")?;
     let sets = CapSets {
         bounding,
         effective: held.effective,

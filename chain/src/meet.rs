@@ -71,6 +71,12 @@ pub fn send(socket: BorrowedFd<'_>, message: &Message, fd: Option<BorrowedFd<'_>
 
 /// Waits for a message; None when the other side is gone.
 pub fn receive(socket: BorrowedFd<'_>) -> Result<Option<(Message, Option<OwnedFd>)>> {
+    receive_heard(socket)
+        .or_else(|e| if e.errno() == Some(nix::errno::Errno::ECONNRESET) { Ok(None) } else { Err(e) })
+}
+
+/// As [`receive`]; ECONNRESET when the other side is gone and has not read all that it was told.
+pub fn receive_heard(socket: BorrowedFd<'_>) -> Result<Option<(Message, Option<OwnedFd>)>> {
     let doing = "hear from the other end of the chain";
     let mut buffer = vec![0; next_size(socket, doing)?];
     let mut space = nix::cmsg_space!([RawFd; 1]);
@@ -78,7 +84,6 @@ pub fn receive(socket: BorrowedFd<'_>) -> Result<Option<(Message, Option<OwnedFd
         let mut parts = [IoSliceMut::new(&mut buffer)];
         match recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC) {
             Err(nix::errno::Errno::EINTR) => {}
-            Err(nix::errno::Errno::ECONNRESET) => return Ok(None),
             Err(e) => return Err(Error::call(doing, "recvmsg", e)),
             Ok(got) => break (got.bytes, first_fd(&got)?),
         }
@@ -95,7 +100,6 @@ fn next_size(socket: BorrowedFd<'_>, doing: &str) -> Result<usize> {
     loop {
         match recv(socket.as_raw_fd(), &mut [], MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC) {
             Err(nix::errno::Errno::EINTR) => {}
-            Err(nix::errno::Errno::ECONNRESET) => return Ok(0),
             size => return size.cannot(doing, "recv(MSG_PEEK)"),
         }
     }

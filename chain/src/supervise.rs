@@ -6,7 +6,7 @@ use crate::state::State;
 use crate::sys::process::{Forked, fork_into, pidfd_open, pidfd_signal, prctl};
 use crate::{proc, sys};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpgid, getpgrp};
@@ -53,8 +53,9 @@ pub fn split_into(flags: i32, cgroup: Option<BorrowedFd<'_>>, state: &mut State)
     }
     match forked.cannot(doing, format_args!("clone3({flags:#x})"))? {
         Forked::Parent(pid, pidfd) => {
-            let signals = SignalFd::with_flags(&forwarded, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
-                .cannot(doing, "signalfd")?;
+            let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+            let signals = SignalFd::with_flags(&forwarded, flags).cannot(doing, "signalfd");
+            let signals = signals.or_else(|error| nobody_looks_after(pid, error))?;
             Ok(Side::Supervisor(Supervised {
                 pid,
                 pidfd,
@@ -76,6 +77,14 @@ pub fn split_into(flags: i32, cgroup: Option<BorrowedFd<'_>>, state: &mut State)
             Ok(Side::Child)
         }
     }
+}
+
+/// A child without a supervisor ends before its parent gives up, who may have a cgroup to remove that it is in.
+fn nobody_looks_after<T>(pid: i32, error: Error) -> Result<T> {
+    let pid = Pid::from_raw(pid);
+    kill(pid, Signal::SIGKILL).cannot("end the child", "kill")?;
+    while waitpid(pid, None) == Err(nix::errno::Errno::EINTR) {}
+    Err(error)
 }
 
 /// Signals held back from here on: for what must be undone if this process is asked to end before it supervises. What

@@ -50,8 +50,8 @@ pub fn settle(proc: BorrowedFd<'_>, state: &mut State) -> Result<Settled> {
         Settled::Root
     } else {
         keep_over_exec()?;
-        let none = CapSets { bounding: caps::bounding(), ..CapSets::default() };
-        state.landing.capabilities.get_or_insert(none);
+        let bounding = caps::bounding().cannot("look at the capabilities", "prctl(PR_CAPBSET_READ)")?;
+        state.landing.capabilities.get_or_insert(CapSets { bounding, ..CapSets::default() });
         Settled::Ambient
     };
     // The kernel forgets the death signal with every change of user.

@@ -55,7 +55,7 @@ pub(crate) fn all(plan: &Plan, state: &mut State) -> Result<Receipt> {
         nest::enter(proc.as_fd(), state).map_err(why::of_unshare)?;
     }
     if settled == Settled::Root {
-        command_is_caller(plan, state);
+        command_is_caller(plan, state)?;
     }
     let inode = proc::namespace("self", NamespaceKind::User)?;
     let applied = json!({
@@ -82,13 +82,14 @@ fn become_owner(owner: Owner) -> Result<()> {
 
 /// Where the caller is somebody else than user 0 inside (`-c --auto`), the links are user 0, for what they make is to be
 /// root's; the command is the caller, without capabilities, unless a cap-drop layer says otherwise.
-fn command_is_caller(plan: &Plan, state: &mut State) {
-    let (Some(uid), gid) = plan.caller else { return };
+fn command_is_caller(plan: &Plan, state: &mut State) -> Result<()> {
+    let (Some(uid), gid) = plan.caller else { return Ok(()) };
     if uid != 0 {
         state.landing.user.get_or_insert(Ids { uid: Some(uid), gid, groups: None, umask: None });
-        let none = CapSets { bounding: caps::bounding(), ..CapSets::default() };
-        state.landing.capabilities.get_or_insert(none);
+        let bounding = caps::bounding().cannot("look at the capabilities", "prctl(PR_CAPBSET_READ)")?;
+        state.landing.capabilities.get_or_insert(CapSets { bounding, ..CapSets::default() });
     }
+    Ok(())
 }
 
 /// What the kernel holds must be what was asked, line by line; it may sort them.

@@ -27,7 +27,8 @@ pub(crate) fn harmless(caps: u64, seen: bool) -> Result<()> {
     let doing = "give up the capabilities of who stays inside";
     dumpable(seen)?;
     let held = caps::get().cannot(doing, "capget")?;
-    for cap in (0..=CAPS).filter(|cap| caps::bounding() & 1 << cap != 0) {
+    let bounding = caps::bounding().cannot(doing, "prctl(PR_CAPBSET_READ)")?;
+    for cap in (0..=CAPS).filter(|cap| bounding & 1 << cap != 0) {
         let drop = prctl(libc::PR_CAPBSET_DROP, u64::from(cap), 0);
         drop.cannot(doing, format_args!("prctl(PR_CAPBSET_DROP, {cap})"))?;
     }

@@ -32,7 +32,11 @@ pub(crate) fn gather(spec: &SeccompLoad, landing: &Landing) -> Result<Facts> {
     if spec.profile.is_some() {
         let (bounding, permitted) = match &landing.capabilities {
             Some(sets) => (sets.bounding, sets.permitted),
-            None => (caps::bounding(), held.permitted),
+            None => {
+                let bounding =
+                    caps::bounding().cannot("look at the capabilities", "prctl(PR_CAPBSET_READ)")?;
+                (bounding, held.permitted)
+            }
         };
         facts.caps = reach(bounding, permitted, facts.no_new_privs || !spec.allow_new_privileges);
         facts.kernel = kernel()?;

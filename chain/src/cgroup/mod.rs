@@ -30,7 +30,7 @@ pub use stats::Stats;
 pub use usage::{CpuTime, Memory, nanos_per_tick};
 
 use crate::bytes::Bytes;
-use crate::error::{Class, Error, Result};
+use crate::error::{Cannot, Class, Error, Result};
 use crate::proc::{MountInfo, parse_mountinfo};
 use rustix::fs::{CWD, Mode, OFlags, fstat, openat};
 use serde::{Deserialize, Serialize};
@@ -97,11 +97,18 @@ impl Hierarchies {
     pub fn detect_for(who: &str) -> Result<Hierarchies> {
         let mountinfo = crate::proc::read("/proc/self/mountinfo")?;
         let own = crate::proc::read(&format!("/proc/{who}/cgroup"))?;
-        Ok(Hierarchies::of(&mountinfo, &own, is_visible))
+        let mut failed = Ok(());
+        let found = Hierarchies::of(&mountinfo, &own, |mount| {
+            is_visible(mount).unwrap_or_else(|error| {
+                failed = Err(error);
+                false
+            })
+        });
+        failed.map(|()| found)
     }
 
     /// The hierarchies of these two texts; `visible` says whether a mount can be reached under its path.
-    fn of(mountinfo: &[u8], own: &[u8], visible: impl Fn(&MountInfo) -> bool) -> Hierarchies {
+    fn of(mountinfo: &[u8], own: &[u8], mut visible: impl FnMut(&MountInfo) -> bool) -> Hierarchies {
         // A host can have thousands of mounts; only these few are worth taking apart.
         let cgroup = |line: &&[u8]| line.windows(9).any(|w| w == b" - cgroup");
         let lines: Vec<&[u8]> = mountinfo.split(|b| *b == b'\n').filter(cgroup).collect();
@@ -209,12 +216,18 @@ impl Hierarchy {
 }
 
 /// The mount that is seen at a path may be another one, put over it later.
-fn is_visible(mount: &MountInfo) -> bool {
+fn is_visible(mount: &MountInfo) -> Result<bool> {
+    use rustix::io::Errno;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let Ok(fd) = openat(CWD, mount.target.as_path(), flags, Mode::empty()) else { return false };
-    let device =
-        fstat(&fd).map(|s| format!("{}:{}", rustix::fs::major(s.st_dev), rustix::fs::minor(s.st_dev)));
-    device.is_ok_and(|device| device == mount.device)
+    let (doing, call) = ("see which cgroups there are", format_args!("open({})", mount.target).to_string());
+    let fd = match openat(CWD, mount.target.as_path(), flags, Mode::empty()) {
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => return Ok(false),
+        // A hierarchy that was there and is passed over would be one that nobody joins.
+        other => other.cannot(doing, call)?,
+    };
+    let stat = fstat(&fd).cannot(doing, "fstat")?;
+    let device = format!("{}:{}", rustix::fs::major(stat.st_dev), rustix::fs::minor(stat.st_dev));
+    Ok(device == mount.device)
 }
 
 /// One line of /proc/PID/cgroup.

@@ -53,10 +53,11 @@ fn in_force(inheritable: Option<u64>) -> Result<u64> {
 /// it holds when the bounding set shrinks.
 fn cut_bounding(sets: CapSets) -> Result<()> {
     in_force(Some(sets.inheritable))?;
-    let unwanted = caps::bounding() & !sets.bounding;
+    let doing = "drop capabilities from the bounding set";
+    let unwanted = caps::bounding().cannot(doing, "prctl(PR_CAPBSET_READ)")? & !sets.bounding;
     for cap in (0..64).filter(|cap| unwanted & 1 << cap != 0) {
         caps::drop_bounding(cap)
-            .cannot("drop capabilities from the bounding set", format_args!("prctl(PR_CAPBSET_DROP, {cap})"))
+            .cannot(doing, format_args!("prctl(PR_CAPBSET_DROP, {cap})"))
             .map_err(|e| e.why("the bounding set can be cut only by who holds CAP_SETPCAP"))?;
     }
     Ok(())
@@ -161,10 +162,14 @@ fn read_back(landing: &Landing) -> Result<()> {
 }
 
 fn prove_capabilities(asked: CapSets) -> Result<()> {
-    let held = caps::get().cannot("prove the capabilities", "capget")?;
-    let (known, bounding) = caps::known_and_bounding();
+    let doing = "prove the capabilities";
+    let held = caps::get().cannot(doing, "capget")?;
+    let (known, bounding) = caps::known_and_bounding().cannot(doing, "prctl(PR_CAPBSET_READ)")?;
     // An ambient capability is always permitted and inheritable, so where nothing is both, none can be left.
-    let ambient = if held.permitted & held.inheritable == 0 { 0 } else { caps::ambient() };
+    let ambient = match held.permitted & held.inheritable {
+        0 => 0,
+        _ => caps::ambient().cannot(doing, "prctl(PR_CAP_AMBIENT_IS_SET)")?,
+    };
     let found = CapSets {
         bounding,
         effective: held.effective,

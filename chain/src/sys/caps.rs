@@ -63,26 +63,28 @@ pub fn set(sets: Sets) -> Result<(), Errno> {
 }
 
 /// The numbers this kernel knows, each with what `prctl(option, arg…)` says of it. By asking the kernel, for /proc may
-/// be out of reach; it answers EINVAL above the last one.
-fn collect(ask: impl Fn(u64) -> Result<i64, Errno>) -> (u32, u64) {
+/// be out of reach; it answers EINVAL above the last one. Any other answer is somebody else's, a filter's, and says
+/// nothing of what is held: taken for the end, a set that nobody may look at would be an empty one.
+fn collect(ask: impl Fn(u64) -> Result<i64, Errno>) -> Result<(u32, u64), Errno> {
     let (mut known, mut set) = (0, 0);
     for cap in 0..64 {
         match ask(cap) {
             Ok(held) => (known, set) = (cap as u32 + 1, set | u64::from(held == 1) << cap),
-            Err(_) => break,
+            Err(Errno::EINVAL) => break,
+            Err(e) => return Err(e),
         }
     }
-    (known, set)
+    Ok((known, set))
 }
 
 /// How many capabilities this kernel knows, and the bounding set.
-pub fn known_and_bounding() -> (u32, u64) {
+pub fn known_and_bounding() -> Result<(u32, u64), Errno> {
     collect(|cap| prctl(libc::PR_CAPBSET_READ, cap, 0))
 }
 
 /// The bounding set.
-pub fn bounding() -> u64 {
-    known_and_bounding().1
+pub fn bounding() -> Result<u64, Errno> {
+    known_and_bounding().map(|(_, set)| set)
 }
 
 /// Takes one capability out of the bounding set.
@@ -91,8 +93,8 @@ pub fn drop_bounding(cap: u32) -> Result<(), Errno> {
 }
 
 /// The ambient set.
-pub fn ambient() -> u64 {
-    collect(|cap| prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_IS_SET as u64, cap)).1
+pub fn ambient() -> Result<u64, Errno> {
+    collect(|cap| prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_IS_SET as u64, cap)).map(|(_, set)| set)
 }
 
 /// Empties the ambient set.

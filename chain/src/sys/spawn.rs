@@ -128,8 +128,9 @@ fn stand_guard(sentinel: &Sentinel) -> c_int {
     // Asked for nothing, poll(2) still tells of a hang-up, and messages that arrive meanwhile wake nobody.
     let mut fds = [PollFd::from_borrowed_fd(sentinel.watched, PollFlags::empty())];
     while !fds[0].revents().contains(PollFlags::HUP) {
+        // Who cannot sleep here is woken early, and waits for messages until the other end is closed.
         if !matches!(poll(&mut fds, None), Ok(_) | Err(rustix::io::Errno::INTR)) {
-            return 1;
+            break;
         }
     }
     if sentinel.kept.iter().any(|fd| fcntl_setfd(fd, FdFlags::empty()).is_err()) {
