@@ -44,7 +44,14 @@ pub(crate) fn until_exec(
     agent: &dyn Fn() -> Result<Agent>,
 ) -> Result<()> {
     loop {
-        match meet::receive(socket)? {
+        let told = meet::receive_heard(socket).map_err(|error| match error.errno() {
+            // Not its exec closed it: by then it had read that it may go on.
+            Some(nix::errno::Errno::ECONNRESET) => {
+                Error::new(Class::Conflict, doing, "its first process ended before it heard of it")
+            }
+            _ => error,
+        });
+        match told? {
             None => return Ok(()),
             Some((Message::Listener, Some(listener))) => {
                 let Agent { path, told } = agent()?;

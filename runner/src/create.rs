@@ -87,7 +87,7 @@ pub(crate) fn launch(
         }
         Err(error) => {
             let error = ended::of_chain(error, &cgroup);
-            janitor.clean_up()?;
+            janitor.clean_up(root, &options.id, &cgroup)?;
             Err(error)
         }
     }

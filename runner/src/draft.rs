@@ -208,7 +208,7 @@ pub(crate) fn open_dir(at: BorrowedFd<'_>, name: &str) -> rustix::io::Result<Own
 }
 
 /// Is there anything of this name? Not by access(2): to look at a link itself it wants faccessat2, of Linux 5.8.
-fn is_there(root: BorrowedFd<'_>, name: &str) -> Result<bool> {
+pub(crate) fn is_there(root: BorrowedFd<'_>, name: &str) -> Result<bool> {
     match statat(root, name, AtFlags::SYMLINK_NOFOLLOW) {
         Err(Errno::NOENT) => Ok(false),
         other => other.map(|_| true).cannot("look into the state", format_args!("fstatat({name})")),

@@ -6,6 +6,7 @@
 //! in its socket, and only when the runner's end of that is closed does it become a runner of its own and read. (Of two
 //! processes with one memory the kernel kills both if it runs out of that; `delete --force` still finds what is left.)
 
+use crate::container::StateRoot;
 use crate::draft;
 use crate::hooks::After;
 use chain::bytes::Bytes;
@@ -16,7 +17,7 @@ use chain::sys::process::pidfd_signal;
 use chain::{Cannot, Error, Result, ToolName, sys};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::waitpid;
+use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Pid, setpgid};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use std::ffi::{OsStr, OsString};
@@ -91,21 +92,32 @@ impl Janitor {
     /// The container exists: the janitor has nothing to do any more, not even to wake up for its end.
     pub(crate) fn dismiss(self) -> Result<()> {
         kill(self.pid, Signal::SIGKILL).cannot("dismiss the janitor", "kill")?;
-        reap(self.pid)
+        reap(self.pid).map(drop)
     }
 
-    /// The container does not come to be: waits until everything is gone.
-    pub(crate) fn clean_up(self) -> Result<()> {
+    /// The container does not come to be: waits until everything is gone. Of a janitor that was killed, or could not
+    /// start, what can be found without having been told is removed here: an empty group, and the draft.
+    pub(crate) fn clean_up(self, root: &StateRoot, id: &str, cgroup: &Bytes) -> Result<()> {
         let Janitor { socket, pid } = self;
         drop(socket);
-        reap(pid)
+        if reap(pid)? {
+            return Ok(());
+        }
+        let (root, name) = (root.open(false)?, draft::name(id));
+        // Without a draft nothing was made; and the group of that name is another's.
+        if draft::is_there(root.as_fd(), &name)? && draft::sweep(root.as_fd(), &name)? {
+            crate::cgroup::remove_leaf(&crate::cgroup::expected(cgroup)?)?;
+        }
+        Ok(())
     }
 }
 
-fn reap(pid: Pid) -> Result<()> {
+/// Whether it came to a good end.
+fn reap(pid: Pid) -> Result<bool> {
     loop {
         match waitpid(pid, None) {
-            Ok(_) | Err(Errno::ECHILD) => return Ok(()),
+            Ok(ended) => return Ok(ended == WaitStatus::Exited(pid, 0)),
+            Err(Errno::ECHILD) => return Ok(true),
             Err(Errno::EINTR) => {}
             Err(e) => return Err(Error::call("wait for the janitor", "wait4", e)),
         }

@@ -146,7 +146,7 @@ fn launch(root: &StateRoot, args: &Args, options: &Restore) -> Result<(Launched,
     let janitor = Janitor::start(root_fd.as_fd(), &job.create.id, &cgroup, &poststop)?;
     match job.make(root_fd, &layer, &janitor) {
         Ok(launched) => janitor.dismiss().map(|()| launched),
-        Err(error) => janitor.clean_up().and(Err(error)),
+        Err(error) => janitor.clean_up(root, &job.create.id, &cgroup).and(Err(error)),
     }
 }
 
