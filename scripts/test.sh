@@ -35,18 +35,18 @@ grep '/systemd	' "$logs/integration" >"$logs/systemd-tests" || :
 
 # The other view of cgroups: what makes or looks at one.
 grep -E '^(cg-apply|runner|tests)/|^rootfs-prep/(cgroups|hostile|oci|paths|questions)	|^ns-enter/(ask|join)	' \
-    "$logs/integration" >"$logs/v2-tests" || :
+    "$logs/integration" | grep -v '^tests/faults	' >"$logs/v2-tests" || :
 
 # An older kernel: what opens, mounts, closes or runs something. What a command line or a config says, a signal or a
 # resource does is the same there.
-grep -vE '^(cg-apply|cap-drop)/|^tests/(order|signals|harness|status|stdin|plan_refused|dependencies|schema|cves)	' \
+grep -vE '^(cg-apply|cap-drop)/|^tests/(order|signals|harness|status|stdin|plan_refused|dependencies|schema|cves|faults)	' \
     "$logs/integration" |
     grep -vE '^runner/(bad_input|flags|ends|races|killed|hooks_fail|durable|foreground|update|events|oom|rdt)	' \
         >"$logs/old-tests" || :
 
 # User-mode Linux is another kernel with pure cgroup v2: what has to do with cgroups, mounts and namespaces. It is slow,
 # too slow for recipes with a clock in them, and for what is made of words alone.
-grep -E '^(cg-apply|ns-enter|rootfs-prep|runner|tests)/' "$logs/integration" | grep -vE '^tests/(recipes|plan_refused|dependencies|schema|cves)	|^runner/(bad_input|features|flags|durable)	' >"$logs/uml-tests" || :
+grep -E '^(cg-apply|ns-enter|rootfs-prep|runner|tests)/' "$logs/integration" | grep -vE '^tests/(recipes|plan_refused|dependencies|schema|cves|faults)	|^runner/(bad_input|features|flags|durable)	' >"$logs/uml-tests" || :
 
 # What may be skipped in a lane, by .ci/may-skip: `LANE: part of the reason`.
 may_skip() { sed -n "s/^\(all\|$1\): //p" "$top/.ci/may-skip" 2>/dev/null | paste -sd';'; }

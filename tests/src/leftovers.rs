@@ -31,12 +31,18 @@ impl Leftovers {
     /// Nothing new remained. Tests beside this one make and remove things too, so it waits a little for all to go.
     #[track_caller]
     pub fn check(&self) {
+        let found = self.after(Duration::from_secs(10));
+        assert!(found.is_empty(), "left behind:\n{found}");
+    }
+
+    /// What is new, line by line, when all of it is gone or this time is over.
+    pub fn after(&self, patience: Duration) -> String {
         let mut found = String::new();
-        let clean = wait_until(Instant::now() + Duration::from_secs(10), || {
+        wait_until(Instant::now() + patience, || {
             found = self.found();
             found.is_empty()
         });
-        assert!(clean, "left behind:\n{found}");
+        found
     }
 
     fn found(&self) -> String {

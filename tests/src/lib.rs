@@ -11,6 +11,7 @@ mod agent;
 mod caps;
 pub mod engines;
 mod expect;
+mod faults;
 mod leftovers;
 pub mod look;
 mod memory;
