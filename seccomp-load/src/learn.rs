@@ -38,7 +38,10 @@ pub(crate) const MATTERS: [(&str, u8, u64); 11] = [
     ("unshare", 0, INT),
 ];
 /// An int, which a program hands over with any upper half.
-const INT: u64 = u32::MAX as u64;
+pub(crate) const INT: u64 = u32::MAX as u64;
+
+/// Calls without a name are told up to so many.
+const MOST: usize = 20;
 
 /// A filter that asks about every call of every kind of program.
 pub(crate) fn plan(spec: &SeccompLoad, no_new_privs: bool) -> Result<Plan> {
@@ -92,7 +95,9 @@ impl Learn {
         }
         let Some(arch) = arch_of(call) else { return };
         let Some(name) = number::name(number, arch) else {
-            self.nameless.insert((arch.name, number));
+            if self.nameless.len() < MOST {
+                self.nameless.insert((arch.name, number));
+            }
             return;
         };
         let matters = MATTERS.iter().find(|(n, ..)| *n == name);

@@ -166,3 +166,40 @@ fn allow(names: Vec<String>, args: Vec<SyscallArg>) -> ProfileRule {
 fn arg((index, mask, value): Value) -> SyscallArg {
     SyscallArg { index: index.into(), value: mask, value_two: value, op: "SCMP_CMP_MASKED_EQ".into() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(requests: std::ops::Range<u64>) -> Learned {
+        let mut learned = Learned::default();
+        for request in requests {
+            learned.add(arch::native(), "ioctl", Some((1, 0xffff_ffff, [0, request | 7 << 32, 0, 0, 0, 0])));
+        }
+        learned
+    }
+
+    #[test]
+    fn one_value_too_many_is_any_value_in_one_run_or_several() {
+        assert_eq!(with(0..32).calls["ioctl"].len(), 32);
+        assert!(with(0..32).calls["ioctl"].contains(&(1, 0xffff_ffff, 5)));
+        assert!(with(0..33).calls["ioctl"].is_empty());
+        assert!(with(0..99).calls["ioctl"].is_empty());
+        let mut both = with(20..40);
+        assert_eq!(both.merge(with(0..20)).new, 1 + ALWAYS.len());
+        assert!(both.calls["ioctl"].is_empty());
+        // And stays so.
+        let mut again = with(50..51);
+        assert_eq!((again.merge(both).new, again.calls["ioctl"].len()), (0, 0));
+    }
+
+    #[test]
+    fn what_was_known_is_not_told_as_new() {
+        let mut first = with(0..3);
+        first.merge(Learned::default());
+        let mut second = with(1..3);
+        let told = second.merge(first);
+        assert_eq!((told.new, told.calls, second.runs), (0, 1 + ALWAYS.len(), 2));
+        assert!(told.others.is_empty() && second.calls["ioctl"].len() == 3);
+    }
+}

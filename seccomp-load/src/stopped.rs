@@ -3,7 +3,7 @@
 
 use crate::action::Action;
 use crate::arch;
-use crate::learn::{MATTERS, arch_of};
+use crate::learn::{INT, MATTERS, arch_of};
 use crate::plan::Plan;
 use crate::{number, program, simulate, spell, watch};
 use chain::spec::SeccompLoad;
@@ -107,7 +107,12 @@ impl Stopped {
         let foreign = arch.filter(|arch| **arch != *arch::native());
         let of = foreign.map_or_else(String::new, |arch| format!(" of {}", arch.name));
         let who = self.who(listener, call);
-        let cure = self.cure(&name, call, arch.is_some_and(|_| !name.contains(' ')));
+        // As rules in lines have it.
+        let alone = matters.zip(value).map(|((_, index, mask), value)| match *mask {
+            INT => format!("allow {name} if int{index} == {value:#x}"),
+            mask => format!("allow {name} if arg{index} & {mask:#x} == {value:#x}"),
+        });
+        let cure = self.cure(&name, call, arch.is_some_and(|_| !name.contains(' ')), alone);
         report::stderr(&format!("seccomp-load: stopped {said}{of}: {action}, by {who}; {cure}\n"));
         report::status(
             &json!({"tool": "seccomp-load", "event": "stopped", "call": said, "action": action.to_string(),
@@ -116,7 +121,7 @@ impl Stopped {
         self.seen.insert(kind, (name, 1));
     }
 
-    fn cure(&self, name: &str, call: &Notified, known: bool) -> String {
+    fn cure(&self, name: &str, call: &Notified, known: bool, alone: Option<String>) -> String {
         match () {
             () if self.archs.as_ref().is_some_and(|archs| !archs.contains(&call.arch)) => {
                 "the profile names no such architecture, and nothing else lets it through".into()
@@ -126,7 +131,12 @@ impl Stopped {
             () if self.on_top.iter().any(|on_top| on_top == name) => {
                 format!("the rule for {name} on the command line would have to go")
             }
-            () => format!("--allow {name} would let it through"),
+            () => match alone {
+                Some(line) => {
+                    format!("--allow {name} would let it through, the line '{line}' this one alone")
+                }
+                None => format!("--allow {name} would let it through"),
+            },
         }
     }
 

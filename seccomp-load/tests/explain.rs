@@ -45,6 +45,31 @@ fn the_cure_that_is_told_is_one() {
     );
 }
 
+/// Where an argument says which of many things a call is to do.
+#[test]
+fn the_line_that_is_told_lets_one_through_and_no_other() {
+    let dir = TempDir::new();
+    let under = |lines: &str, family: &str| {
+        let file = dir.file("rules", lines);
+        tool("seccomp-load")
+            .arg("-N")
+            .arg(file)
+            .arg("--explain")
+            .verb(["try-syscall", "socket", family, "1", "0"])
+            .run()
+    };
+    let rules = "default allow\nEPERM socket if family != AF_INET6\n";
+    let out = under(rules, "0x700000001");
+    assert!(
+        out.stdout == "EPERM\n" && out.stderr.contains("stopped socket(AF_UNIX, SOCK_STREAM, 0): EPERM"),
+        "{out:?}"
+    );
+    let line = out.stderr.split('\'').nth(1).unwrap();
+    assert_eq!(line, "allow socket if int0 == 0x1", "{out:?}");
+    assert!(under(&format!("{line}\n{rules}"), "0x700000001").stdout.starts_with("ok "));
+    assert_eq!(under(&format!("{line}\n{rules}"), "2").stdout, "EPERM\n");
+}
+
 #[test]
 fn what_is_decided_is_what_the_filter_decides() {
     for action in ["EPERM", "ENOSYS", "4095", "0", "allow", "log", "trace", "kill", "kill-thread", "trap"] {
