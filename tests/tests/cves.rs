@@ -63,6 +63,20 @@ fn every_test_that_is_named_is_there() {
     }
 }
 
+/// docs/threat-model.md names what holds its promises.
+#[test]
+fn every_promise_has_its_test() {
+    let text = std::fs::read_to_string(top().join("docs/threat-model.md")).unwrap();
+    let rows = text.lines().filter(|line| line.starts_with("| ") && line.contains("::"));
+    let mut count = 0;
+    for (file, name) in rows.flat_map(|row| named(row.split('|').nth(2).unwrap())) {
+        let text = std::fs::read_to_string(top().join(&file)).unwrap_or_else(|e| panic!("{file}: {e}"));
+        assert!(has_test(&text, &name), "there is no test {name} in {file}");
+        count += 1;
+    }
+    assert!(count > 40, "{count}");
+}
+
 #[test]
 fn no_vulnerability_has_two_rows() {
     let mut seen: Vec<String> =

@@ -1,6 +1,6 @@
 //! Traps that tools of this kind are known to fall into, each a line that a user would type.
 
-use catena_tests::{Leftovers, Probe, StatusLog, TempDir, requires, rootfs, shell};
+use catena_tests::{Leftovers, Probe, StatusLog, TempDir, requires, rootfs, shell, tool};
 
 /// The command must not run; this status, this text.
 #[track_caller]
@@ -172,6 +172,56 @@ fn a_tool_of_the_same_name_in_path_is_not_run() {
     let seen = shell(line).cwd(&dir).run().probe();
     assert!(!dir.join("ran").exists());
     seen.expect_filters(1);
+}
+
+/// There is more than one way to change a mode.
+#[test]
+fn chmod_alone_denied_is_told() {
+    let out = tool("seccomp-load").args(["-N", "--print", "-s", "chmod:EPERM", "--lint"]).run();
+    assert!(out.status == 1 && out.stdout.contains("fchmodat"), "{out:?}");
+}
+
+#[test]
+fn the_switch_that_forbids_user_namespaces_is_named() {
+    if !requires::root() {
+        return;
+    }
+    for question in ["--check", "-- touch ran"] {
+        let dir = TempDir::new();
+        let line =
+            format!("echo 0 > /proc/sys/user/max_user_namespaces && exec idmap --map-user 0 {question}");
+        let out = shell(&format!("exec unshare -rm bash -c '{line}'")).cwd(&dir).run();
+        out.refuses(125, "try: sysctl user.max_user_namespaces");
+        assert!(!dir.join("ran").exists(), "{question}");
+    }
+}
+
+/// What `runner --print` writes is the container's chain, and makes the container's process.
+#[test]
+fn the_printed_plan_of_a_container_makes_its_process() {
+    if !requires::root() {
+        return;
+    }
+    let leftovers = Leftovers::watch();
+    let (root, state) = (rootfs(), TempDir::new());
+    let line = "runner spec && sed -i 's/\"sh\"/\"\\/probe\"/; s/\"terminal\": true/\"terminal\": false/' config.json";
+    shell(line).cwd(root.parent()).run().succeeds();
+    let runner = format!("runner --root {}", state.path().display());
+    let id = format!("trap-{}", std::process::id());
+    let run = shell(&format!("{runner} run {id}")).cwd(root.parent()).run().probe();
+    let line = format!(
+        "{runner} --print run {id} > plan.json && env -i PATH=\"$PATH\" {runner} --plan plan.json -- /probe"
+    );
+    let planned = shell(&line).cwd(root.parent()).run().probe();
+    let (run, planned) = (run.shape(), planned.shape());
+    let parts = ["caps.", "ns.", "rlimits.", "uids.", "gids.", "mounts"];
+    let several = run.keys().filter(|key| parts.iter().any(|part| key.starts_with(part))).map(String::as_str);
+    let single = ["groups", "no_new_privs", "seccomp", "hostname", "root", "cwd", "umask"];
+    for key in several.chain(single) {
+        assert!(run.contains_key(key), "{key}");
+        assert_eq!(run.get(key), planned.get(key), "{key}");
+    }
+    leftovers.check();
 }
 
 /// What a link changes is read back; what cannot be changed is said, and nothing is half done.

@@ -37,6 +37,7 @@ pub(crate) const TOLERATED: &[(&str, &str)] = &[
     ("close_range", "its fallback closes one by one, and the landing looks what is open"),
     ("fcntl.3", "how a standard stream was opened: for the next owner of a terminal"),
     ("fsconfig", "the source that mountinfo shows; what is mounted is proven by its kind"),
+    ("fsmount", "a procfs of its own: the one at /proc instead, which is proven to be one"),
     ("fstat", "of a standard stream: what is no terminal is not given to the user"),
     ("fstatfs", "is the state on a disk: what cannot be told is taken for one"),
     ("getrandom", "C's malloc wants some for itself, and does without"),
