@@ -59,7 +59,11 @@ pub(crate) fn dump(program: &Path, job: &Dump) -> Result<u8> {
     // Held from here, so that what is killed at the end is what was there at the beginning.
     let target = pidfd_open(job.pid).cannot(&doing, format_args!("pidfd_open({})", job.pid))?;
     let mut opts = job.opts.clone();
-    opts.external.extend(outside::mounts(job.pid, &job.known)?);
+    opts.external.extend(outside::mounts(
+        job.pid,
+        &job.known,
+        job.opts.leave_running || job.kind != Kind::Dump,
+    )?);
     opts.external.extend(namespaces::external(job.pid, &job.known.shared)?);
     let streams = if job.stdio { stdio::of(job.pid)? } else { Vec::new() };
     opts.external.extend(stdio::external(&streams));

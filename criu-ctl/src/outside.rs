@@ -5,7 +5,7 @@ use crate::known::{Bind, Known};
 use crate::rpc::CgroupRoot;
 use chain::bytes::Bytes;
 use chain::cgroup::{Hierarchies, Version};
-use chain::error::{Cannot, Result};
+use chain::error::{Cannot, Class, Error, Result};
 use chain::proc::{self, MountInfo, parse_mountinfo};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -24,7 +24,8 @@ pub(crate) fn source(external: &[u8]) -> Option<Bytes> {
 }
 
 /// A dump's external mounts, by the container's own list of mounts.
-pub(crate) fn mounts(pid: i32, known: &Known) -> Result<Vec<Vec<u8>>> {
+/// `stays`: the tree goes on after the dump.
+pub(crate) fn mounts(pid: i32, known: &Known, stays: bool) -> Result<Vec<Vec<u8>>> {
     // Of a tree that nobody describes, a mount from outside is for whoever dumps it to name.
     if *known == Known::default() {
         return Ok(Vec::new());
@@ -41,7 +42,31 @@ pub(crate) fn mounts(pid: i32, known: &Known) -> Result<Vec<Vec<u8>>> {
             named.push((id, bind.inside.clone()));
         }
     }
+    if let (false, Some((one, other))) = (stays, followers(&all, &named)) {
+        let detail =
+            format!("{one} and {other} follow the same mount of the host, and CRIU could not restore them");
+        return Err(Error::new(Class::Unsupported, format!("dump process {pid}"), detail)
+            .cure("the mount option rprivate for both, or --leave-running"));
+    }
     Ok(external(&all, &named, &known.made).into_iter().map(|(at, key)| mount(&at, &key)).collect())
+}
+
+/// Two of the binds that get their mounts from one of the host's, and show different parts of it: criu takes one of their
+/// sources to make all of them follow it, and MOVE_MOUNT_SET_GROUP wants them to be below that.
+fn followers<'a>(all: &'a [MountInfo], named: &[(u64, Bytes)]) -> Option<(&'a Bytes, &'a Bytes)> {
+    let master =
+        |m: &MountInfo| m.propagation.iter().find_map(|p| p.strip_prefix("master:").map(String::from));
+    let binds: Vec<(&MountInfo, String)> = all
+        .iter()
+        .filter(|m| m.target.0 != b"/" && named.iter().any(|(id, _)| *id == m.id))
+        .filter_map(|m| Some((m, master(m)?)))
+        // Not from one that came along.
+        .filter(|(_, master)| !all.iter().any(|m| m.propagation.contains(&format!("shared:{master}"))))
+        .collect();
+    binds.iter().enumerate().find_map(|(n, (one, master))| {
+        let same = |(m, other): &&(&MountInfo, String)| other == master && m.root != one.root;
+        binds[n + 1..].iter().find(same).map(|(other, _)| (&one.target, &other.target))
+    })
 }
 
 /// The mount that a path in the container leads to.
@@ -215,5 +240,30 @@ mod tests {
             ("/whole", "/whole"),
         ];
         assert_eq!(found, wanted.map(|(at, key)| (at.to_string(), key.to_string())));
+    }
+
+    #[test]
+    fn two_parts_of_one_mount_of_the_host_are_found() {
+        let mount = |id: u64, root: &str, target: &str, propagation: &str| MountInfo {
+            id,
+            root: root.into(),
+            target: target.into(),
+            propagation: propagation.split(' ').map(String::from).collect(),
+            ..MountInfo::default()
+        };
+        let named: Vec<(u64, Bytes)> = [(2, "/a".into()), (3, "/b".into())].into();
+        let pair = |one: &str, other: &str, more: &str| {
+            let all = [
+                mount(1, "/root", "/", "master:5"),
+                mount(2, "/x", "/a", one),
+                mount(3, "/y", "/b", other),
+                mount(4, "/", "/c", more),
+            ];
+            followers(&all, &named).map(|(one, other)| format!("{one} {other}"))
+        };
+        assert_eq!(pair("master:5", "master:5", "").unwrap(), "/a /b");
+        assert_eq!(pair("master:5", "master:6", ""), None);
+        assert_eq!(pair("master:5", "", ""), None);
+        assert_eq!(pair("master:5", "master:5", "shared:5"), None);
     }
 }

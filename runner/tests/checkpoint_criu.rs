@@ -37,6 +37,33 @@ fn a_container_goes_on_where_it_was() {
     leftovers.check();
 }
 
+/// criu gives a restored tree a time namespace: who is executed beside it later has to be in that one too, or criu cannot
+/// bring both back.
+#[test]
+fn what_was_executed_in_a_restored_container_comes_along_the_next_time() {
+    if !in_lane() {
+        return;
+    }
+    let leftovers = Leftovers::watch();
+    let mut bundle = counter().up();
+    counts_on(&bundle);
+    checkpoint(&bundle, []).succeeds();
+    restore(&bundle, "").succeeds();
+    counts_on(&bundle);
+    // A loop, for one long sleep(3) is told EINTR by criu, and not every sleep(1) goes on after that.
+    let script = "while :; do sleep 0.1; done </dev/null >/dev/null 2>&1 & echo $!";
+    let pid = bundle.exec([], ["/bin/sh", "-c", script]).run().succeeds().stdout.trim().to_string();
+    checkpoint(&bundle, []).succeeds();
+    bundle.id += "b";
+    restore(&bundle, "").succeeds();
+    counts_on(&bundle);
+    let comm = format!("/proc/{pid}/comm");
+    assert_eq!(bundle.exec([], ["/bin/cat", &comm]).run().succeeds().stdout, "sh\n");
+    bundle.runner(["delete", "--force", &bundle.id]).run().succeeds();
+    drop(bundle);
+    leftovers.check();
+}
+
 #[test]
 fn restored_in_the_foreground_its_status_comes_back() {
     if !in_lane() {

@@ -99,3 +99,37 @@ fn binds_in_binds_come_back_wherever_their_names_lead() {
     wait_for("it runs", || bundle.status() == "running");
     drop(bundle);
 }
+
+/// criu would leave two parts of one mount of the host that both follow it, and not bring them back.
+#[test]
+fn binds_that_could_not_be_restored_are_not_taken_away() {
+    if !in_lane() {
+        return;
+    }
+    let volumes = TempDir::new();
+    let none: Option<&str> = None;
+    let mount =
+        |kind: &str, flags| nix::mount::mount(Some(kind), volumes.path(), Some(kind), flags, none).unwrap();
+    mount("tmpfs", nix::mount::MsFlags::empty());
+    mount("tmpfs", nix::mount::MsFlags::MS_SHARED);
+    let bind = |at: &str, options: &[&str]| {
+        let source = volumes.join(at);
+        std::fs::create_dir(&source).unwrap_or(());
+        json!({"destination": format!("/{at}"), "type": "bind", "source": source, "options": options})
+    };
+    let with = |options: &[&str]| {
+        let bundle = counter().set("/mounts/-", bind("a", options)).set("/mounts/-", bind("b", options)).up();
+        counts_on(&bundle);
+        bundle
+    };
+    let follow = with(&["rbind"]);
+    checkpoint(&follow, []).refuses(1, "/a and /b follow the same mount of the host");
+    assert_eq!(follow.status(), "running");
+    drop(follow);
+    let private = with(&["rbind", "rprivate"]);
+    checkpoint(&private, []).succeeds();
+    restore(&private, "").succeeds();
+    counts_on(&private);
+    drop(private);
+    nix::mount::umount(volumes.path()).unwrap();
+}
