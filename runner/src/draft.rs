@@ -89,7 +89,7 @@ impl Draft {
     /// From here on the container exists: it has its name when all that is in it has reached the disk.
     pub(crate) fn commit(&self, record: &mut Record) -> Result<()> {
         let doing = format!("make the container {}", self.id);
-        record.boot = this_boot().filter(|_| self.durable);
+        record.boot = self.durable.then(this_boot).transpose()?;
         let text = serde_json::to_vec(record).map_err(|e| Error::new(Class::Internal, &doing, e))?;
         self.write("state.json", &text)?;
         self.sync(self.dir.as_fd(), "its folder")?;

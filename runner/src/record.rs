@@ -72,7 +72,10 @@ impl Record {
         if let Some(path) = record.cgroups.iter().find(|path| !is_group(path)) {
             return wrong(format!("cgroups: {path} is no container's"));
         }
-        if record.boot.is_some() && record.boot != this_boot() {
+        // Not to know is no other boot: its cgroups would be forgotten, and stay.
+        if let Some(boot) = &record.boot
+            && *boot != this_boot()?
+        {
             (record.pid, record.start_time) = (0, 0);
             record.cgroups.clear();
             record.rdt = None;
@@ -92,9 +95,9 @@ fn is_group(path: &Bytes) -> bool {
 }
 
 /// The kernel's name for this boot.
-pub(crate) fn this_boot() -> Option<String> {
-    let text = proc::read("/proc/sys/kernel/random/boot_id").ok()?;
-    Some(String::from_utf8_lossy(&text).trim().to_string())
+pub(crate) fn this_boot() -> Result<String> {
+    let text = proc::read("/proc/sys/kernel/random/boot_id")?;
+    Ok(String::from_utf8_lossy(&text).trim().to_string())
 }
 
 #[cfg(test)]
