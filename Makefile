@@ -3,7 +3,7 @@
 PREFIX ?= /usr/local
 DESTDIR ?=
 
-.PHONY: build demo test bench lint man install uninstall clean help
+.PHONY: build demo test bench lint fuzz man install uninstall clean help
 
 build: ## the eight static binaries, as they are released
 	@scripts/setup.sh build
@@ -26,6 +26,10 @@ bench: ## side by side with crun, runc, bwrap and the floor; writes docs/benchma
 lint: ## rustfmt, clippy, where unsafe may be, shellcheck
 	@scripts/setup.sh lint
 	@scripts/lint.sh
+
+fuzz: ## odd configs, plans, filters and answers, a minute for each target
+	@scripts/setup.sh test
+	@scripts/fuzz.sh 60
 
 man: build ## a page for each tool, from its own --help, in target/man
 	@scripts/man.sh target/man
