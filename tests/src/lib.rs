@@ -11,6 +11,7 @@ mod agent;
 mod caps;
 pub mod engines;
 mod expect;
+#[cfg(target_arch = "x86_64")]
 mod faults;
 mod leftovers;
 pub mod look;

@@ -66,6 +66,7 @@ pub fn run(verb: &str, args: &[String]) -> ExitCode {
         }
         "attack" => attack(Duration::from_secs(number(0, 5) as u64)),
         "watch-fds" => crate::watch::fds(),
+        #[cfg(target_arch = "x86_64")]
         "faults" => crate::faults::run(args),
         "notify" => match notify(word(0)) {
             Ok(()) if word(1) == "hold" => sleep(None),

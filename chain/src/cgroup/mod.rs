@@ -219,13 +219,13 @@ impl Hierarchy {
 fn is_visible(mount: &MountInfo) -> Result<bool> {
     use rustix::io::Errno;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let (doing, call) = ("see which cgroups there are", format_args!("open({})", mount.target).to_string());
+    let doing = "see which cgroups there are";
     let fd = match openat(CWD, mount.target.as_path(), flags, Mode::empty()) {
         Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => return Ok(false),
         // A hierarchy that was there and is passed over would be one that nobody joins.
-        other => other.cannot(doing, call)?,
+        other => other.cannot(doing, format_args!("open({})", mount.target))?,
     };
-    let stat = fstat(&fd).cannot(doing, "fstat")?;
+    let stat = fstat(&fd).cannot(doing, format_args!("fstat({})", mount.target))?;
     let device = format!("{}:{}", rustix::fs::major(stat.st_dev), rustix::fs::minor(stat.st_dev));
     Ok(device == mount.device)
 }

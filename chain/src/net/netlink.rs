@@ -14,8 +14,7 @@ pub(crate) const RTM_GETLINK: u16 = 18;
 pub(crate) const RTM_NEWADDR: u16 = 20;
 pub(crate) const RTM_GETADDR: u16 = 22;
 
-/// Flags of a request, linux/netlink.h.
-/// NLM_F_DUMP: all there are.
+/// Flags of a request, linux/netlink.h. NLM_F_DUMP: all there are.
 pub const DUMP: u16 = 0x300;
 /// NLM_F_EXCL: it must not be there yet.
 pub const EXCLUSIVE: u16 = 0x200;

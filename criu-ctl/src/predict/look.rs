@@ -19,13 +19,11 @@ pub(crate) fn tree(pid: i32, known: &Known) -> Result<Tree> {
     let processes = pids.iter().filter_map(|pid| process(*pid, &mut opened)).collect();
     let who = pid.to_string();
     let other = |kind| Ok::<_, Error>(proc::namespace(&who, kind)? != proc::namespace("self", kind)?);
-    let own_mounts = other(NamespaceKind::Mount)?;
-    let outside_mounts = if own_mounts { outside_mounts(pid, known)? } else { Vec::new() };
+    let outside_mounts = if other(NamespaceKind::Mount)? { outside_mounts(pid, known)? } else { Vec::new() };
     let foreign_root = if other(NamespaceKind::User)? { foreign_root(pid)? } else { None };
     Ok(Tree {
         processes,
         ours: pids.contains(&(std::process::id() as i32)),
-        own_mounts,
         own_ipc: other(NamespaceKind::Ipc)?,
         foreign_root,
         outside_mounts,
@@ -144,7 +142,7 @@ mod tests {
     fn our_own_tree_has_us_in_it() {
         let own = std::process::id() as i32;
         let tree = tree(own, &Known::default()).unwrap();
-        assert!(tree.ours && !tree.own_mounts && tree.processes[0].pid == own, "{tree:?}");
+        assert!(tree.ours && tree.outside_mounts.is_empty() && tree.processes[0].pid == own, "{tree:?}");
         assert!(super::tree(0, &Known::default()).is_err());
     }
 }

@@ -17,8 +17,7 @@ pub(crate) struct Tree {
     pub processes: Vec<Process>,
     /// criu-ctl is one of them.
     pub ours: bool,
-    /// The root's mount, IPC and user namespaces are not criu-ctl's.
-    pub own_mounts: bool,
+    /// The root's IPC namespace is not criu-ctl's.
     pub own_ipc: bool,
     /// The host's id of the root's user 0, if that is not 0.
     pub foreign_root: Option<u32>,
