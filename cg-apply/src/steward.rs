@@ -7,13 +7,14 @@ use crate::watch::{self, Watch};
 use chain::cgroup::{Dir, Group};
 use chain::error::EXIT_OURS;
 use chain::link::Link;
+use chain::meet::{self, Message};
 use chain::state::State;
 use chain::supervise::{Side, Supervised, split_into};
-use chain::sys::spawn::vfork_into;
+use chain::sys::{self, spawn::vfork_into};
 use chain::{Cannot, Error, Result, report};
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
 /// Holds all signals back from before the group is made: one that ended us half-way would leave it behind. They come to
@@ -97,8 +98,10 @@ pub(crate) fn quick_way(plan: &Plan, state: &State) -> Result<Option<Rc<OwnedFd>
     plan.group.as_ref().filter(|_| quick).and_then(Group::v2).map(Dir::fd).transpose()
 }
 
-/// Goes on as a child of our own parent that is in the group from its first moment.
+/// Goes on as a child of our own parent that is in the group from its first moment. The runner is told who that is, for
+/// it watches over the one that goes on.
 pub(crate) fn change_over(plan: &mut Plan, link: Link, v2: &Rc<OwnedFd>, go_on: GoOn) -> Result<u8> {
+    let meet = link.state.fds.meet;
     let mut link = Some(link);
     let mut on = || match link.take() {
         Some(link) => {
@@ -108,7 +111,7 @@ pub(crate) fn change_over(plan: &mut Plan, link: Link, v2: &Rc<OwnedFd>, go_on: 
         None => EXIT_OURS,
     };
     let error = match vfork_into(&mut on, libc::CLONE_PARENT as u64, v2.as_fd()) {
-        Ok(_) => return Ok(0),
+        Ok(pid) => return say_who_goes_on(meet, pid).map(|()| 0),
         Err(errno) => errno,
     };
     // Nothing ran, so it is still here.
@@ -122,6 +125,12 @@ pub(crate) fn change_over(plan: &mut Plan, link: Link, v2: &Rc<OwnedFd>, go_on: 
         Ok(v2) => change_over(plan, link, &v2, go_on),
         Err(error) => undone(plan, error),
     }
+}
+
+fn say_who_goes_on(meet: Option<RawFd>, pid: i32) -> Result<()> {
+    let Some(meet) = meet else { return Ok(()) };
+    let meet = sys::fd::borrow(meet).cannot("tell the runner who goes on", "fcntl(meet)")?;
+    meet::send(meet, &Message::Front(pid), None)
 }
 
 fn explain(error: Error, plan: &Plan) -> Error {

@@ -13,6 +13,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 pub enum Message {
     /// The first process of the container, as the runner's pid namespace numbers it; with its pidfd.
     Pid(i32),
+    /// The chain goes on in this process, a child of the runner's too, and the one that says so ends.
+    Front(i32),
     /// The master of the container's pty comes with this message.
     Terminal,
     /// Namespaces and mounts are there, the root is not pivoted yet; waits for [`Message::Go`].

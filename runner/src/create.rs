@@ -6,7 +6,7 @@ use crate::container::{Record, StateRoot, start_time};
 use crate::draft::Draft;
 use crate::globals::Manager;
 use crate::janitor::Janitor;
-use crate::meeting::{Met, meet_chain, reap_quietly, start_chain};
+use crate::meeting::{Met, meet_chain, start_chain};
 use crate::notify::{self, Notify};
 use crate::{activation, ended, hooks, id, late, log, pidfile, plan, terminal, time};
 use chain::bytes::Bytes;
@@ -122,19 +122,19 @@ fn make(
         Gate::Closed => (Some(make_gate(draft.dir.as_fd())?), None),
         Gate::Open => (None, Notify::listen(draft.dir.as_fd())?),
     };
-    let (meet, child) = start_chain(state, gate, None)?;
+    let (meet, mut front) = start_chain(state, gate, None)?;
     // While the chain is at work.
     draft.write("config.json", &bundle.text)?;
-    let met = match meet_chain(meet.as_fd(), janitor, bundle, options) {
+    let met = match meet_chain((meet.as_fd(), &mut front), janitor, bundle, options) {
         Ok(met) => met,
         Err(error) => {
             // A chain that still waits for our word ends when the socket does.
             drop(meet);
-            reap_quietly(child);
+            front.reap_quietly();
             return Err(error);
         }
     };
-    reap_quietly(child);
+    front.reap_quietly();
     let written = look_after(&met, detach).and_then(|child| {
         write_down(&draft, bundle, options, &met, meet.as_fd(), janitor).map(|record| (child, record))
     });

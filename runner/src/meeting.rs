@@ -13,16 +13,19 @@ use chain::name::ToolName;
 use chain::net;
 use chain::state::State;
 use chain::{Cannot, Class, Error, Result, proc, sys};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// Starts the process that becomes the chain, in this v2 cgroup if the kernel can; gives our end of the meeting
-/// socket and the pid.
+/// socket and the process.
 pub(crate) fn start_chain(
     mut state: State,
     gate: Option<OwnedFd>,
     cgroup: Option<BorrowedFd<'_>>,
-) -> Result<(OwnedFd, i32)> {
+) -> Result<(OwnedFd, Front)> {
     let doing = "start the chain";
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
         .cannot(doing, "socketpair")?;
@@ -57,7 +60,70 @@ pub(crate) fn start_chain(
     for fd in state.fds.tools.into_values() {
         drop(sys::fd::adopt(fd).cannot(doing, format_args!("fcntl({fd})"))?);
     }
-    Ok((ours, pid))
+    match Front::of(pid) {
+        Ok(front) => Ok((ours, front)),
+        Err(error) => {
+            // A chain to which nobody listens ends.
+            drop(ours);
+            reap_quietly(pid);
+            Err(error)
+        }
+    }
+}
+
+/// The process in which the chain goes on, a child of ours. It ends when the container's first process is there, or when
+/// it has said who goes on in its place.
+pub(crate) struct Front {
+    pids: Vec<i32>,
+    ends: OwnedFd,
+}
+
+impl Front {
+    fn of(pid: i32) -> Result<Front> {
+        Ok(Front { pids: vec![pid], ends: watched(pid)? })
+    }
+
+    /// Another one goes on.
+    pub(crate) fn is_now(&mut self, pid: i32) -> Result<()> {
+        self.ends = watched(pid)?;
+        self.pids.push(pid);
+        Ok(())
+    }
+
+    /// Waits for the end of all of them.
+    pub(crate) fn reap_quietly(self) {
+        self.pids.into_iter().for_each(reap_quietly);
+    }
+
+    /// Not when it has handed over to those it made.
+    fn was_ended(&self) -> Result<bool> {
+        let how = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        let status = waitid(WaitId::PidFd(self.ends.as_fd()), how);
+        let status = status.cannot("look at the chain's first process", "waitid(P_PIDFD)")?;
+        Ok(status.is_some_and(|status| status.exit_status() != Some(0)))
+    }
+
+    /// What the chain says next, before it is known which process the container's first will be; None when nobody says
+    /// any more, and also when the one is gone who alone can say that: the other would wait for our word, and we for its
+    /// name.
+    pub(crate) fn hear(&self, meet: BorrowedFd<'_>) -> Result<Option<(Message, Option<OwnedFd>)>> {
+        let mut either = [meet, self.ends.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        while let Err(error) = poll(&mut either, PollTimeout::NONE) {
+            if error != Errno::EINTR {
+                return Err(Error::call("hear from the chain", "poll", error));
+            }
+        }
+        // What it said before it went counts.
+        match either[0].any() == Some(true) || !self.was_ended()? {
+            true => meet::receive(meet),
+            false => Ok(None),
+        }
+    }
+}
+
+fn watched(pid: i32) -> Result<OwnedFd> {
+    let pid = Pid::from_raw(pid).ok_or(rustix::io::Errno::SRCH);
+    pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty())).cannot("watch over the chain", "pidfd_open")
 }
 
 /// What the chain told.
@@ -75,13 +141,13 @@ pub(crate) struct Met {
 /// Listens until the chain is ready for its command. If it is not to come to that, its process ends here: that nobody
 /// listens to it any more would be a second error, and no news.
 pub(crate) fn meet_chain(
-    meet: BorrowedFd<'_>,
+    (meet, front): (BorrowedFd<'_>, &mut Front),
     janitor: &Janitor,
     bundle: &Bundle,
     options: &Create,
 ) -> Result<Met> {
     let (mut process, mut devices) = (None, None);
-    let met = listen_to_chain(meet, janitor, bundle, options, (&mut process, &mut devices));
+    let met = listen_to_chain((meet, front), janitor, bundle, options, (&mut process, &mut devices));
     if met.is_err() {
         // First, for they would end with their namespace.
         let returned = devices.as_ref().map_or(Ok(()), net::Inside::give_back);
@@ -100,7 +166,7 @@ pub(crate) fn meet_chain(
 }
 
 fn listen_to_chain(
-    meet: BorrowedFd<'_>,
+    (meet, front): (BorrowedFd<'_>, &mut Front),
     janitor: &Janitor,
     bundle: &Bundle,
     options: &Create,
@@ -110,9 +176,11 @@ fn listen_to_chain(
     let (mut mounted, mut ready, mut spaces) = (false, false, Spaces::default());
     // The one that stays behind says which process it is, that one how far it is: in any order.
     while !ready || process.is_none() {
-        let Some((message, fd)) = meet::receive(meet)? else { return Err(silent()) };
+        let told = if process.is_some() { meet::receive(meet)? } else { front.hear(meet)? };
+        let Some((message, fd)) = told else { return Err(silent()) };
         log::heard(&message, false);
         match (message, fd) {
+            (Message::Front(pid), _) => front.is_now(pid)?,
             (Message::Pid(pid), Some(fd)) => *process = Some((pid, fd)),
             (Message::Terminal, Some(fd)) => {
                 terminal = terminal::hand_over(fd, options.console_socket.as_deref())?
@@ -175,7 +243,6 @@ fn is_of_the_tool(cure: &str) -> bool {
     first.starts_with('-') && first != "--no-pivot" || ToolName::of_program(first.as_ref()).is_some()
 }
 
-/// The chain's first process ends when the container's first process is there.
-pub(crate) fn reap_quietly(pid: i32) {
-    while nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None) == Err(nix::errno::Errno::EINTR) {}
+fn reap_quietly(pid: i32) {
+    while nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None) == Err(Errno::EINTR) {}
 }

@@ -10,7 +10,7 @@ use crate::container::{Record, StateRoot};
 use crate::create::{Launched, cgroup_path, look_after, write_down};
 use crate::draft::Draft;
 use crate::janitor::Janitor;
-use crate::meeting::{Met, of_tool, reap_quietly, start_chain};
+use crate::meeting::{Front, Met, of_tool, start_chain};
 use crate::{agent, delete, ended, hooks, id, log, terminal, update};
 use chain::bytes::Bytes;
 use chain::landing::Command;
@@ -116,7 +116,7 @@ pub(crate) fn restore(root: &StateRoot, args: &Args, options: &Restore) -> Resul
     let (launched, chain) = launch(root, args, options)?;
     let went_on = agent::until_exec(launched.meet.as_fd(), "restore the container", &|| Err(silent()));
     // Its children are ours when it has been waited for.
-    reap_quietly(chain);
+    chain.reap_quietly();
     if let Err(error) = went_on.and_then(|()| hooks::poststart(&launched.record)) {
         delete::destroy(root, id)?;
         return Err(error);
@@ -133,8 +133,8 @@ pub(crate) fn restore(root: &StateRoot, args: &Args, options: &Restore) -> Resul
     told.and(status)
 }
 
-/// Up to the moment before it goes on; with the pid of the chain. What fails on the way is unmade by the janitor.
-fn launch(root: &StateRoot, args: &Args, options: &Restore) -> Result<(Launched, i32)> {
+/// Up to the moment before it goes on; with the chain. What fails on the way is unmade by the janitor.
+fn launch(root: &StateRoot, args: &Args, options: &Restore) -> Result<(Launched, Front)> {
     let create = options.as_create();
     let bundle = Bundle::read(args, &create)?;
     terminal::check(&bundle.config, &create, options.detach)?;
@@ -194,7 +194,7 @@ impl Job<'_> {
         Ok(state)
     }
 
-    fn make(&self, root: OwnedFd, layer: &CgApply, janitor: &Janitor) -> Result<(Launched, i32)> {
+    fn make(&self, root: OwnedFd, layer: &CgApply, janitor: &Janitor) -> Result<(Launched, Front)> {
         let draft = Draft::make(root, &self.create.id)?;
         janitor.knows_folder(draft.dir.as_fd())?;
         // Not before the janitor was made, who would hold the other end of the meeting for as long as it sleeps.
@@ -218,7 +218,7 @@ impl Job<'_> {
             Err(error) => {
                 // criu-ctl ends when the meeting does, and takes along what is half restored.
                 drop((ours, meet));
-                reap_quietly(chain);
+                chain.reap_quietly();
                 Err(error)
             }
         }

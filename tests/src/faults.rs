@@ -4,8 +4,8 @@
 //! `faults TOLD FAULT PROGRAM ARG…` runs a program until it ends; what is still there then goes on untraced, as does the
 //! payload from its exec on. Processes are named by descent: `0` is the program, `0.1` the second child of it. FAULT is
 //! `none`, or `0.1:CALL:N:WHAT`: the N-th such call (from 0) in process 0.1 is not made and fails with errno WHAT, or, for
-//! WHAT `kill`, the process is killed where it would be made. With `*` for process and N all of them fail but the
-//! program's own, as behind a filter. CALL is the call's number, or `NUMBER.WHAT` for a call that is many, such as fcntl. TOLD gets a line `0.1:CALL:N` for
+//! WHAT `kill`, the process is killed where it would be made. With `*` for N, and for the process or for the end of its name, all of
+//! these fail but the program's own, as behind a filter. CALL is the call's number, or `NUMBER.WHAT` for a call that is many, such as fcntl. TOLD gets a line `0.1:CALL:N` for
 //! each call, `exec` when the payload starts, and `hit` when the fault took place.
 
 use nix::errno::Errno;
@@ -21,8 +21,10 @@ use std::process::{Command, ExitCode, Stdio};
 /// What is to happen, and where.
 #[derive(Debug)]
 struct Fault {
+    /// Or the beginning of its name.
+    who: String,
     /// None for all of them.
-    at: Option<(String, usize)>,
+    nth: Option<usize>,
     call: String,
     what: What,
 }
@@ -38,13 +40,19 @@ impl Fault {
         let words: Vec<&str> = word.split(':').collect();
         let [who, call, nth, what] = words[..] else { return None };
         let what = if what == "kill" { What::Kill } else { What::Fail(what.parse().ok()?) };
-        let at = if who == "*" { None } else { Some((who.into(), nth.parse().ok()?)) };
-        Some(Fault { at, call: call.into(), what })
+        let (who, nth) = match who.strip_suffix('*') {
+            Some(beginning) => (beginning, None),
+            None => (who, Some(nth.parse().ok()?)),
+        };
+        Some(Fault { who: who.into(), nth, call: call.into(), what })
     }
 
     fn is(&self, who: &str, call: &str, nth: usize) -> bool {
-        let here = |(name, count): &(String, usize)| (name.as_str(), *count) == (who, nth);
-        self.call == call && self.at.as_ref().map_or(who != "0", here)
+        let here = match self.nth {
+            Some(only) => self.who == who && only == nth,
+            None => who != "0" && who.starts_with(&self.who),
+        };
+        here && self.call == call
     }
 }
 

@@ -1,6 +1,8 @@
 //! Each kind of system call of a start fails always, in each process of it, as behind a filter. Whatever fails: the
 //! command runs as it does when nothing fails, or not at all; and nothing is left behind.
 //!
+//! Each process of it is killed at the first of each kind of its calls, too.
+//!
 //! `CATENA_FAULTS=all` makes each single call of each process fail once with each of three errnos, and kills the process
 //! at each, which takes hours; `CATENA_FAULTS=some` a choice of them. `CATENA_FAULTS=0.1:257:3:5` is that one.
 #![allow(clippy::unwrap_used, reason = "tests")]
@@ -8,10 +10,11 @@
 
 mod tolerated;
 
-use catena_tests::{Leftovers, Output, Probe, TempDir, TempRootfs, requires, rootfs, shell, tool};
+use catena_tests::{Leftovers, Output, Probe, TempDir, TempRootfs, requires, rootfs, shell};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::os::unix::fs::chown;
 use std::time::{Duration, Instant};
 use tolerated::{NEVER_FAIL, OTHERWISE, RUNTIME, TOLERATED};
 
@@ -20,7 +23,11 @@ struct Start {
     root: TempRootfs,
     state: TempDir,
     id: &'static str,
+    /// What makes another user start it; nothing for root.
+    by: &'static str,
     line: String,
+    /// Of the processes whose name begins so.
+    whose: &'static str,
     leftovers: Leftovers,
     shape: BTreeMap<String, Value>,
     calls: Vec<Call>,
@@ -48,30 +55,49 @@ struct Ran {
     calls: Vec<Call>,
 }
 
+/// In nobody's /etc/passwd.
+const USER: u32 = 54_321;
+/// With a plus nobody is asked whether that is a name.
+const BY_USER: &str = "chroot --skip-chdir --userspec=+54321:+54321 --groups= /";
+
 /// For a start that takes 50 milliseconds.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Start {
     /// `line` starts the payload: `runner` is the runner with its state folder, `ID` the container's id.
     fn new(id: &'static str, line: &str) -> Start {
+        Start::made(id, "", "0.", line, &["/probe"])
+    }
+
+    fn made(id: &'static str, by: &'static str, whose: &'static str, line: &str, command: &[&str]) -> Start {
         let (root, state) = (rootfs(), TempDir::new());
         let leftovers = Leftovers::watch();
-        tool("runner").args(["spec", "--bundle", root.parent().to_str().unwrap()]).run().succeeds();
+        let states = state.join("root");
+        std::fs::create_dir(&states).unwrap();
+        if !by.is_empty() {
+            for path in [root.parent(), &root.path(), &states] {
+                chown(path, Some(USER), Some(USER)).unwrap();
+            }
+        }
+        let bundle = root.parent().display();
+        let rootless = if by.is_empty() { "" } else { "--rootless" };
+        shell(&format!("{by} runner spec {rootless} --bundle {bundle}")).run().succeeds();
         let text = std::fs::read(root.parent().join("config.json")).unwrap();
         let mut config: Value = serde_json::from_slice(&text).unwrap();
         config["process"]["terminal"] = json!(false);
-        config["process"]["args"] = json!(["/probe"]);
+        config["process"]["args"] = json!(command);
         config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW",
             "syscalls": [{"names": ["mount"], "action": "SCMP_ACT_ERRNO"}]});
         root.config(&config);
-        std::fs::create_dir(state.join("root")).unwrap();
-        let runner = format!("runner --root {}", state.join("root").display());
+        let runner = format!("{by} runner --root {}", states.display());
         let line = line.replace("runner", &runner).replace("ID", id);
         let mut start = Start {
             root,
             state,
             id,
+            by,
             line,
+            whose,
             leftovers,
             shape: BTreeMap::new(),
             calls: Vec::new(),
@@ -82,8 +108,9 @@ impl Start {
         start.shape = clean.payload().unwrap().shape();
         start.delete().succeeds();
         assert_eq!(start.left(Duration::from_secs(10)), "");
-        start.calls = clean.calls.into_iter().filter(Call::is_ours).collect();
-        assert!(start.calls.len() > 500, "{} calls", start.calls.len());
+        let chosen = |call: &Call| call.is_ours() && call.who.starts_with(whose);
+        start.calls = clean.calls.into_iter().filter(chosen).collect();
+        assert!(start.calls.len() > 300, "{} calls", start.calls.len());
         start
     }
 
@@ -130,12 +157,13 @@ impl Start {
 
     fn delete(&self) -> Output {
         let root = self.state.join("root");
-        tool("runner").args(["--root", root.to_str().unwrap(), "delete", "--force", self.id]).run()
+        shell(&format!("{} runner --root {} delete --force {}", self.by, root.display(), self.id)).run()
     }
 
     /// Lets it fail, and looks.
     fn try_fault(&mut self, call: &Call, everywhere: bool, what: &str) {
-        let at = if everywhere { format!("*:{}:*:{what}", call.call) } else { call.fault(what) };
+        let at =
+            if everywhere { format!("{}*:{}:*:{what}", self.whose, call.call) } else { call.fault(what) };
         let named = Naming(format!("{} {at} ({})", self.id, call.name()));
         let ran = self.traced(&at);
         self.runs += 1;
@@ -237,12 +265,15 @@ impl Start {
         if choice.contains(':') {
             let (at, what) = choice.rsplit_once(':').unwrap();
             let call = Call::parse(at).unwrap();
-            self.try_fault(&call, call.who == "*", what);
+            self.try_fault(&call, call.who.ends_with('*'), what);
         } else {
             if !choice.is_empty() {
                 self.each_once(&calls, choice == "all");
             }
             self.each_kind(&calls, choice == "all");
+            if choice.is_empty() {
+                self.killed_at_each_kind(&calls);
+            }
         }
         eprintln!("{}: {} calls, {} runs", self.id, calls.len(), self.runs);
         assert!(self.wrong.is_empty(), "\n{}", self.wrong);
@@ -267,6 +298,12 @@ impl Start {
         for (i, call) in kinds.into_values().enumerate() {
             let chosen = if all { &["1", "38"][..] } else { &[["1", "38"][i % 2]][..] };
             chosen.iter().for_each(|what| self.try_fault(call, true, what));
+        }
+    }
+
+    fn killed_at_each_kind(&mut self, calls: &[Call]) {
+        for call in calls.iter().filter(|call| call.nth == 0) {
+            self.try_fault(call, false, "kill");
         }
     }
 }
@@ -322,6 +359,23 @@ impl Drop for Naming {
 fn run() {
     if requires::root() {
         Start::new("faults-run", "runner run ID; exit $?").sweep();
+    }
+}
+
+#[test]
+fn exec() {
+    if requires::root() {
+        let line =
+            "runner run --detach ID && { runner exec ID /probe; s=$?; runner delete --force ID; exit $s; }";
+        Start::made("faults-exec", "", "0.1", line, &["/bin/sleep", "1000"]).sweep();
+    }
+}
+
+#[test]
+fn run_by_an_ordinary_user() {
+    if requires::root() {
+        let line = "runner run ID; exit $?";
+        Start::made("faults-user", BY_USER, "0.", line, &["/probe"]).sweep();
     }
 }
 

@@ -14,7 +14,7 @@ pub(crate) use cli::Exec;
 use crate::cli::Args;
 use crate::container::{Container, StateRoot};
 use crate::create::inherited;
-use crate::meeting::{of_tool, start_chain};
+use crate::meeting::{Front, of_tool, start_chain};
 use crate::{agent, ended, log, pidfile, terminal};
 use chain::cgroup::Group;
 use chain::meet::{self, Message};
@@ -105,9 +105,9 @@ fn launch(
     cgroup: Option<&OwnedFd>,
     options: &Exec,
 ) -> Result<u8> {
-    let (meet, _) = start_chain(state, None, cgroup.map(AsFd::as_fd))?;
+    let (meet, mut front) = start_chain(state, None, cgroup.map(AsFd::as_fd))?;
     let mut met = Met::default();
-    let result = listen(meet.as_fd(), options, &mut met)
+    let result = listen((meet.as_fd(), &mut front), options, &mut met)
         .and_then(|()| let_go(meet, container, before, options, &mut met));
     if let (Err(_), Some((_, process))) = (&result, &met.process) {
         // Nobody knows of it: it may hang where nothing ends it, in a cgroup that is frozen.
@@ -117,15 +117,16 @@ fn launch(
 }
 
 /// Listens until only the command is left to do, and who it will be is known: two processes say so, in any order.
-fn listen(meet: BorrowedFd<'_>, options: &Exec, met: &mut Met) -> Result<()> {
+fn listen((meet, front): (BorrowedFd<'_>, &mut Front), options: &Exec, met: &mut Met) -> Result<()> {
     let mut ready = false;
     while !ready || met.process.is_none() {
-        let told = meet::receive(meet)?;
+        let told = if met.process.is_some() { meet::receive(meet)? } else { front.hear(meet)? };
         if let Some((message, _)) = &told {
             log::heard(message, true);
         }
         match told {
             None => return Err(silent()),
+            Some((Message::Front(pid), _)) => front.is_now(pid)?,
             Some((Message::Pid(pid), Some(fd))) => met.process = Some((pid, fd)),
             Some((Message::Terminal, Some(fd))) => {
                 met.terminal = terminal::hand_over(fd, options.console_socket.as_deref())?;
