@@ -5,8 +5,8 @@ use crate::folder;
 use crate::log::{Failed, explain, refusal};
 use crate::meeting::Listeners;
 use crate::plan::{Dump, Folders, Restore};
-use crate::rpc::{InheritFd, Kind, Opts, Req, Resp};
-use crate::swrk::{Criu, Group};
+use crate::rpc::{InheritFd, Kind, Notify, Opts, PageServer, Req, Resp};
+use crate::swrk::{Criu, Group, Told};
 use crate::{manifest, mountpoints, namespaces, outside, restored, stats, stdio};
 use chain::bytes::Bytes;
 use chain::error::{Cannot, Class, Error, Result};
@@ -17,7 +17,8 @@ use chain::sys::process::pidfd_open;
 use nix::mount::{MsFlags, mount};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
-use serde_json::json;
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -51,10 +52,38 @@ impl Open<'_> {
     }
 }
 
-/// Takes a tree into the folder.
+/// Who is told how far criu is, if anybody is.
+pub(crate) struct Audience<'a> {
+    pub listens: bool,
+    pub told: &'a mut Told<'a>,
+}
+
+/// What became of a dump.
+pub(crate) struct Taken {
+    /// What criu counted.
+    pub numbers: Option<Value>,
+    /// The signal that came meanwhile.
+    pub interrupted: Option<Signal>,
+}
+
+/// `dump` and `pre-dump`.
 pub(crate) fn dump(program: &Path, job: &Dump) -> Result<u8> {
-    let doing = format!("dump process {}", job.pid);
     let listeners = Listeners::new(job.listeners.meet, job.listeners.ready, false)?;
+    let audience =
+        Audience { listens: listeners.any(), told: &mut |word: &Notify, fd| listeners.hear(word, fd) };
+    let numbers = take(program, job, None, audience)?.numbers;
+    report::status(&json!({"tool": NAME, "event": "dumped", "pid": job.pid, "stats": numbers}));
+    tell(numbers.as_ref(), job.json, listeners.meets()).map(|()| 0)
+}
+
+/// Takes a tree into the folder; its memory to `server`, a connection to a page server, if there is one.
+pub(crate) fn take(
+    program: &Path,
+    job: &Dump,
+    server: Option<OwnedFd>,
+    audience: Audience<'_>,
+) -> Result<Taken> {
+    let doing = format!("dump process {}", job.pid);
 
     // Held from here, so that what is killed at the end is what was there at the beginning.
     let target = pidfd_open(job.pid).cannot(&doing, format_args!("pidfd_open({})", job.pid))?;
@@ -67,7 +96,11 @@ pub(crate) fn dump(program: &Path, job: &Dump) -> Result<u8> {
     opts.external.extend(namespaces::external(job.pid, &job.known.shared)?);
     let streams = if job.stdio { stdio::of(job.pid)? } else { Vec::new() };
     opts.external.extend(stdio::external(&streams));
-    opts.notify_scripts = listeners.any();
+    opts.notify_scripts = audience.listens;
+    if let Some(server) = &server {
+        stdio::pass_on(server, &doing)?;
+        opts.ps = Some(PageServer { fd: Some(server.as_raw_fd()), ..PageServer::default() });
+    }
 
     // What criu writes is for the owner alone, as the folder is.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
@@ -84,8 +117,10 @@ pub(crate) fn dump(program: &Path, job: &Dump) -> Result<u8> {
     folder::expect_parent(folders.images.as_fd(), opts.parent_img.as_deref(), &doing)?;
 
     let mut criu = Criu::start(program, Group::Own)?;
+    // The server is to see when criu ends.
+    drop(server);
     criu.hold_signals()?;
-    let outcome = converse(&mut criu, job.kind, &folders, &opts, &listeners, &doing);
+    let outcome = converse(&mut criu, job.kind, &folders, &opts, audience.told, &doing);
     if let Err(error) = outcome {
         // On a full disk the first words stay; the mark is what counts.
         folder::mark_unfinished(folders.images.as_fd(), &format!("{error}\n"), &doing).unwrap_or(());
@@ -111,14 +146,41 @@ pub(crate) fn dump(program: &Path, job: &Dump) -> Result<u8> {
         folder::expect_whole(folders.images.as_fd(), &doing)?;
     }
     let numbers = stats::read(folders.work(), "stats-dump", &doing)?;
-    report::status(&json!({"tool": NAME, "event": "dumped", "pid": job.pid, "stats": numbers}));
-    tell(numbers.as_ref(), job.json, listeners.meets()).map(|()| 0)
+    Ok(Taken { numbers, interrupted: criu.interrupted() })
 }
 
-/// Brings a tree back.
+/// `restore`.
 pub(crate) fn restore(program: &Path, job: &Restore) -> Result<u8> {
-    let doing = format!("restore from {}", job.folders.images.display());
     let listeners = Listeners::new(job.listeners.meet, None, job.opts.empty_ns.is_some())?;
+    let audience =
+        Audience { listens: listeners.any(), told: &mut |word: &Notify, fd| listeners.hear(word, fd) };
+    let (pid, numbers) = bring_back(program, job, Origin::Folder, None, audience)?;
+    report::status(&json!({"tool": NAME, "event": "restored", "pid": pid, "stats": numbers}));
+    if job.json {
+        tell(numbers.as_ref(), true, listeners.meets())?;
+    }
+    if job.detach { Ok(0) } else { restored::look_after(pid) }
+}
+
+/// Where images come from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// They are as trusted as their folder, and may not be whole.
+    Folder,
+    /// This process has just taken them, and the mark that they are not whole is still there.
+    Here,
+}
+
+/// Brings a tree back; its root and what criu counted. criu is started in `network` if one is given, and with it what
+/// had criu's own network namespace at dump.
+pub(crate) fn bring_back(
+    program: &Path,
+    job: &Restore,
+    origin: Origin,
+    network: Option<BorrowedFd<'_>>,
+    audience: Audience<'_>,
+) -> Result<(i32, Option<Value>)> {
+    let doing = format!("restore from {}", job.folders.images.display());
     // Before any folder is opened: criu mounts in its work folder, which the kernel permits in our own mounts alone.
     mountpoints::make(&job.known, &doing)?;
     let mut opts = job.opts.clone();
@@ -127,14 +189,16 @@ pub(crate) fn restore(program: &Path, job: &Restore) -> Result<u8> {
         make_mount_points(root, &opts.external)?;
     }
     let images = folder::open(&job.folders.images, &doing)?;
-    folder::expect_whole(images.as_fd(), &doing)?;
-    manifest::check(images.as_fd(), &doing)?;
+    if origin == Origin::Folder {
+        folder::expect_whole(images.as_fd(), &doing)?;
+        manifest::check(images.as_fd(), &doing)?;
+    }
     let work = job.folders.work.as_ref().map(|path| folder::make(path, &doing)).transpose()?;
     let folders = Open { names: &job.folders, images, work };
     folder::forget_log(folders.work(), &job.opts.log_file, &doing)?;
     let pid_file = job.pid_file.as_deref().map(PidFile::prepare).transpose()?;
     opts.cg_root = if opts.manage_cgroups { outside::cgroup_roots()? } else { Vec::new() };
-    opts.notify_scripts = listeners.any();
+    opts.notify_scripts = audience.listens;
     let mut inherited = namespaces::inherited(&job.known.shared, &doing)?;
     if job.stdio {
         inherited.extend(stdio::inherited(folders.images.as_fd(), &doing)?);
@@ -145,11 +209,12 @@ pub(crate) fn restore(program: &Path, job: &Restore) -> Result<u8> {
     }
 
     restored::collect_orphans()?;
-    let mut criu = Criu::start(program, Group::Ours)?;
+    let before = restored::children();
+    let mut criu = namespaces::inside(network, || Criu::start(program, Group::Ours))?;
     drop(inherited);
     restored::hold_signals()?;
     let outcome =
-        converse(&mut criu, Kind::Restore, &folders, &opts, &listeners, &doing).and_then(|answer| {
+        converse(&mut criu, Kind::Restore, &folders, &opts, audience.told, &doing).and_then(|answer| {
             let pid = answer.restore.map(|r| r.pid).filter(|pid| *pid > 0);
             let pid = pid.ok_or_else(|| {
                 Error::new(Class::Internal, &doing, "criu did not say which process it made")
@@ -157,18 +222,12 @@ pub(crate) fn restore(program: &Path, job: &Restore) -> Result<u8> {
             pid_file.map_or(Ok(()), |file| file.write(pid)).map(|()| pid)
         });
     drop(criu);
-    let pid = outcome.or_else(|error| restored::kill_remnants().and(Err(error)))?;
-
-    let numbers = stats::read(folders.work(), "stats-restore", &doing)?;
-    report::status(&json!({"tool": NAME, "event": "restored", "pid": pid, "stats": numbers}));
-    if job.json {
-        tell(numbers.as_ref(), true, listeners.meets())?;
-    }
-    if job.detach { Ok(0) } else { restored::look_after(pid) }
+    let pid = outcome.or_else(|error| restored::kill_remnants(&before).and(Err(error)))?;
+    Ok((pid, stats::read(folders.work(), "stats-restore", &doing)?))
 }
 
 /// What criu counted; a runner has no line for it.
-fn tell(numbers: Option<&serde_json::Value>, as_json: bool, met: bool) -> Result<()> {
+fn tell(numbers: Option<&Value>, as_json: bool, met: bool) -> Result<()> {
     match numbers.filter(|_| !met) {
         Some(numbers) if as_json => report::stdout(format!("{numbers}\n").as_bytes()),
         Some(numbers) => report::stdout(format!("{}\n", stats::line(numbers)).as_bytes()),
@@ -182,11 +241,11 @@ fn converse(
     kind: Kind,
     folders: &Open<'_>,
     opts: &Opts,
-    listeners: &Listeners,
+    told: &mut Told<'_>,
     doing: &str,
 ) -> Result<Resp> {
     let request = Req { kind: kind as i32, opts: Some(folders.request(opts)), ..Req::default() };
-    let answer = match criu.converse(request, &mut |word, fd| listeners.hear(word, fd), doing) {
+    let answer = match criu.converse(request, told, doing) {
         Ok(answer) => answer,
         Err(error) => return Err(folders.explain(error, None, criu, opts)),
     };

@@ -2,6 +2,7 @@
 
 use crate::NAME;
 use crate::flags::More;
+use crate::migrate;
 use chain::cli::{self, Common, Parsed};
 use chain::error::{Cannot, Error, Result};
 use chain::{next, report, sys};
@@ -13,6 +14,7 @@ Examples:
   criu-ctl dump -t 4242 -D img                             take the tree of 4242 into the folder img
   cg-apply -m 1G -- criu-ctl restore -D img                bring it back, under a limit, and wait for it
   criu-ctl dump -t $(pidof top) -D img -j -R               a job of a terminal, which stays running
+  criu-ctl migrate -t 4242 -D there --netns new -d         go on over there, and say how long it stood still
   criu-ctl check --for 4242 --tcp-established              what would be in the way of that dump?
   criu-ctl check --feature mem_dirty_track                 can this host do it?";
 
@@ -27,6 +29,8 @@ pub(crate) enum Verb {
     PreDump,
     /// Bring it back
     Restore,
+    /// Take a running tree to another place on this machine: its memory in rounds while it runs, then the rest
+    Migrate,
     /// Tell what is in a folder of images
     Show,
     /// Take pages from a dump elsewhere, at --page-server ADDRESS:PORT
@@ -89,6 +93,8 @@ pub(crate) struct Args {
     /// The criu to use instead of the one in PATH
     #[arg(long, value_name = "PATH")]
     pub criu: Option<PathBuf>,
+    #[command(flatten)]
+    pub migrate: migrate::Flags,
     #[command(flatten)]
     pub more: More,
     #[command(flatten)]

@@ -48,13 +48,13 @@ pub(crate) struct Bind {
 /// Reads what the command line and standard input say.
 pub(crate) fn gather(args: &Args) -> Result<Known> {
     let common = &args.common;
-    let of_trees = [Verb::Dump, Verb::PreDump, Verb::Restore];
+    let of_trees = [Verb::Dump, Verb::PreDump, Verb::Restore, Verb::Migrate];
     let of_a_tree = args.verb.is_some_and(|verb| of_trees.contains(&verb)) && !common.check;
     if !of_a_tree && args.for_tree.is_none() {
         return Ok(Known::default());
     }
     let (plan, _) = source::plan(common, NAME)?;
-    let told = of_plan(&plan, args.verb == Some(Verb::Restore))?;
+    let told = of_plan(&plan, matches!(args.verb, Some(Verb::Restore | Verb::Migrate)))?;
     let Some(path) = &common.oci else { return Ok(told.unwrap_or_default()) };
     if told.is_some() {
         return Err(Error::usage("read the command line", "--oci and a plan both say what the root is"));

@@ -14,6 +14,7 @@ mod known;
 mod log;
 mod manifest;
 mod meeting;
+mod migrate;
 mod mountpoints;
 mod namespaces;
 mod opts;
@@ -26,6 +27,7 @@ mod serve;
 mod show;
 mod stats;
 mod stdio;
+mod stray;
 mod swrk;
 
 use plan::Job;
@@ -40,6 +42,7 @@ const FEATURES: &[&str] = &[
     "dump",
     "pre-dump",
     "restore",
+    "migrate",
     "show",
     "page-server",
     "lazy-pages",
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         match plan.job {
             Job::Check { feature, json } => check::run(&criu, feature.as_deref(), json),
             Job::Dump(dump) => apply::dump(&criu, &dump),
+            Job::Migrate(job) => migrate::run(&criu, &job),
             Job::Serve(serve) => serve::run(&criu, &serve),
             Job::Show { .. } | Job::Predict { .. } => Ok(0),
             Job::Restore(restore) => apply::restore(&criu, &restore),

@@ -3,14 +3,16 @@
 
 use crate::rpc::JoinNamespace;
 use chain::bytes::Bytes;
-use chain::error::{Cannot, Result};
+use chain::error::{Cannot, Class, Error, Result};
 use chain::oci::NamespaceKind;
 use chain::proc;
+use chain::sys::namespaces::loopback_up;
+use nix::sched::{CloneFlags, setns, unshare};
 use rustix::fs::{CWD, Mode, OFlags, openat};
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// Who is taken along by an fd: its kind for criu, and the key.
-fn key(kind: NamespaceKind) -> Option<(&'static str, &'static str)> {
+pub(crate) fn key(kind: NamespaceKind) -> Option<(&'static str, &'static str)> {
     match kind {
         NamespaceKind::Network => Some(("net", "extRootNetNS")),
         NamespaceKind::Pid => Some(("pid", "extRootPidNS")),
@@ -59,4 +61,32 @@ pub(crate) fn inherited(shared: &[(NamespaceKind, Bytes)], doing: &str) -> Resul
 pub(crate) fn joined(shared: &[(NamespaceKind, Bytes)]) -> Vec<JoinNamespace> {
     let join = |kind, path: &Bytes| Some(JoinNamespace { ns: word(kind)?.into(), ns_file: path.0.clone() });
     shared.iter().filter_map(|(kind, path)| join(*kind, path)).collect()
+}
+
+/// Does this in another network namespace, if one is given. Only this thread goes there, and comes back.
+pub(crate) fn inside<T>(network: Option<BorrowedFd<'_>>, act: impl FnOnce() -> Result<T>) -> Result<T> {
+    let Some(network) = network else { return act() };
+    let doing = "enter the network namespace";
+    let path = "/proc/thread-self/ns/net";
+    let home = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .cannot(doing, format_args!("open({path})"))?;
+    setns(network, CloneFlags::CLONE_NEWNET).cannot(doing, "setns(CLONE_NEWNET)")?;
+    let outcome = act();
+    setns(&home, CloneFlags::CLONE_NEWNET)
+        .cannot("come back from the network namespace", "setns(CLONE_NEWNET)")?;
+    outcome
+}
+
+/// A new network namespace, with `lo` up, which lives as long as somebody holds it.
+pub(crate) fn new_network() -> Result<OwnedFd> {
+    let doing = "make a network namespace";
+    let path = "/proc/thread-self/ns/net";
+    let make = move || {
+        unshare(CloneFlags::CLONE_NEWNET).cannot(doing, "unshare(CLONE_NEWNET)")?;
+        loopback_up().cannot(doing, "ioctl(SIOCSIFFLAGS)")?;
+        openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .cannot(doing, format_args!("open({path})"))
+    };
+    let panicked = |_| Error::new(Class::Internal, doing, "its thread panicked");
+    std::thread::spawn(make).join().map_err(panicked)?
 }

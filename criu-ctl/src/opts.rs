@@ -112,7 +112,7 @@ pub(crate) fn server(word: &str) -> Result<PageServer> {
     let (address, port) =
         parsed.ok_or_else(|| usage(format_args!("--page-server: '{word}' is not ADDRESS:PORT")))?;
     let address = address.strip_prefix('[').and_then(|a| a.strip_suffix(']')).unwrap_or(address);
-    Ok(PageServer { address: Some(address.into()), port: Some(i32::from(port)) })
+    Ok(PageServer { address: Some(address.into()), port: Some(i32::from(port)), fd: None })
 }
 
 #[cfg(test)]

@@ -2,10 +2,12 @@
 
 use crate::cli::{Args, Verb};
 use crate::known::Known;
+use crate::migrate::{self, Migrate};
 use crate::opts::{self, usage};
 use crate::outside;
 use crate::predict::Given;
 use crate::rpc::{Kind, Opts, PageServer};
+use crate::stray;
 use chain::bytes::Bytes;
 use chain::error::{Class, Error, Result};
 use serde_json::{Value, json};
@@ -28,6 +30,7 @@ pub(crate) enum Job {
     Restore(Restore),
     Show { folder: PathBuf, json: bool },
     Serve(Serve),
+    Migrate(Box<Migrate>),
 }
 
 /// A server of pages.
@@ -84,11 +87,16 @@ pub(crate) struct Restore {
 pub(crate) struct Folders {
     pub images: PathBuf,
     pub work: Option<PathBuf>,
+    /// What fails here is removed, and the log with it.
+    pub passing: bool,
 }
 
 impl Folders {
     /// The log, for people.
     pub(crate) fn log(&self, opts: &Opts) -> String {
+        if self.passing && self.work.is_none() {
+            return "the log that --work-dir keeps".into();
+        }
         let folder = self.work.as_ref().unwrap_or(&self.images);
         folder.join(String::from_utf8_lossy(&opts.log_file).as_ref()).display().to_string()
     }
@@ -101,17 +109,20 @@ pub(crate) fn resolve(args: &Args, known: &Known) -> Result<Plan> {
         (true, None) => Verb::Check,
         (_, Some(verb)) => verb,
         (false, None) => {
-            return Err(usage("no command: check, dump, pre-dump, restore, show, page-server or lazy-pages")
-                .cure("criu-ctl --help"));
+            return Err(usage(
+                "no command: check, dump, pre-dump, restore, migrate, show, page-server or lazy-pages",
+            )
+            .cure("criu-ctl --help"));
         }
     };
-    refuse_flags_of_others(args, verb)?;
+    stray::refuse(args, verb)?;
     let job = match if args.common.check { Verb::Check } else { verb } {
         Verb::Check if args.for_tree.is_some() => predict(args, known)?,
         Verb::Check => Job::Check { feature: feature(args)?, json: args.common.json },
         Verb::Dump => Job::Dump(dump(args, known, Kind::Dump)?),
         Verb::PreDump => Job::Dump(dump(args, known, Kind::SinglePreDump)?),
         Verb::Restore => Job::Restore(restore(args, known)?),
+        Verb::Migrate => Job::Migrate(Box::new(migrate::resolve(args, known)?)),
         Verb::Show => Job::Show { folder: shown(args)?, json: args.common.json },
         Verb::PageServer | Verb::LazyPages => Job::Serve(serve(args, verb == Verb::LazyPages)?),
     };
@@ -129,74 +140,6 @@ fn refuse_what_has_no_meaning(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn refuse_flags_of_others(args: &Args, verb: Verb) -> Result<()> {
-    use Verb::{Check, Dump, LazyPages, PreDump, Restore, Show};
-    let more = &args.more;
-    let (all, both, dumps): (&[Verb], &[Verb], &[Verb]) =
-        (&[PreDump, Dump, Restore], &[Dump, Restore], &[PreDump, Dump]);
-    // Of a tree that is to be dumped, check is told what the dump would be told.
-    let (asked, told): (&[Verb], &[Verb]) = match args.for_tree {
-        Some(_) => (&[PreDump, Dump, Restore, Check], &[PreDump, Dump, Check]),
-        None => (all, dumps),
-    };
-    let flags: [(&str, bool, &[Verb]); 36] = [
-        ("--feature", args.feature.is_some(), &[Check]),
-        ("--for", args.for_tree.is_some(), &[Check]),
-        ("--tree", args.tree.is_some(), dumps),
-        ("DIR", args.folder.is_some(), &[Show]),
-        (
-            "--images-dir",
-            args.images_dir.is_some(),
-            &[PreDump, Dump, Restore, Show, Verb::PageServer, LazyPages],
-        ),
-        ("--work-dir", args.work_dir.is_some(), all),
-        ("--leave-running", args.leave_running, &[Dump]),
-        ("--shell-job", args.shell_job, asked),
-        ("--tcp-established", args.tcp_established, asked),
-        ("--file-locks", args.file_locks, asked),
-        ("--ext-unix-sk", args.ext_unix_sk, asked),
-        ("--detach", args.detach, &[Restore]),
-        ("--pid-file", args.pid_file.is_some(), &[Restore]),
-        ("--log-level", args.log_level.is_some(), all),
-        ("--oci", args.common.oci.is_some(), asked),
-        ("--plan", args.common.plan.is_some(), asked),
-        ("--root", more.root.is_some(), all),
-        ("--external", !more.external.is_empty(), all),
-        ("--inherit-fd", !more.inherit_fd.is_empty(), &[Restore]),
-        ("--stdio", more.stdio, both),
-        ("--parent-path", more.parent_path.is_some(), dumps),
-        ("--track-mem", more.track_mem, dumps),
-        ("--auto-dedup", more.auto_dedup, all),
-        ("--lazy-pages", more.lazy_pages, all),
-        ("--hash-pages", more.hash_pages, &[Dump]),
-        ("--ready-fd", more.ready_fd.is_some(), &[Dump]),
-        ("--page-server", more.page_server.is_some(), &[PreDump, Dump, Verb::PageServer, LazyPages]),
-        ("--tcp-close", more.tcp_close, &[Restore]),
-        ("--tcp-skip-in-flight", more.tcp_skip_in_flight, told),
-        ("--link-remap", more.link_remap, told),
-        ("--manage-cgroups", more.manage_cgroups.is_some(), all),
-        ("--freeze-cgroup", more.freeze_cgroup.is_some(), dumps),
-        ("--empty-ns", !more.empty_ns.is_empty(), all),
-        ("--network-lock", more.network_lock.is_some(), all),
-        ("--lsm-profile", more.lsm_profile.is_some(), &[Restore]),
-        ("--lsm-mount-context", more.lsm_mount_context.is_some(), &[Restore]),
-    ];
-    let stray = flags.iter().find(|(_, given, verbs)| *given && !verbs.contains(&verb));
-    stray.map_or(Ok(()), |(flag, ..)| Err(usage(format_args!("{flag} is not for {}", word(verb)))))
-}
-
-fn word(verb: Verb) -> &'static str {
-    match verb {
-        Verb::Check => "check",
-        Verb::Dump => "dump",
-        Verb::PreDump => "pre-dump",
-        Verb::Restore => "restore",
-        Verb::Show => "show",
-        Verb::PageServer => "page-server",
-        Verb::LazyPages => "lazy-pages",
-    }
-}
-
 /// criu takes the name as an argument, so it must not look like an option.
 fn feature(args: &Args) -> Result<Option<String>> {
     let Some(name) = &args.feature else { return Ok(None) };
@@ -208,7 +151,7 @@ fn feature(args: &Args) -> Result<Option<String>> {
 
 fn folders(args: &Args) -> Result<Folders> {
     let images = args.images_dir.clone().ok_or_else(|| usage("-D is missing: the folder of the images"))?;
-    Ok(Folders { images, work: args.work_dir.clone() })
+    Ok(Folders { images, work: args.work_dir.clone(), passing: args.verb == Some(Verb::Migrate) })
 }
 
 fn shown(args: &Args) -> Result<PathBuf> {
@@ -241,7 +184,7 @@ fn listeners(args: &Args) -> Fds {
     Fds { meet: args.more.meet_fd, ready: args.more.ready_fd }
 }
 
-fn dump(args: &Args, known: &Known, kind: Kind) -> Result<Dump> {
+pub(crate) fn dump(args: &Args, known: &Known, kind: Kind) -> Result<Dump> {
     let pid = args.tree.ok_or_else(|| usage("-t is missing: the pid of the tree's root"))?;
     if pid < 1 {
         return Err(usage(format_args!("-t {pid} is no pid")));
@@ -257,7 +200,7 @@ fn dump(args: &Args, known: &Known, kind: Kind) -> Result<Dump> {
     Ok(Dump { kind, pid, folders, opts, known, json, stdio, hash_pages, listeners })
 }
 
-fn restore(args: &Args, known: &Known) -> Result<Restore> {
+pub(crate) fn restore(args: &Args, known: &Known) -> Result<Restore> {
     let mut opts = opts::restore(args, known)?;
     // `mnt[KEY]:SOURCE`: what comes back where the key was.
     opts.external.extend(known.binds.iter().map(|bind| outside::mount(&bind.inside, &bind.source)));
@@ -287,6 +230,7 @@ impl Plan {
                 let kind = if serve.lazy { "LAZY_PAGES" } else { "PAGE_SERVER" };
                 json!({"type": kind, "images_dir": serve.folder.display().to_string(), "ps": serve.server})
             }
+            Job::Migrate(job) => migrate::to_json(job),
             Job::Restore(restore) => {
                 let mut document = request("RESTORE", &restore.folders, &restore.opts);
                 document["detach"] = json!(restore.detach);
@@ -303,7 +247,7 @@ impl Plan {
     }
 }
 
-fn request(kind: &str, folders: &Folders, opts: &Opts) -> Value {
+pub(crate) fn request(kind: &str, folders: &Folders, opts: &Opts) -> Value {
     let work = folders.work.as_ref().unwrap_or(&folders.images);
     json!({
         "type": kind,
@@ -336,7 +280,7 @@ mod tests {
         assert_eq!((o.tcp_established, o.ext_unix_sk, o.rst_sibling), (false, false, false));
         assert_eq!((o.manage_cgroups_mode, o.log_level), (Some(0), Some(4)));
         assert_eq!(o.external, [b"mnt[/in]:/in".to_vec()]);
-        assert_eq!(dump.folders, Folders { images: "img".into(), work: None });
+        assert_eq!(dump.folders, Folders { images: "img".into(), work: None, passing: false });
     }
 
     #[test]

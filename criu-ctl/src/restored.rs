@@ -23,14 +23,18 @@ pub(crate) fn hold_signals() -> Result<()> {
     set.thread_block().cannot("restore", "sigprocmask")
 }
 
-/// Kills what a restore that failed left half made: all our children, and what becomes our child when they are gone.
-pub(crate) fn kill_remnants() -> Result<()> {
+/// Our children as they are now; nothing where the kernel has no such file, or there is no /proc.
+pub(crate) fn children() -> Vec<i32> {
     let path = format!("/proc/self/task/{}/children", std::process::id());
+    let text = proc::read(&path).unwrap_or_default();
+    String::from_utf8_lossy(&text).split_whitespace().filter_map(|word| word.parse().ok()).collect()
+}
+
+/// Kills what a restore that failed left half made: all our children but those that were there before, and what becomes
+/// our child when they are gone.
+pub(crate) fn kill_remnants(before: &[i32]) -> Result<()> {
     for _ in 0..1000 {
-        // Where the kernel has no such file, or there is no /proc, there is no way to know them.
-        let Ok(text) = proc::read(&path) else { return Ok(()) };
-        let text = String::from_utf8_lossy(&text).into_owned();
-        let pids: Vec<i32> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        let pids: Vec<i32> = children().into_iter().filter(|pid| !before.contains(pid)).collect();
         if pids.is_empty() {
             return Ok(());
         }

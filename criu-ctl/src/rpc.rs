@@ -51,6 +51,10 @@ pub(crate) struct PageServer {
     #[prost(int32, optional, tag = "2")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<i32>,
+    /// A connection that is there already, and that criu inherits.
+    #[prost(int32, optional, tag = "4")]
+    #[serde(skip)]
+    pub fd: Option<i32>,
 }
 
 /// `inherit_fd`: this fd of ours stands for what was open under this key.

@@ -87,6 +87,12 @@ fn tell(
     numbers.map_or(Ok(()), |numbers| writeln!(text, "{}", stats::line(numbers)))
 }
 
+/// The pids of the tree.
+pub(crate) fn pids(dir: BorrowedFd<'_>, doing: &str) -> Result<Vec<i32>> {
+    let pid = |process: &Value| process["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+    Ok(processes(dir, doing)?.iter().filter_map(pid).collect())
+}
+
 /// The tree, with the name of each.
 fn processes(dir: BorrowedFd<'_>, doing: &str) -> Result<Vec<Value>> {
     let Some(text) = folder::read_regular(dir, "pstree.img", MOST, doing)? else { return Ok(Vec::new()) };

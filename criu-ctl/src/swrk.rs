@@ -12,6 +12,7 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use prost::Message;
 use rustix::fs::MemfdFlags;
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair};
+use std::cell::Cell;
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -72,6 +73,8 @@ pub(crate) struct Criu {
     socket: OwnedFd,
     printed: OwnedFd,
     held: Option<SignalFd>,
+    /// The first signal that was held back.
+    came: Cell<Option<Signal>>,
     ended: bool,
 }
 
@@ -100,7 +103,9 @@ impl Criu {
         sys::fd::set_cloexec(theirs.as_fd(), false).cannot(doing, "fcntl(F_SETFD)")?;
         let mut child = command.spawn().map_err(|e| not_started(program, e))?;
         match pidfd_open(child.id() as i32) {
-            Ok(pidfd) => Ok(Criu { child, pidfd, socket, printed, held: None, ended: false }),
+            Ok(pidfd) => {
+                Ok(Criu { child, pidfd, socket, printed, held: None, came: Cell::new(None), ended: false })
+            }
             Err(e) => {
                 child.kill().cannot(doing, "kill")?;
                 child.wait().cannot(doing, "wait4")?;
@@ -174,7 +179,6 @@ impl Criu {
     /// One packet; nothing when criu has gone. Its end of the socket may live on in a process it made, so its own end
     /// is looked at too.
     fn receive(&self, buffer: &mut [u8], doing: &str) -> Result<Option<(usize, Option<OwnedFd>)>> {
-        let mut warned = false;
         loop {
             let signals = self.held.as_ref().map_or(self.pidfd.as_fd(), AsFd::as_fd);
             let mut fds = [self.socket.as_fd(), self.pidfd.as_fd(), signals]
@@ -199,26 +203,30 @@ impl Criu {
             if chain::supervise::has_ended(self.pidfd.as_fd())? {
                 return Ok(None);
             }
-            self.interrupted(&mut warned, doing)?;
+            self.hear_signal(doing)?;
         }
     }
 
-    fn interrupted(&self, warned: &mut bool, doing: &str) -> Result<()> {
+    fn hear_signal(&self, doing: &str) -> Result<()> {
         let Some(Ok(Some(info))) = self.held.as_ref().map(SignalFd::read_signal) else { return Ok(()) };
-        let signal = Signal::try_from(info.ssi_signo as i32).map_or("a signal", Signal::as_str);
-        if *warned {
+        let signal = Signal::try_from(info.ssi_signo as i32).cannot(doing, "signalfd")?;
+        if self.came.replace(Some(signal)).is_some() {
             return Err(Error::new(
                 Class::Conflict,
                 doing,
                 format_args!("{signal} came for the second time"),
             ));
         }
-        *warned = true;
         let text = format!(
             "{signal}: criu is at work, and stopping it now can crash the tree; the next one stops it"
         );
         report::warn(crate::NAME, text);
         Ok(())
+    }
+
+    /// The signal that came and was held back.
+    pub(crate) fn interrupted(&self) -> Option<Signal> {
+        self.came.get()
     }
 
     /// What criu printed so far.

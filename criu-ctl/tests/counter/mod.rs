@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file takes its part")]
 
+pub(crate) mod migrating;
+
 use catena_tests::{Output, TempDir, Tool, requires, tool};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, getpgid};
@@ -122,6 +124,12 @@ impl Counter {
         let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
         let numbers: Vec<usize> = whole.lines().map(|line| line.parse().unwrap()).collect();
         assert_eq!(numbers, (1..=numbers.len()).collect::<Vec<_>>());
+    }
+
+    /// Somebody waits for it from here on, so that its number is free as soon as it has ended.
+    pub(crate) fn hand_over(&mut self) {
+        let mut child = self.child.take().expect("it is our child");
+        std::thread::spawn(move || child.wait());
     }
 
     /// It was killed, and its number is free again.

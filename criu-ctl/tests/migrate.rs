@@ -1,0 +1,242 @@
+//! `criu-ctl migrate` with a real criu: a tree goes on at another place, or where it is, but never nowhere and never twice.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod counter;
+
+use catena_tests::{Output, TempDir, shell};
+use counter::migrating::{expect_it_counts, expect_nothing_happened, migrate, network_of, started};
+use counter::{Counter, criu_ctl, in_lane, processes_with, wait_for};
+use nix::mount::{MsFlags, mount};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::path::Path;
+use std::time::Instant;
+
+/// Each line of its count has the time, in microseconds.
+const TIMED: &str =
+    "while :; do echo $((++i)) >>COUNT; echo ${EPOCHREALTIME/.} >>COUNT.times; sleep 0.02; done";
+
+fn end(counter: &mut Counter) {
+    kill(Pid::from_raw(counter.pid), Signal::SIGKILL).unwrap();
+    wait_for("the tree is gone", || processes_with(&counter.mark).is_empty());
+}
+
+#[test]
+fn it_goes_on_where_it_stopped_and_says_how_long_it_stood_still() {
+    if !in_lane() {
+        return;
+    }
+    let dir = TempDir::new();
+    let there = dir.join("there");
+    let mut counter = started(&dir, TIMED);
+    let start = Instant::now();
+    let out = migrate(counter.pid, &there, "-d --json").run();
+    let whole = start.elapsed().as_secs_f64() * 1000.0;
+    assert_eq!(out.status, 0, "{out:?}");
+    expect_it_counts(&counter);
+    let told = out.json();
+    assert_eq!((&told["pid"], &told["was"]), (&counter.pid.into(), &counter.pid.into()));
+    assert!(told["pages"].as_u64().unwrap() > 50, "{told}");
+
+    // The tree was stopped no longer than that, and no shorter than between two lines of its own.
+    let downtime = told["downtime_ms"].as_f64().unwrap();
+    let frozen = told["dump"]["frozen_time"].as_f64().unwrap() / 1000.0;
+    assert!(frozen <= downtime && downtime <= whole, "{frozen} ms of {downtime} ms of {whole} ms");
+    let text = std::fs::read_to_string(dir.join("count.times")).unwrap();
+    let times: Vec<f64> = text.lines().map(|line| line.parse::<f64>().unwrap() / 1000.0).collect();
+    let longest = times.windows(2).map(|two| two[1] - two[0]).fold(0.0, f64::max);
+    assert!(longest >= frozen, "it stood still for {longest} ms, and not for the {frozen} ms that criu says");
+    assert!(longest <= downtime + 2000.0, "it stood still for {longest} ms, and not for {downtime} ms");
+
+    // Its images can be looked at, and it can be migrated again.
+    let show = criu_ctl("show", &there, "").run();
+    assert!(show.succeeds().stdout.starts_with("a whole dump\n"), "{show:?}");
+    let out = migrate(counter.pid, &dir.join("further"), "-d").run();
+    assert_eq!(out.status, 0, "{out:?}");
+    assert!(out.stdout.contains(&format!("process {0} goes on as {0}: ", counter.pid)), "{out:?}");
+    assert!(out.stdout.contains("downtime "), "{out:?}");
+    expect_it_counts(&counter);
+    end(&mut counter);
+}
+
+#[test]
+fn in_the_foreground_it_looks_after_the_tree() {
+    if !in_lane() {
+        return;
+    }
+    let dir = TempDir::new();
+    let counter = started(&dir, "LOOP");
+    let running = migrate(counter.pid, &dir.join("there"), "--pid-file").arg(dir.join("pid")).spawn();
+    wait_for("it arrives", || dir.join("pid").exists());
+    assert_eq!(std::fs::read_to_string(dir.join("pid")).unwrap(), counter.pid.to_string());
+    expect_it_counts(&counter);
+    running.signal(Signal::SIGTERM);
+    assert_eq!(running.wait().status, 128 + 15);
+    wait_for("the tree is gone", || processes_with(&counter.mark).is_empty());
+}
+
+#[test]
+fn it_goes_on_in_a_network_namespace_of_its_own() {
+    if !in_lane() {
+        return;
+    }
+    let dir = TempDir::new();
+    let mut counter = started(&dir, "LOOP");
+    let pid = counter.pid.to_string();
+    assert_eq!(network_of(&pid), network_of("self"));
+    let out = migrate(counter.pid, &dir.join("there"), "-d --netns new").run();
+    assert_eq!(out.status, 0, "{out:?}");
+    expect_it_counts(&counter);
+    let new = network_of(&pid);
+    assert_ne!(new, network_of("self"));
+    let lo = shell(&format!("nsenter -n -t {pid} ip -o link")).run();
+    assert!(lo.stdout.lines().count() == 1 && lo.stdout.contains("lo: <LOOPBACK,UP"), "{lo:?}");
+
+    // From one that is not criu-ctl's to one with a name.
+    let other = dir.file("netns", "");
+    let made = shell(&format!("unshare -n mount --bind /proc/self/ns/net {}", other.display())).run();
+    assert_eq!(made.status, 0, "{made:?}");
+    let flags = format!("-d --netns {}", other.display());
+    let out = migrate(counter.pid, &dir.join("further"), &flags).run();
+    assert_eq!(out.status, 0, "{out:?}");
+    expect_it_counts(&counter);
+    assert_ne!(network_of(&pid), new);
+    let inode = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&other).unwrap());
+    assert_eq!(network_of(&pid), Path::new(&format!("net:[{inode}]")));
+    end(&mut counter);
+    nix::mount::umount(&other).unwrap();
+}
+
+#[test]
+fn a_full_disk_at_the_destination_leaves_the_source_running() {
+    if !in_lane() {
+        return;
+    }
+    let dir = TempDir::new();
+    let there = dir.join("there");
+    let counter = started(&dir, "a=$(head -c 6000000 /dev/zero | tr '\\0' x); LOOP");
+    std::fs::create_dir(&there).unwrap();
+    for options in ["size=128k,mode=0700", "size=4m,mode=0700"] {
+        mount(Some("small"), &there, Some("tmpfs"), MsFlags::empty(), Some(options)).unwrap();
+        migrate(counter.pid, &there, "-d").run().fails(125, "no space is left");
+        expect_nothing_happened(&counter, &there);
+        nix::mount::umount(&there).unwrap();
+    }
+    mount(Some("closed"), &there, Some("tmpfs"), MsFlags::MS_RDONLY, Some("mode=0700")).unwrap();
+    migrate(counter.pid, &there, "-d").run().fails(125, "Read-only file system (EROFS)");
+    expect_nothing_happened(&counter, &there);
+    nix::mount::umount(&there).unwrap();
+}
+
+/// The child of a criu-ctl that has this word on its command line.
+fn child_with(pid: i32, word: &str) -> Option<i32> {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let has = |pid: &i32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).any(|part| part == word.as_bytes())
+    };
+    children.split_whitespace().map(|pid| pid.parse().unwrap()).find(has)
+}
+
+#[test]
+fn a_page_server_that_is_killed_leaves_the_source_running() {
+    if !in_lane() {
+        return;
+    }
+    let dir = TempDir::new();
+    let there = dir.join("there");
+    // Enough to be caught in the middle.
+    let fill = "a=$(head -c 60000000 /dev/zero | tr '\\0' x); b=$a$a$a; LOOP";
+    let counter = started(&dir, fill);
+    let running = migrate(counter.pid, &there, "-d").spawn();
+    let mut server = None;
+    let first = there.join("pages-65537.img");
+    wait_for("pages come", || {
+        server = child_with(running.pid(), "page-server");
+        server.is_some() && first.metadata().is_ok_and(|meta| meta.len() > 1 << 20)
+    });
+    kill(Pid::from_raw(server.unwrap()), Signal::SIGKILL).unwrap();
+    let out = running.wait();
+    out.fails(125, "cannot ");
+    expect_nothing_happened(&counter, &there);
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_before_anything_is_done() {
+    if !in_lane() {
+        return;
+    }
+    let dir = TempDir::new();
+    let there = dir.join("there");
+    let counter = started(&dir, "LOOP");
+    let refuses = |flags: &str, why: &str| {
+        let out = migrate(counter.pid, &there, flags).run();
+        out.refuses(125, why);
+        assert!(!there.exists());
+    };
+    refuses("--netns /etc/passwd", "it is no network namespace");
+    refuses("--netns /run/netns/none", "No such file or directory (ENOENT)");
+    refuses("--pre-copy --max-rounds 0", "say the opposite");
+    refuses("-R", "--leave-running is not for migrate");
+    dir.file("there/precious", "x");
+    migrate(counter.pid, &there, "--max-rounds 0").run().refuses(125, "precious is in there");
+    assert!(there.join("precious").exists());
+    expect_it_counts(&counter);
+}
+
+fn knows_dirty_pages() -> bool {
+    shell("criu-ctl check --feature mem_dirty_track").run().status == 0
+}
+
+/// Said aloud, or an error where rounds were demanded.
+#[test]
+fn where_the_kernel_cannot_tell_pages_apart_there_is_one_round() {
+    if !in_lane() {
+        return;
+    }
+    let dir = TempDir::new();
+    let there = dir.join("there");
+    let mut counter = started(&dir, "LOOP");
+    if knows_dirty_pages() {
+        let out = migrate(counter.pid, &there, "-d --json --pre-copy --dirty-below 0").run();
+        assert_eq!(out.status, 0, "{out:?}");
+        assert!(out.json()["rounds"].as_array().unwrap().len() > 1, "{out:?}");
+        assert!(out.stderr.contains("criu-ctl: round 1: "), "{out:?}");
+    } else {
+        migrate(counter.pid, &there, "-d --pre-copy")
+            .run()
+            .refuses(125, "does not tell which pages were written to");
+        expect_nothing_happened(&counter, &there);
+        let out: Output = migrate(counter.pid, &there, "-d --json").run();
+        assert_eq!(out.status, 0, "{out:?}");
+        assert!(
+            out.stderr.contains("warning: this kernel does not tell which pages were written to"),
+            "{out:?}"
+        );
+        assert_eq!(out.json()["rounds"].as_array().unwrap().len(), 1);
+    }
+    expect_it_counts(&counter);
+    end(&mut counter);
+}
+
+#[test]
+fn a_terminal_gets_a_bar_and_everything_else_lines() {
+    if !in_lane() {
+        return;
+    }
+    let dir = TempDir::new();
+    let fill = "a=$(head -c 60000000 /dev/zero | tr '\\0' x); b=$a$a$a; LOOP";
+    let mut counter = started(&dir, fill);
+    let out = migrate(counter.pid, &dir.join("there"), "-d").run();
+    assert_eq!(out.status, 0, "{out:?}");
+    assert!(!out.stderr.contains(['\r', '\x1b']), "{out:?}");
+    assert!(out.stderr.contains("criu-ctl: last round: "), "{out:?}");
+
+    let line = format!("criu-ctl migrate -d -t {} -D {}", counter.pid, dir.join("further").display());
+    let out = shell(&format!("script -qefc '{line}' /dev/null </dev/null")).run();
+    assert_eq!(out.status, 0, "{out:?}");
+    assert!(out.stdout.contains("\rlast round [") && out.stdout.contains("#"), "{out:?}");
+    assert!(out.stdout.contains("% ") && out.stdout.contains(" pages, "), "{out:?}");
+    expect_it_counts(&counter);
+    end(&mut counter);
+}
