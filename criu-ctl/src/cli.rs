@@ -57,10 +57,10 @@ pub(crate) struct Args {
     /// check: what would be in the way of a dump of this process and all below it; status 1 if anything is
     #[arg(long = "for", value_name = "PID", conflicts_with = "feature")]
     pub for_tree: Option<i32>,
-    /// dump: the process at the root of the tree
+    /// dump, migrate: the process at the root of the tree
     #[arg(short = 't', long, value_name = "PID")]
     pub tree: Option<i32>,
-    /// dump, restore: the folder of the images; dump makes it, with mode 0700
+    /// dump, restore, migrate: the folder of the images; dump and migrate make it, with mode 0700
     #[arg(short = 'D', long, value_name = "DIR", visible_alias = "image-path")]
     pub images_dir: Option<PathBuf>,
     /// dump, restore: the folder of criu's log; that of the images if left out
@@ -81,10 +81,10 @@ pub(crate) struct Args {
     /// dump, restore: with unix sockets whose other end is outside the tree
     #[arg(short = 'x', long)]
     pub ext_unix_sk: bool,
-    /// restore: do not wait for the tree
+    /// restore, migrate: do not wait for the tree
     #[arg(short = 'd', long)]
     pub detach: bool,
-    /// restore: write the pid of the tree's root here
+    /// restore, migrate: write the pid of the tree's root here
     #[arg(long, value_name = "FILE")]
     pub pid_file: Option<PathBuf>,
     /// dump, restore: how much criu writes to its log, 0 to 4 (default 4)

@@ -32,7 +32,7 @@ fn names_unknown_to_it_are_refused() {
         ("dump -t x -D d", "'x'"),
         ("dump -t 1 -D d --log-level 5", "'5'"),
         ("restore d", "DIR is not for restore"),
-        ("", "no command: check, dump, pre-dump, restore, show"),
+        ("", "no command: check, dump, pre-dump, restore, migrate, show"),
         ("restore -D d --keep-fd 5", "criu-ctl has none"),
         ("check --feature=--help", "is no feature's name"),
     ] {

@@ -91,7 +91,7 @@ fn a_tree_with_pids_of_its_own_gets_another_one_outside() {
     let before = network_of(&container.init.to_string());
     let flags = ["--json", "--json --netns new"];
     for (n, flags) in flags.into_iter().enumerate() {
-        let out = container.migrate(&dir.join(&n.to_string()), flags);
+        let out = container.migrate(&dir.join(n.to_string()), flags);
         assert_eq!(out.status, 0, "{out:?}");
         let pid = out.json()["pid"].as_i64().unwrap() as i32;
         assert_ne!(pid, container.init);
