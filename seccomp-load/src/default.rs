@@ -111,6 +111,8 @@ const CLONE_NEW: u64 = 0x7e02_0000;
 /// virtual machine, which is not in any network namespace.
 const AF_ALG: u64 = 38;
 const AF_VSOCK: u64 = 40;
+/// AF_MCTP, the last one that Linux 6.18 knows.
+const AF_LAST: u64 = 45;
 /// PER_LINUX, PER_LINUX32, each alone and with UNAME26, of linux/personality.h; all ones only asks.
 const PERSONALITIES: [u64; 5] = [0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 
@@ -139,7 +141,11 @@ pub(crate) fn profile() -> Profile {
         errno_ret: enosys,
         ..rule("clone3", ERRNO)
     });
-    for (op, family) in [("SCMP_CMP_LT", AF_ALG), ("SCMP_CMP_EQ", AF_ALG + 1), ("SCMP_CMP_GT", AF_VSOCK)] {
+    // Of the family, an int, the kernel drops the upper half at which these operators look as well: all that lies above
+    // AF_VSOCK would have AF_VSOCK itself among it, with a bit set up there.
+    let families = [AF_ALG + 1].into_iter().chain(AF_VSOCK + 1..=AF_LAST);
+    let families = families.map(|family| ("SCMP_CMP_EQ", family));
+    for (op, family) in [("SCMP_CMP_LT", AF_ALG)].into_iter().chain(families) {
         syscalls.push(ProfileRule { args: vec![arg(0, op, family)], ..rule("socket", ALLOW) });
     }
     for value in PERSONALITIES {

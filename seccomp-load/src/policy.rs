@@ -13,6 +13,7 @@ mod source;
 mod tokens;
 mod write;
 
+pub(crate) use params::width;
 pub(crate) use source::{Language, Origin, open, read};
 pub(crate) use write::text;
 

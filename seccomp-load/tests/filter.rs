@@ -36,6 +36,17 @@ fn a_call_that_is_refused_does_not_happen() {
     assert!(made.exists());
 }
 
+/// The family is an int, of which the kernel takes the lower half.
+#[test]
+fn no_bit_in_the_upper_half_gets_a_socket_through_the_default_profile() {
+    for family in ["38", "40", "0x100000026", "0x100000028"] {
+        assert_eq!(says("@default", &format!("socket {family} 1 0")), "EPERM", "{family}");
+    }
+    for family in ["1", "2"] {
+        assert!(says("@default", &format!("socket {family} 1 0")).starts_with("ok"), "{family}");
+    }
+}
+
 #[test]
 fn every_action() {
     for (action, said) in [

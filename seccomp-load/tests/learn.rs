@@ -1,7 +1,7 @@
 //! `--learn`: what a command does becomes a profile that lets it do just that.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use catena_tests::{Output, Stdin, TempDir, Tool, requires, shell, tool};
+use catena_tests::{Output, Stdin, TempDir, TerminalSession, Tool, requires, shell, tool};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -318,4 +318,30 @@ fn where_nobody_may_listen_nothing_runs() {
     let out = learn(&file).command(["bash", "-c", &inner]).run();
     assert!(out.status == 125 && out.stdout.is_empty() && out.stderr.contains("(EBUSY)"), "{out:?}");
     assert!(!other.exists() || !has(&other, "write"));
+}
+
+/// Who watches is of the command's job, and stops and goes on with it.
+#[test]
+fn a_command_that_is_stopped_at_the_terminal_goes_on_and_is_learned_from() {
+    let dir = TempDir::new();
+    let file = dir.join("p.json");
+    let bash = "bash --norc --noprofile --noediting -i";
+    let mut session = TerminalSession::start(&format!("PS1='outer> ' exec {bash}"));
+    session.expect("outer> ");
+    let job = "trap 'echo a\"\"wake; exit 5' CONT; echo up$((40+2)); while :; do sleep 0.05; done";
+    let script = dir.file("job", job);
+    session.type_in(&format!("seccomp-load -N --learn {} -- bash {}\n", file.display(), script.display()));
+    session.expect("up42");
+    session.type_in("\x1a");
+    session.expect("Stopped");
+    session.expect("outer> ");
+    session.type_in("fg\n");
+    session.expect("awake");
+    session.expect("learned ");
+    session.expect("outer> ");
+    session.type_in("echo status $?.\n");
+    session.expect("status 5.");
+    session.type_in("exit 0\n");
+    assert_eq!(session.end(), 0);
+    assert!(has(&file, "rt_sigaction"), "{}", document(&file));
 }

@@ -185,7 +185,7 @@ pub(super) fn find(call: &str, name: &str) -> Result<(u8, u64), Wrong> {
 }
 
 /// The bits that argument `index` of `call` has.
-pub(super) fn width(call: &str, index: usize) -> Result<u64, Wrong> {
+pub(crate) fn width(call: &str, index: usize) -> Result<u64, Wrong> {
     let list = PARAMS.iter().find(|(calls, _)| calls.split(' ').any(|c| c == call)).map(|(_, list)| list);
     let name =
         list.and_then(|list| list.split(' ').nth(index)).map(|word| word.trim_start_matches(['^', '~']));
