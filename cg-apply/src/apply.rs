@@ -83,8 +83,8 @@ pub(crate) fn limit(group: &Group, plan: &mut Plan) -> Result<()> {
     if plan.fresh && group.dirs.iter().any(|d| !d.is_new()) {
         return Err(Error::new(Class::Conflict, "make a fresh cgroup", "somebody made one of the same name"));
     }
-    if let Some(limit) = plan.check_usage {
-        check_usage(group, limit)?;
+    if let Some(limits) = plan.check_usage {
+        limits.refuse_below_use(group)?;
     }
     settle(group, &mut plan.writes)?;
     let before = present(group, &plan.writes)?;
@@ -222,22 +222,6 @@ fn explain(error: Error, group: &Group, write: &Write) -> Error {
         }
         _ => error,
     }
-}
-
-/// `checkBeforeUpdate`: a limit below what is used now would have the kernel kill.
-pub(crate) fn check_usage(group: &Group, limit: i64) -> Result<()> {
-    let (dir, file) = match (group.v1("memory"), group.v2()) {
-        (Some(dir), _) => (dir, "memory.usage_in_bytes"),
-        (None, Some(dir)) => (dir, "memory.current"),
-        (None, None) => return Ok(()),
-    };
-    let used = dir.read(file)?.and_then(|t| t.trim().parse::<i64>().ok()).unwrap_or(0);
-    if limit < 0 || used <= limit {
-        return Ok(());
-    }
-    let detail =
-        format_args!("{used} bytes are in use, and resources.memory.checkBeforeUpdate is set").to_string();
-    Err(Error::new(Class::Conflict, format_args!("limit memory to {limit} bytes"), detail))
 }
 
 /// Does to this process what the layer asks for: limits, score, group. Goes back out of the group when it fails.

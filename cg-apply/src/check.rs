@@ -56,7 +56,7 @@ fn refuse_present(group: &Group, asked: &Plan) -> Result<()> {
             format_args!("container's cgroup is not empty: {} process(es)", procs.len()),
         ));
     }
-    asked.check_usage.map_or(Ok(()), |limit| apply::check_usage(group, limit))
+    asked.check_usage.map_or(Ok(()), |limits| limits.refuse_below_use(group))
 }
 
 /// The path of a neighbour.

@@ -2,9 +2,9 @@
 
 use crate::limits::{Expect, Setting, Sheet, unsupported};
 use crate::sizes::NO_LIMIT;
-use chain::cgroup::Version;
+use chain::cgroup::{Group, Version};
 use chain::oci::Memory;
-use chain::{Error, Result};
+use chain::{Class, Error, Result};
 
 /// The kernel counts in these.
 pub(crate) fn page() -> u64 {
@@ -118,4 +118,48 @@ fn v1_only(memory: &Memory, sheet: &mut Sheet<'_>) -> Result<()> {
         sheet.give_up(field, unsupported(field, "the kernel gave this limit up (Linux 5.4)"))?;
     }
     Ok(())
+}
+
+/// What `checkBeforeUpdate` is about: a limit below what is used now would have the kernel kill.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    memory: Option<i64>,
+    both: Option<i64>,
+}
+
+/// The limits that are to be checked.
+pub(crate) fn to_check(memory: &Memory) -> Option<Limits> {
+    let limit = |bytes: Option<i64>| bytes.filter(|n| *n > 0);
+    let limits = Limits { memory: limit(memory.limit), both: limit(memory.swap) };
+    (memory.check_before_update == Some(true)).then_some(limits)
+}
+
+impl Limits {
+    /// Memory and swap together come first, as in runc: what is above that is above the other too.
+    pub(crate) fn refuse_below_use(self, group: &Group) -> Result<()> {
+        let (dir, version) = match (group.v1("memory"), group.v2()) {
+            (Some(dir), _) => (dir, Version::V1),
+            (None, Some(dir)) => (dir, Version::V2),
+            (None, None) => return Ok(()),
+        };
+        let number =
+            |file| -> Result<Option<i64>> { Ok(dir.read(file)?.and_then(|text| text.trim().parse().ok())) };
+        // A kernel that does not count swap has no file of it.
+        let (used, both) = if version == Version::V1 {
+            let used = number("memory.usage_in_bytes")?.unwrap_or(0);
+            (used, number("memory.memsw.usage_in_bytes")?.unwrap_or(used))
+        } else {
+            let used = number("memory.current")?.unwrap_or(0);
+            (used, used.saturating_add(number("memory.swap.current")?.unwrap_or(0)))
+        };
+        for (what, limit, used) in [("memory+swap", self.both, both), ("memory", self.memory, used)] {
+            if let Some(limit) = limit.filter(|limit| *limit < used) {
+                let detail =
+                    format!("{used} bytes are in use, and resources.memory.checkBeforeUpdate is set");
+                let doing = format_args!("limit {what} to {limit} bytes");
+                return Err(Error::new(Class::Conflict, doing, detail));
+            }
+        }
+        Ok(())
+    }
 }

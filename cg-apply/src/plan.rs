@@ -5,6 +5,7 @@ use crate::cli::Args;
 use crate::devices::{self, Exceptions, Rule};
 use crate::existing::{self, Joins};
 use crate::limits::{self, Controllers, Write, may_fail, unsupported};
+use crate::memory;
 use crate::memory_policy::{self, Policy};
 use crate::rlimits;
 use crate::sizes::CpuTime;
@@ -227,8 +228,8 @@ pub(crate) struct Plan {
     pub(crate) needed: Vec<String>,
     /// Limits, in order.
     pub(crate) writes: Vec<Write>,
-    /// Refuse a memory limit below present use.
-    pub(crate) check_usage: Option<i64>,
+    /// Refuse these memory limits if they are below present use.
+    pub(crate) check_usage: Option<memory::Limits>,
     /// Device rules.
     pub(crate) devices: Option<Devices>,
     /// (RLIMIT_* number, soft, hard).
@@ -321,8 +322,7 @@ pub(crate) fn resolve(spec: &CgApply, facts: &Facts) -> Result<Plan> {
     if let Some(resources) = &spec.resources {
         let sheet = limits::writes(resources, &facts.controllers, &spec.attempt)?;
         (plan.writes, plan.degraded) = (sheet.writes, sheet.degraded);
-        plan.check_usage =
-            resources.memory.as_ref().filter(|m| m.check_before_update == Some(true)).and_then(|m| m.limit);
+        plan.check_usage = resources.memory.as_ref().and_then(memory::to_check);
         plan.devices = match resolve_devices(resources, &facts.controllers) {
             Err(e) if may_fail(&plan.attempt, "resources.devices") && e.class != Class::Usage => {
                 plan.degraded.push(format!("resources.devices: {e}"));

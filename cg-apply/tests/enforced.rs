@@ -126,21 +126,29 @@ fn what_is_used_now_is_not_cut_off() {
     let eater = "data=$(head -c 25165824 /dev/zero | tr '\\0' x); echo ready; sleep 300; true";
     let mut inside = tool("cg-apply").args(args).command(["bash", "-c", eater]).spawn();
     assert_eq!(inside.line(), "ready");
-    let spec = |check: bool| {
-        format!(
-            r#"{{"cgroupsPath":"{}","resources":{{"memory":{{"limit":8388608,"checkBeforeUpdate":{check}}}}}}}"#,
-            group.path()
-        )
+    let run = |memory: &str| {
+        let spec = format!(r#"{{"cgroupsPath":"{}","resources":{{"memory":{{{memory}}}}}}}"#, group.path());
+        tool("runner").arg("--plan").arg(plan(&dir, &spec)).command(["echo", "ran"]).run()
     };
-    let run =
-        |check| tool("runner").arg("--plan").arg(plan(&dir, &spec(check))).command(["echo", "ran"]).run();
-    run(true).refuses(125, "bytes are in use, and resources.memory.checkBeforeUpdate is set");
+    let said = "bytes are in use, and resources.memory.checkBeforeUpdate is set";
+    for (memory, limit) in [
+        (r#""limit":8388608,"checkBeforeUpdate":true"#, "memory to 8388608"),
+        (r#""limit":8388608,"swap":16777216,"checkBeforeUpdate":true"#, "memory+swap to 16777216"),
+        (r#""limit":8388608,"swap":268435456,"checkBeforeUpdate":true"#, "memory to 8388608"),
+        (r#""limit":8388608,"swap":-1,"checkBeforeUpdate":true"#, "memory to 8388608"),
+    ] {
+        run(memory).refuses(125, &format!("cannot limit {limit} bytes: ")).fails(125, said);
+    }
     // v1 refuses it anyway; v2 would have killed.
     if version == Version::V1 {
-        run(false).refuses(125, "(EBUSY)").fails(125, "bytes are in use and cannot be reclaimed");
+        let out = run(r#""limit":8388608,"checkBeforeUpdate":false"#);
+        out.refuses(125, "(EBUSY)").fails(125, "bytes are in use and cannot be reclaimed");
     }
     let file = if version == Version::V1 { "memory.limit_in_bytes" } else { "memory.max" };
     assert_eq!(group.read("memory", file), "536870912");
+    // One that is above what is in use is set.
+    run(r#""limit":268435456,"swap":268435456,"checkBeforeUpdate":true"#).succeeds();
+    assert_eq!(group.read("memory", file), "268435456");
     assert!(common::is_alive(inside.pid()));
     inside.kill();
     drop((inside, group));

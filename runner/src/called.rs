@@ -48,7 +48,8 @@ pub(crate) fn error(error: &Error) -> Option<String> {
 /// That a limit is below what is in use, where that was not to be.
 fn memory_error(error: &Error) -> Option<String> {
     let text = error.to_string();
-    text.contains("checkBeforeUpdate is set").then(|| format!("rejecting memory limit: {text}"))
+    let limit = if text.contains("limit memory+swap to") { "memory+swap" } else { "memory" };
+    text.contains("checkBeforeUpdate is set").then(|| format!("rejecting {limit} limit: {text}"))
 }
 
 /// That a cgroup may not be made, for a limit or at all; and our own sentence.
@@ -114,15 +115,18 @@ mod tests {
     #[test]
     fn what_scripts_look_for_is_in_runcs_words_with_our_sentence() {
         let denied = || Error::call("make the cgroup /a", "mkdir(/a)", Errno::EACCES);
-        let in_use =
-            Error::usage("update c", "1 byte is in use, and resources.memory.checkBeforeUpdate is set");
+        let in_use = |limit| {
+            let said = "to 8 bytes: 9 bytes are in use, and resources.memory.checkBeforeUpdate is set";
+            Error::usage("update c", format_args!("cg-apply cannot limit {limit} {said}"))
+        };
         for (found, words) in [
             (denied(), "unable to apply cgroup configuration: cannot make the cgroup /a"),
             (
                 denied().why("resources.pids.limit needs it"),
                 "cannot set pids limit: container could not join",
             ),
-            (in_use, "rejecting memory limit: cannot update c"),
+            (in_use("memory"), "rejecting memory limit: cannot update c"),
+            (in_use("memory+swap"), "rejecting memory+swap limit: cannot update c"),
             (Error::call("run x", "execve(/x)", Errno::ENOENT), "exec /x: no such file or directory"),
         ] {
             let text = error(&found).unwrap();

@@ -3,7 +3,7 @@
 
 mod common;
 
-use catena_tests::{Leftovers, Output, requires};
+use catena_tests::{Leftovers, Output, TempDir, requires, shell};
 use common::Bundle;
 use serde_json::json;
 use std::path::Path;
@@ -111,6 +111,29 @@ fn memory_with_units_and_without_a_limit() {
     assert_eq!(limit(), (32 << 20).to_string());
     update(&bundle, &["--memory", "-1"]).succeeds();
     assert!(limit() == "max" || limit().parse::<u64>().unwrap() > 1 << 60, "{}", limit());
+}
+
+#[test]
+fn what_is_in_use_is_not_cut_off_and_the_limit_is_named_as_runc_does() {
+    if !requires::controller("memory") {
+        return;
+    }
+    let leftovers = Leftovers::watch();
+    let (bundle, dir) = (created(), TempDir::new());
+    let runc = dir.path().join("runc");
+    std::os::unix::fs::symlink(catena_tests::tool_path("runner"), &runc).unwrap();
+    let line =
+        format!("{} --root {} update -r - {}", runc.display(), bundle.state.path().display(), bundle.id);
+    for (memory, said) in [
+        (json!({"limit": 1024, "checkBeforeUpdate": true}), "rejecting memory limit: "),
+        (json!({"limit": 1024, "swap": 2048, "checkBeforeUpdate": true}), "rejecting memory+swap limit: "),
+    ] {
+        let out = shell(&line).input(json!({"memory": memory}).to_string()).run();
+        assert!(out.status == 1 && out.stderr.starts_with(said) && out.stdout.is_empty(), "{out:?}");
+        assert_eq!(bundle.status(), "created");
+    }
+    drop(bundle);
+    leftovers.check();
 }
 
 #[test]
