@@ -12,9 +12,13 @@ use nix::errno::Errno;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, mkdirat, openat, unlinkat};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Names a made-up tree, in builds for tests: few machines have the processor.
 const TEST_ROOT: &str = "CATENA_RESCTRL";
+
+/// How long a chain that was killed is waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A group as it is written down: where it is, and what of it is ours to remove.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +38,7 @@ pub struct Rdt {
 pub struct Wanted {
     folder: PathBuf,
     must_exist: bool,
+    named_after_us: bool,
     lines: Vec<String>,
     monitor: Option<PathBuf>,
 }
@@ -79,7 +84,19 @@ impl Wanted {
         let monitor = asked.enable_monitoring.then(|| folder.join("mon_groups").join(name));
         // Who names a group and says nothing of it means one that is there.
         let must_exist = given.is_some() && lines.is_empty();
-        Ok(Wanted { folder, must_exist, lines, monitor })
+        Ok(Wanted { folder, must_exist, named_after_us: given.is_none(), lines, monitor })
+    }
+
+    /// What `make` would make by now, for whoever has to clean up if nobody lives to tell what was made.
+    pub fn to_make(&self) -> Rdt {
+        let mut rdt = Rdt { path: Bytes::from(self.folder.as_path()), ..Rdt::default() };
+        let folder = Some((&self.folder, self.named_after_us)).filter(|_| !self.must_exist);
+        for (path, ours) in folder.into_iter().chain(self.monitor.iter().map(|path| (path, true))) {
+            if !path.exists() || ours && living(path).is_empty() {
+                rdt.made.push(Bytes::from(path.as_path()));
+            }
+        }
+        rdt
     }
 
     /// For `--print`.
@@ -113,10 +130,10 @@ impl Wanted {
                 )
                 .map_err(|error| error.why("without a schema it names a group that is there"))?;
         } else {
-            make(&self.folder, rdt)?;
+            make(&self.folder, self.named_after_us, rdt)?;
         }
         set(&self.folder, &self.lines)?;
-        self.monitor.as_ref().map_or(Ok(()), |monitor| make(monitor, rdt))
+        self.monitor.as_ref().map_or(Ok(()), |monitor| make(monitor, true, rdt))
     }
 }
 
@@ -130,6 +147,18 @@ impl Rdt {
     pub fn join(&self) -> Result<()> {
         join(self.path.as_path())?;
         self.monitor.as_ref().map_or(Ok(()), |monitor| join(monitor.as_path()))
+    }
+
+    /// Removes what a chain may have made that did not live to say so. Who is about to end is waited for; a group with
+    /// others in it was made by them meanwhile, and stays.
+    pub fn remove_unused(&self) -> Result<()> {
+        let end = Instant::now() + PATIENCE;
+        let used = || self.made.iter().any(|path| !living(path.as_path()).is_empty());
+        while used() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let unused = self.made.iter().filter(|path| living(path.as_path()).is_empty()).cloned().collect();
+        Rdt { made: unused, ..self.clone() }.remove()
     }
 
     /// Removes what was made; whatever is still in it goes back to the default group.
@@ -152,6 +181,17 @@ impl Rdt {
         }
         Ok(())
     }
+}
+
+/// Who is in it; not who has ended and was not waited for yet.
+fn living(folder: &Path) -> Vec<String> {
+    let tasks = crate::proc::read(&folder.join("tasks").to_string_lossy()).unwrap_or_default();
+    let lives = |pid: &&str| {
+        let stat = crate::proc::read(&format!("/proc/{pid}/stat")).unwrap_or_default();
+        let stat = String::from_utf8_lossy(&stat);
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+    };
+    String::from_utf8_lossy(&tasks).split_whitespace().filter(lives).map(String::from).collect()
 }
 
 fn not_there(errno: rustix::io::Errno) -> rustix::io::Result<()> {
@@ -182,10 +222,12 @@ fn lines(asked: &IntelRdt) -> Result<Vec<String>> {
     }
 }
 
-fn make(path: &Path, rdt: &mut Rdt) -> Result<()> {
+/// One that is there stays when we go, unless it is named after us and nobody is in it: somebody of our name was killed.
+fn make(path: &Path, ours: bool, rdt: &mut Rdt) -> Result<()> {
     let doing = "make the group of linux.intelRdt";
     match mkdirat(CWD, path, Mode::from_raw_mode(0o755)) {
         Ok(()) => rdt.made.push(Bytes::from(path)),
+        Err(rustix::io::Errno::EXIST) if ours && living(path).is_empty() => rdt.made.push(Bytes::from(path)),
         Err(rustix::io::Errno::EXIST) => {}
         Err(e) => {
             let error = Error::call(doing, format_args!("mkdir({})", path.display()), e);
@@ -287,5 +329,26 @@ mod tests {
         assert!(says("    L3:0=000f;1=00ff", "L3:1=ff"));
         assert!(says("    MB:0= 20;1=100", "MB:0=15"));
         assert!(!says("    L3:0=000f", "L3:0=ff") && !says("L3:0=f", "L2:0=f") && !says("L3:0=f", "L3:1=f"));
+    }
+
+    #[test]
+    fn what_is_there_is_another_s_unless_it_is_named_after_us_and_empty() {
+        let tree = std::env::temp_dir().join(format!("catena-rdt-{}", std::process::id()));
+        let folder = tree.join("x");
+        std::fs::create_dir(&tree).expect("it is new");
+        let wanted = |ours| Wanted { folder: folder.clone(), named_after_us: ours, ..Wanted::default() };
+        let made = |ours| wanted(ours).to_make().made.len();
+        assert_eq!([made(false), made(true)], [1, 1]);
+        std::fs::create_dir(&folder).expect("it is new");
+        assert_eq!([made(false), made(true)], [0, 1]);
+        let rdt = wanted(true).to_make();
+        std::fs::write(folder.join("tasks"), std::process::id().to_string()).expect("it takes it");
+        assert_eq!([made(false), made(true)], [0, 0]);
+        rdt.remove_unused().expect("it leaves it");
+        assert!(folder.join("tasks").exists(), "who is in it came meanwhile");
+        std::fs::remove_file(folder.join("tasks")).expect("it is there");
+        rdt.remove_unused().expect("it removes it");
+        assert!(!folder.exists());
+        std::fs::remove_dir(&tree).expect("it is empty");
     }
 }

@@ -7,10 +7,35 @@ use crate::systemd;
 use chain::bytes::Bytes;
 use chain::cgroup::{Group, Hierarchies, Layout};
 use chain::oci::{Config, Resources};
-use chain::rdt::Rdt;
+use chain::rdt::{Rdt, Wanted};
 use chain::spec::CgApply;
 use chain::state::Receipt;
 use chain::{Class, Error, Result};
+
+/// What a chain that did not live to say so may have left of these.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Expected {
+    /// The cgroup's path; empty for none of ours: a scope of systemd's goes with the chain.
+    pub(crate) cgroup: Bytes,
+    /// The group of Intel RDT, where one is about to be made.
+    pub(crate) rdt: Option<Rdt>,
+}
+
+impl Expected {
+    /// Before anything is made: what is there now is another's.
+    pub(crate) fn of(config: &Config, cgroup: Bytes, id: &str) -> Expected {
+        let asked = config.linux.as_ref().and_then(|linux| linux.intel_rdt.as_ref());
+        // What is wrong with it is cg-apply's to say.
+        let rdt = asked.and_then(|asked| Wanted::of(asked, id).ok()).map(|wanted| wanted.to_make());
+        Expected { cgroup, rdt: rdt.filter(|rdt| !rdt.made.is_empty()) }
+    }
+
+    /// Removes it. A cgroup that holds others was not made by that chain.
+    pub(crate) fn remove(&self) -> Result<()> {
+        let cgroup = expected(&self.cgroup).and_then(|folders| Group::at(&folders)?.remove_leaf());
+        self.rdt.as_ref().map_or(Ok(()), Rdt::remove_unused).and(cgroup)
+    }
+}
 
 /// Where a container's cgroup is.
 #[derive(Clone, Debug, Default)]
@@ -51,8 +76,9 @@ pub(crate) fn expected(path: &Bytes) -> Result<Vec<Bytes>> {
     Ok(hierarchies.group(Some(path), "")?.paths().cloned().collect())
 }
 
-/// Names the container's group in cg-apply's layer, or takes it out where there is to be none.
+/// Names the container's groups in cg-apply's layer, or takes the cgroup out where there is to be none.
 pub(crate) fn name(layer: &mut CgApply, config: &Config, id: &str, args: &Args) -> Result<()> {
+    layer.rdt_name = layer.intel_rdt.as_ref().map(|_| id.to_string());
     let named = layer.cgroups_path.as_ref().map(|path| path.as_path().to_string_lossy().into_owned());
     if args.manager() == Manager::Disabled {
         return leave_out(layer);
@@ -127,9 +153,4 @@ pub(crate) fn thaw(paths: &[Bytes]) -> Result<()> {
 /// Removes it.
 pub(crate) fn remove(paths: &[Bytes]) -> Result<()> {
     Group::at(paths)?.remove()
-}
-
-/// Removes a group that a chain may have made that did not live to say so. One that holds others was not made by it.
-pub(crate) fn remove_leaf(paths: &[Bytes]) -> Result<()> {
-    Group::at(paths)?.remove_leaf()
 }

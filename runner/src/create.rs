@@ -1,6 +1,7 @@
 //! create: starts the chain, meets it, writes the container down. run does the same and goes on.
 
 use crate::bundle::Bundle;
+use crate::cgroup::Expected;
 use crate::cli::{Args, Create};
 use crate::container::{Record, StateRoot, start_time};
 use crate::draft::Draft;
@@ -76,8 +77,9 @@ pub(crate) fn launch(
 
     let root_fd = root.open(true)?;
     let cgroup = cgroup_path(&bundle.config, &options.id, args)?;
+    let expected = Expected::of(&bundle.config, cgroup, &options.id);
     let poststop = hooks::After::of_bundle(&bundle, &options.id);
-    let janitor = Janitor::start(root_fd.as_fd(), &options.id, &cgroup, &poststop)?;
+    let janitor = Janitor::start(root_fd.as_fd(), &options.id, &expected, &poststop)?;
     // The janitor has them too, and the time to close them last.
     drop(mounts);
     match make(root_fd, &bundle, options, state, gate, detach, &janitor) {
@@ -86,8 +88,8 @@ pub(crate) fn launch(
             Ok(Some(launched))
         }
         Err(error) => {
-            let error = ended::of_chain(error, &cgroup);
-            janitor.clean_up(root, &options.id, &cgroup)?;
+            let error = ended::of_chain(error, &expected.cgroup);
+            janitor.clean_up(root, &options.id, &expected)?;
             Err(error)
         }
     }

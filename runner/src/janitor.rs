@@ -6,6 +6,7 @@
 //! in its socket, and only when the runner's end of that is closed does it become a runner of its own and read. (Of two
 //! processes with one memory the kernel kills both if it runs out of that; `delete --force` still finds what is left.)
 
+use crate::cgroup::Expected;
 use crate::container::StateRoot;
 use crate::draft;
 use crate::hooks::After;
@@ -14,7 +15,7 @@ use chain::meet::{self, Message};
 use chain::next::cstring;
 use chain::state::Receipt;
 use chain::sys::process::pidfd_signal;
-use chain::{Cannot, Error, Result, ToolName, sys};
+use chain::{Cannot, Class, Error, Result, ToolName, sys};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
@@ -33,9 +34,14 @@ pub(crate) struct Janitor {
 }
 
 impl Janitor {
-    /// Starts it. `root` is the state folder, `id` names the draft, `cgroup` is where the container's group will be,
-    /// `poststop` what is to run when all is gone.
-    pub(crate) fn start(root: BorrowedFd<'_>, id: &str, cgroup: &Bytes, poststop: &After) -> Result<Janitor> {
+    /// Starts it. `root` is the state folder, `id` names the draft, `expected` is what the chain will
+    /// make, `poststop` what is to run when all is gone.
+    pub(crate) fn start(
+        root: BorrowedFd<'_>,
+        id: &str,
+        expected: &Expected,
+        poststop: &After,
+    ) -> Result<Janitor> {
         let doing = "start the janitor";
         let (ours, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
@@ -43,6 +49,8 @@ impl Janitor {
         let (socket, folder) = (theirs.as_raw_fd(), root.as_raw_fd());
         let poststop = poststop.travelling()?;
         let after = poststop.as_ref().map(|fd| fd.as_raw_fd());
+        let rdt = expected.rdt.as_ref().map(serde_json::to_string).transpose();
+        let rdt = rdt.map_err(|e| Error::new(Class::Internal, doing, e))?.unwrap_or_default();
         let words = [
             OsString::from("runner"),
             WORD.into(),
@@ -50,7 +58,8 @@ impl Janitor {
             folder.to_string().into(),
             after.map_or_else(OsString::new, |fd| fd.to_string().into()),
             id.into(),
-            cgroup.as_path().into(),
+            expected.cgroup.as_path().into(),
+            rdt.into(),
         ];
         let kept = [Some(socket), Some(folder), after].into_iter().flatten().map(sys::fd::borrow);
         let kept: Vec<_> = kept.collect::<std::result::Result<_, _>>().cannot(doing, "fcntl")?;
@@ -97,7 +106,7 @@ impl Janitor {
 
     /// The container does not come to be: waits until everything is gone. Of a janitor that was killed, or could not
     /// start, what can be found without having been told is removed here: an empty group, and the draft.
-    pub(crate) fn clean_up(self, root: &StateRoot, id: &str, cgroup: &Bytes) -> Result<()> {
+    pub(crate) fn clean_up(self, root: &StateRoot, id: &str, expected: &Expected) -> Result<()> {
         let Janitor { socket, pid } = self;
         drop(socket);
         if reap(pid)? {
@@ -106,7 +115,7 @@ impl Janitor {
         let (root, name) = (root.open(false)?, draft::name(id));
         // Without a draft nothing was made; and the group of that name is another's.
         if draft::is_there(root.as_fd(), &name)? && draft::sweep(root.as_fd(), &name)? {
-            crate::cgroup::remove_leaf(&crate::cgroup::expected(cgroup)?)?;
+            expected.remove()?;
         }
         Ok(())
     }
@@ -139,7 +148,7 @@ pub(crate) fn main() -> Option<u8> {
 fn unmake_all(words: &[OsString]) -> Result<()> {
     let doing = "clean up";
     let usage = || Error::usage(doing, format_args!("{WORD} is the runner's own word"));
-    let [socket, root, after, id, cgroup] = words else { return Err(usage()) };
+    let [socket, root, after, id, cgroup, rdt] = words else { return Err(usage()) };
     let fd = |word: &OsString| {
         let number = word.to_str().and_then(|w| w.parse::<RawFd>().ok()).ok_or_else(usage)?;
         sys::fd::adopt(number).cannot(doing, format_args!("fcntl({number})"))
@@ -147,14 +156,17 @@ fn unmake_all(words: &[OsString]) -> Result<()> {
     let (socket, root) = (fd(socket)?, fd(root)?);
     let poststop = if after.is_empty() { After::default() } else { After::arrived(fd(after)?)? };
     let id = id.to_str().ok_or_else(usage)?;
-    watch(root.as_fd(), id, &Bytes::from(std::path::Path::new(cgroup)), &poststop, socket.as_fd())
+    let rdt = Some(rdt.as_encoded_bytes()).filter(|rdt| !rdt.is_empty());
+    let rdt = rdt.map(serde_json::from_slice).transpose().map_err(|_| usage())?;
+    let expected = Expected { cgroup: Bytes::from(std::path::Path::new(cgroup)), rdt };
+    watch(root.as_fd(), id, &expected, &poststop, socket.as_fd())
 }
 
 /// Reads what the runner said to the end, and unmakes what it left half made.
 fn watch(
     root: BorrowedFd<'_>,
     id: &str,
-    cgroup: &Bytes,
+    expected: &Expected,
     poststop: &After,
     socket: BorrowedFd<'_>,
 ) -> Result<()> {
@@ -189,7 +201,7 @@ fn watch(
             crate::cgroup::empty(&known)?;
             crate::cgroup::remove(&known)?;
         }
-        None => crate::cgroup::remove_leaf(&crate::cgroup::expected(cgroup)?)?,
+        None => expected.remove()?,
     }
     draft::remove(root, &draft::name(id), "remove the draft of the container")?;
     poststop.run();

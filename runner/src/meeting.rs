@@ -202,7 +202,7 @@ fn listen_to_chain(
             (Message::Warning { tool, text }, _) => log::warn(format_args!("{text} ({tool})")),
             (Message::Error { tool, error }, _) => {
                 // A link that fails takes back what it made itself.
-                if cgroups.folders.is_empty() {
+                if cgroups.folders.is_empty() && cgroups.rdt.is_none() {
                     janitor.knows_no_cgroup()?;
                 }
                 return Err(of_tool(&tool, *error));

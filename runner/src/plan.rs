@@ -42,7 +42,6 @@ pub(crate) fn state(
     let mut state = State::default();
     let mut cg_apply = share::cg_apply(config, folder)?;
     cgroup::name(&mut cg_apply, config, id, args)?;
-    cg_apply.rdt_name = cg_apply.intel_rdt.as_ref().map(|_| id.to_string());
     // A plan that is printed is for tools without a runner: nobody meets its chain or removes its cgroup later.
     let met = !args.common.print;
     cg_apply.keep = met;

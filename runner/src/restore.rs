@@ -141,12 +141,13 @@ fn launch(root: &StateRoot, args: &Args, options: &Restore) -> Result<(Launched,
     let job = Job { args, options, bundle, create };
     let layer = job.cg_apply()?;
     let cgroup = cgroup_path(&job.bundle.config, &job.create.id, args)?;
+    let expected = cgroup::Expected::of(&job.bundle.config, cgroup, &job.create.id);
     let poststop = hooks::After::of_bundle(&job.bundle, &job.create.id);
     let root_fd = root.open(true)?;
-    let janitor = Janitor::start(root_fd.as_fd(), &job.create.id, &cgroup, &poststop)?;
+    let janitor = Janitor::start(root_fd.as_fd(), &job.create.id, &expected, &poststop)?;
     match job.make(root_fd, &layer, &janitor) {
         Ok(launched) => janitor.dismiss().map(|()| launched),
-        Err(error) => janitor.clean_up(root, &job.create.id, &cgroup).and(Err(error)),
+        Err(error) => janitor.clean_up(root, &job.create.id, &expected).and(Err(error)),
     }
 }
 
@@ -266,7 +267,7 @@ fn confined(meet: BorrowedFd<'_>, janitor: &Janitor) -> Result<Place> {
             Message::Warning { tool, text } => log::warn(format_args!("{text} ({tool})")),
             Message::Error { tool, error } => {
                 // A link that fails takes back what it made itself.
-                if cgroups.folders.is_empty() {
+                if cgroups.folders.is_empty() && cgroups.rdt.is_none() {
                     janitor.knows_no_cgroup()?;
                 }
                 return Err(of_tool(&tool, *error));

@@ -5,8 +5,12 @@ mod common;
 
 use catena_tests::{Leftovers, TempDir, requires, shell};
 use common::Bundle;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::json;
 use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 fn create(bundle: &Bundle, tree: &TempDir) -> catena_tests::Output {
     let (root, dir, id) = (bundle.state.path().display(), bundle.dir(), &bundle.id);
@@ -63,10 +67,137 @@ fn a_create_that_fails_leaves_none() {
     let bundle = Bundle::of(["/no-such-program"]).set("/linux/intelRdt", json!({"schemata": ["L3:0=f"]}));
     create(&bundle, &tree).refuses(1, "/no-such-program");
     assert!(is_empty(&tree));
+    // Where nothing else of the chain's is to be removed, too.
+    let line = format!(
+        "runner --cgroup-manager disabled --root {} run --bundle {} {}",
+        bundle.state.path().display(),
+        bundle.dir(),
+        bundle.id
+    );
+    shell(&line).env("CATENA_RESCTRL", tree.path()).run().refuses(1, "/no-such-program");
+    assert!(is_empty(&tree));
     let bundle = Bundle::sh("exec sleep 60");
     create(&bundle, &tree).succeeds();
     let out = bundle.runner(["update", "--mem-bw-schema", "MB:0=50", &bundle.id]).run();
     out.refuses(1, "it was made without linux.intelRdt");
+    drop(bundle);
+    leftovers.check();
+}
+
+/// The runner at a create whose chain stands still: it made a group that counts, and where it would join is a FIFO.
+fn stuck(bundle: &Bundle, tree: &TempDir) -> (catena_tests::Running, PathBuf) {
+    let gold = tree.path().join("gold");
+    let counted = gold.join("mon_groups").join(&bundle.id);
+    if !gold.exists() {
+        fs::create_dir(&gold).unwrap();
+        nix::unistd::mkfifo(&gold.join("tasks"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    }
+    let create = bundle.runner(["create", "--bundle", bundle.dir(), &bundle.id]);
+    let runner = create.env("CATENA_RESCTRL", tree.path()).spawn();
+    wait_for("the group that counts", || counted.exists());
+    (runner, counted)
+}
+
+fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Kills the link that is at work, and the one that it goes on as.
+fn kill_cg_apply(children: &[Pid]) {
+    for pid in children {
+        if fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "cg-apply\n") {
+            kill(*pid, Signal::SIGKILL).unwrap();
+        }
+    }
+}
+
+fn children(runner: &catena_tests::Running) -> Vec<Pid> {
+    let pids = fs::read_to_string(format!("/proc/{0}/task/{0}/children", runner.pid())).unwrap();
+    pids.split_whitespace().map(|pid| Pid::from_raw(pid.parse().unwrap())).collect()
+}
+
+#[test]
+fn one_whose_link_or_runner_was_killed_before_it_told_of_it_does_not_stay() {
+    if !requires::root() {
+        return;
+    }
+    let leftovers = Leftovers::watch();
+    let tree = TempDir::new();
+    let rdt = json!({"closID": "gold", "schemata": ["L3:0=f"], "enableMonitoring": true});
+    let bundle = Bundle::sh("echo RAN").set("/linux/intelRdt", rdt);
+    let (runner, counted) = stuck(&bundle, &tree);
+    kill_cg_apply(&children(&runner));
+    runner.wait().refuses(1, "its chain ended without a word");
+    assert!(!counted.exists());
+
+    let (mut runner, counted) = stuck(&bundle, &tree);
+    let chain = children(&runner);
+    runner.kill();
+    kill_cg_apply(&chain);
+    wait_for("the group goes", || !counted.exists());
+    wait_for("the draft goes", || fs::read_dir(bundle.state.path()).unwrap().count() == 0);
+    assert!(tree.path().join("gold").exists(), "another's group stays");
+    drop(bundle);
+    leftovers.check();
+}
+
+#[test]
+fn none_stays_of_a_runner_that_is_killed_at_any_moment_of_create() {
+    if !requires::root() {
+        return;
+    }
+    let leftovers = Leftovers::watch();
+    let tree = TempDir::new();
+    let bundle = Bundle::sh("echo RAN").set("/linux/intelRdt", json!({"l3CacheSchema": "L3:0=f"}));
+    let whole = Instant::now();
+    create(&bundle, &tree).succeeds();
+    let whole = whole.elapsed();
+    let delete = || bundle.runner(["delete", "--force", &bundle.id]).env("CATENA_RESCTRL", tree.path()).run();
+    delete().succeeds();
+    let mut unmade = 0;
+    for step in 0..40_u32 {
+        let create = bundle.runner(["create", "--bundle", bundle.dir(), &bundle.id]);
+        let mut runner = create.env("CATENA_RESCTRL", tree.path()).spawn();
+        std::thread::sleep(whole * step / 40);
+        runner.kill();
+        let names = || -> Vec<_> {
+            fs::read_dir(bundle.state.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect()
+        };
+        wait_for("it is whole or gone", || names().is_empty() || names() == [bundle.id.as_str()]);
+        unmade += u32::from(names().is_empty());
+        delete();
+        wait_for("the group goes", || is_empty(&tree));
+    }
+    assert!(unmade > 5, "the kills came too late to mean anything");
+    drop(bundle);
+    leftovers.check();
+}
+
+#[test]
+fn what_somebody_of_its_name_left_goes_with_it_and_what_is_in_use_stays() {
+    if !requires::root() {
+        return;
+    }
+    let leftovers = Leftovers::watch();
+    let tree = TempDir::new();
+    let bundle = Bundle::sh("exec sleep 60").set("/linux/intelRdt", json!({"l3CacheSchema": "L3:0=f"}));
+    let folder = tree.path().join(&bundle.id);
+    let life = || {
+        create(&bundle, &tree).succeeds();
+        let delete = bundle.runner(["delete", "--force", &bundle.id]);
+        delete.env("CATENA_RESCTRL", tree.path()).run().succeeds();
+    };
+    fs::create_dir(&folder).unwrap();
+    life();
+    assert!(!folder.exists());
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("tasks"), std::process::id().to_string()).unwrap();
+    life();
+    assert!(folder.exists());
     drop(bundle);
     leftovers.check();
 }
