@@ -5,7 +5,7 @@
 mod common;
 
 use catena_tests::{Leftovers, Output, TempDir, requires, shell, v2_view};
-use common::Group;
+use common::{Group, config};
 use serde_json::Value;
 
 /// A shell line where v2 is not mounted.
@@ -88,5 +88,62 @@ fn a_group_that_takes_no_process_is_named_with_its_kind() {
     }
     // A threaded group's process is one of its domain's: it runs, and its group is looked at like any other.
     assert_eq!(run("", "", "t").succeeds().stdout, "ran\n");
+    leftovers.check();
+}
+
+#[test]
+fn where_the_groups_are_mounted_read_only_it_says_so_and_runs_nothing() {
+    if !requires::cgroup_v2() || !requires::root() {
+        return;
+    }
+    let leftovers = Leftovers::watch();
+    let group = Group::new();
+    let line = format!(
+        "mount -o remount,bind,ro /sys/fs/cgroup && exec cg-apply -N --cgroup {} -- echo ran",
+        group.path()
+    );
+    v2_view(&line).run().refuses(125, "why: /sys/fs/cgroup is mounted read-only here");
+    group.expect_gone();
+    leftovers.check();
+}
+
+#[test]
+fn a_fork_that_a_limit_of_tasks_forbids_is_told_as_that_and_leaves_no_group() {
+    if !requires::controller("pids") || !requires::root() {
+        return;
+    }
+    let leftovers = Leftovers::watch();
+    let group = Group::new();
+    let run = |options: &str, below: &str| {
+        let line = format!("exec cg-apply -N --cgroup {} -- echo ran", group.below(below));
+        format!("cg-apply -N --cgroup {} {options} -- bash -c '{line}'", group.below("full"))
+    };
+    // v1 counts a fork where it is called, v2 where the child is born.
+    let below = if requires::cgroup_mount("pids").is_some() { "beside" } else { "full/born" };
+    let out = shell(&run("--pids 1", below)).run();
+    out.refuses(125, "why: a limit of tasks, of the user or of ");
+    assert_eq!(shell(&run("--pids 3", "beside")).run().succeeds().stdout, "ran\n");
+    group.remove();
+    leftovers.check();
+}
+
+#[test]
+fn device_rules_are_refused_where_nothing_could_carry_them_out() {
+    if !requires::cgroup_v1("pids") || !requires::root() {
+        return;
+    }
+    let leftovers = Leftovers::watch();
+    let dir = TempDir::new();
+    let path = config(&dir, r#""resources":{"devices":[{"allow":false,"access":"rwm"}]}"#, "");
+    let run = |more: &str| {
+        let line = format!(
+            "umount -R /sys/fs/cgroup && mount -t tmpfs tmpfs /sys/fs/cgroup && mkdir /sys/fs/cgroup/pids && \
+             mount -t cgroup -o pids cgroup /sys/fs/cgroup/pids && exec cg-apply -N --oci {} {more} -- echo ran",
+            path.display()
+        );
+        shell(&format!("exec unshare --mount --propagation private bash -c '{line}'")).run()
+    };
+    run("").refuses(125, "resources.devices: no v1 devices hierarchy and no cgroup v2 is mounted");
+    assert_eq!(run("--try resources.devices").succeeds().stdout, "ran\n");
     leftovers.check();
 }
