@@ -92,14 +92,18 @@ fn of_file(file: &str, value: &str) -> Vec<(String, Value)> {
     one(plain, number().map(Value::U64))
 }
 
-/// `QUOTA PERIOD` in microseconds: run time per second.
+/// What systemd keeps of a quota: it writes it down in whole percents of a CPU, and drops the rest.
+const PERCENT: u128 = 10_000;
+
+/// `QUOTA PERIOD` in microseconds: run time per second, rounded up to what systemd keeps, as runc does.
 fn quota(value: &str) -> Vec<(String, Value)> {
     let mut words = value.split_whitespace();
     let quota = words.next().unwrap_or("max");
     let period: u64 = words.next().and_then(|p| p.parse().ok()).unwrap_or(100_000);
     let per_second = match quota.parse::<u64>() {
         Ok(quota) => {
-            (u128::from(quota) * 1_000_000).div_ceil(u128::from(period.max(1))).try_into().unwrap_or(NO_LIMIT)
+            let exact = (u128::from(quota) * 1_000_000).div_ceil(u128::from(period.max(1)));
+            exact.next_multiple_of(PERCENT).try_into().unwrap_or(NO_LIMIT)
         }
         Err(_) => NO_LIMIT,
     };
@@ -177,6 +181,7 @@ mod tests {
         let [(name, value), (other, period)] = &one("cpu.max", "50000 100000")[..] else { panic!("two") };
         assert_eq!((name.as_str(), value), ("CPUQuotaPerSecUSec", &Value::U64(500_000)));
         assert_eq!((other.as_str(), period), ("CPUQuotaPeriodUSec", &Value::U64(100_000)));
+        assert_eq!(one("cpu.max", "500000 900000")[0].1, Value::U64(560_000));
         assert_eq!(one("cpu.max", "max 50000")[0].1, Value::U64(u64::MAX));
         assert_eq!(mask("0-99999"), None);
     }
