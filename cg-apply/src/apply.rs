@@ -6,7 +6,7 @@ use crate::limits::{Write, may_fail};
 use crate::memory_policy;
 use crate::plan::{Devices, Plan};
 use crate::proof::{self, read_back};
-use crate::{rlimits, systemd};
+use crate::{owner, rlimits, systemd};
 use chain::cgroup::{Dir, Group, Version};
 use chain::rdt::Rdt;
 use chain::state::{Receipt, State};
@@ -111,7 +111,7 @@ fn set(group: &Group, plan: &mut Plan) -> Result<()> {
         let result = dir_of(group, "devices", version).and_then(|dir| device_limits::limit(dir, rules));
         forgive(result, "resources.devices", &plan.attempt, &mut plan.degraded)?;
     }
-    Ok(())
+    plan.owner.map_or(Ok(()), |uid| owner::give(group, uid))
 }
 
 /// Goes on where it was done, or may be left out.
@@ -256,6 +256,9 @@ fn try_enter(plan: &mut Plan, state: &mut State) -> Result<Receipt> {
         }
         applied.insert("cgroup".into(), json!(group.paths().collect::<Vec<_>>()));
         applied.insert("limits".into(), Value::Object(read_back(group, &plan.writes, &plan.degraded)?));
+    }
+    if let Some(uid) = plan.owner {
+        applied.insert("owner".into(), json!(uid));
     }
     if let Some(unit) = &plan.scope {
         applied.insert("unit".into(), json!(unit));

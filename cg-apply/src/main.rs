@@ -13,6 +13,7 @@ mod limits;
 mod memory;
 mod memory_policy;
 mod network;
+mod owner;
 mod plan;
 mod print;
 mod proof;

@@ -230,6 +230,8 @@ pub(crate) struct Plan {
     pub(crate) writes: Vec<Write>,
     /// Refuse these memory limits if they are below present use.
     pub(crate) check_usage: Option<memory::Limits>,
+    /// Whose it is, if not ours.
+    pub(crate) owner: Option<u32>,
     /// Device rules.
     pub(crate) devices: Option<Devices>,
     /// (RLIMIT_* number, soft, hard).
@@ -319,6 +321,7 @@ pub(crate) fn resolve(spec: &CgApply, facts: &Facts) -> Result<Plan> {
         plan.group = Some(facts.hierarchies.group(spec.cgroups_path.as_ref(), &facts.fresh)?);
         plan.fresh = spec.cgroups_path.is_none();
     }
+    plan.owner = spec.owner.filter(|_| facts.hierarchies.layout == Layout::V2);
     if let Some(resources) = &spec.resources {
         let sheet = limits::writes(resources, &facts.controllers, &spec.attempt)?;
         (plan.writes, plan.degraded) = (sheet.writes, sheet.degraded);

@@ -53,6 +53,9 @@ pub(crate) fn text(plan: &Plan, spec: &CgApply) -> Result<String> {
         }
         None => {}
     }
+    if let Some(uid) = plan.owner {
+        line("give", format!("it to uid {uid}, who may make groups below it"));
+    }
     if plan.group.is_some() || plan.unit.is_some() {
         line("join", if plan.leaf { "it, the command alone".into() } else { "it".to_string() });
     }

@@ -3,7 +3,7 @@
 mod common;
 
 use catena_tests::{Leftovers, TempDir, requires, v2_view};
-use common::{Group, config, is_alive, wait_for};
+use common::{Group, config, is_alive, plan, wait_for};
 
 #[test]
 fn made_joined_and_removed() {
@@ -126,6 +126,26 @@ fn huge_pages() {
             || layer.contains(r#""limit":4194304,"pageSize":"2MB""#),
         "{layer}"
     );
+    group.expect_gone();
+    leftovers.check();
+}
+
+#[test]
+fn a_group_is_its_owners_with_the_files_that_the_kernel_names_and_no_others() {
+    if !requires::cgroup_v2() || !requires::root() {
+        return;
+    }
+    let leftovers = Leftovers::watch();
+    let (dir, group) = (TempDir::new(), Group::new());
+    let path = plan(&dir, &format!(r#"{{"cgroupsPath":"{}","owner":4711}}"#, group.path()));
+    let here = format!("/sys/fs/cgroup{}", group.path());
+    let line = format!(
+        "runner --plan {} -- bash -c 'cd {here} && stat -c \"%u %n\" . cgroup.procs cgroup.max.depth && \
+         setpriv --reuid 4711 --clear-groups mkdir below && rmdir below && ! setpriv --reuid 4711 --clear-groups bash -c \"echo 1 >cgroup.freeze\" 2>&-'",
+        path.display()
+    );
+    let out = v2_view(&line).run();
+    assert_eq!(out.succeeds().stdout, "4711 .\n4711 cgroup.procs\n0 cgroup.max.depth\n");
     group.expect_gone();
     leftovers.check();
 }

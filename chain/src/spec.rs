@@ -46,6 +46,9 @@ pub struct CgApply {
     /// A scope that systemd makes, instead of a group of one's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub systemd: Option<Systemd>,
+    /// The uid, as the caller counts them, that may make groups below it. Where cgroup v2 is all there is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<u32>,
     /// Limits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,

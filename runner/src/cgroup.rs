@@ -6,7 +6,7 @@ use crate::globals::Manager;
 use crate::systemd;
 use chain::bytes::Bytes;
 use chain::cgroup::{Group, Hierarchies, Layout};
-use chain::oci::{Config, Resources};
+use chain::oci::{Config, NamespaceKind, Resources};
 use chain::rdt::{Rdt, Wanted};
 use chain::spec::CgApply;
 use chain::state::Receipt;
@@ -79,6 +79,7 @@ pub(crate) fn expected(path: &Bytes) -> Result<Vec<Bytes>> {
 /// Names the container's groups in cg-apply's layer, or takes the cgroup out where there is to be none.
 pub(crate) fn name(layer: &mut CgApply, config: &Config, id: &str, args: &Args) -> Result<()> {
     layer.rdt_name = layer.intel_rdt.as_ref().map(|_| id.to_string());
+    layer.owner = owner(config).filter(|_| !args.is_rootless());
     let named = layer.cgroups_path.as_ref().map(|path| path.as_path().to_string_lossy().into_owned());
     if args.manager() == Manager::Disabled {
         return leave_out(layer);
@@ -95,6 +96,26 @@ pub(crate) fn name(layer: &mut CgApply, config: &Config, id: &str, args: &Args) 
     }
     layer.cgroups_path.get_or_insert_with(|| id.into());
     Ok(())
+}
+
+/// The user of the container's process, as the host counts, if it is not the host's root: it owns the cgroup where it has
+/// a cgroup namespace of its own and may write to it, as the specification has it.
+fn owner(config: &Config) -> Option<u32> {
+    let linux = config.linux.as_ref()?;
+    let own = |kind| linux.namespaces.iter().any(|ns| ns.kind == kind && ns.path.is_none());
+    let writable = config.mounts.iter().any(|mount| {
+        mount.kind.as_deref() == Some("cgroup")
+            && mount.destination.as_path() == std::path::Path::new("/sys/fs/cgroup")
+            && !mount.options.iter().any(|option| option == "ro")
+    });
+    let uid = config.process.as_ref().map_or(0, |process| process.user.uid.0);
+    let outside = if linux.namespaces.iter().any(|ns| ns.kind == NamespaceKind::User) {
+        let map = linux.uid_mappings.iter().find(|map| uid.wrapping_sub(map.container_id) < map.size)?;
+        map.host_id.checked_add(uid.wrapping_sub(map.container_id))?
+    } else {
+        uid
+    };
+    Some(outside).filter(|uid| own(NamespaceKind::Cgroup) && writable && *uid != 0)
 }
 
 /// Device rules stand in every config that an engine writes; all else is asked for.

@@ -94,6 +94,50 @@ fn a_container_is_a_scope_with_its_limits_for_as_long_as_it_lives() {
     is_gone(&bundle);
 }
 
+/// systemd would carry out at once what is then refused.
+#[test]
+fn a_limit_below_what_is_in_use_does_not_reach_systemd() {
+    if !requires::systemd() {
+        return;
+    }
+    let bundle = scoped("exec sleep 60");
+    up(&bundle);
+    let low = json!({"memory": {"limit": 1024, "swap": 2048, "checkBeforeUpdate": true}});
+    let out = runner(&bundle, ["update", "-r", "-", &bundle.id]).input(low.to_string()).run();
+    out.refuses(1, "cannot limit memory+swap to 2048 bytes");
+    assert_eq!((bundle.status(), told(&unit(&bundle), "MemoryMax")), ("running".into(), "67108864".into()));
+    runner(&bundle, ["delete", "--force", &bundle.id]).run().succeeds();
+    is_gone(&bundle);
+}
+
+/// Only who has a cgroup namespace and may write to it owns the cgroup.
+#[test]
+fn the_scopes_group_is_the_containers_where_it_may_make_groups_below() {
+    if !requires::systemd() {
+        return;
+    }
+    for (option, owner) in [("rw", 4711), ("ro", 0)] {
+        let mount = json!({"type": "cgroup", "source": "cgroup", "destination": "/sys/fs/cgroup", "options": [option]});
+        let mut bundle = scoped("exec sleep 60");
+        bundle.config["process"]["user"] = json!({"uid": 4711, "gid": 0});
+        let mounts = bundle.config["mounts"].as_array_mut().unwrap();
+        mounts.retain(|mount| mount["destination"] != "/sys/fs/cgroup");
+        mounts.push(mount);
+        bundle.write();
+        up(&bundle);
+        let of = |name: &str| {
+            use std::os::unix::fs::MetadataExt;
+            let path = format!("/sys/fs/cgroup/machine.slice/{}/{name}", unit(&bundle));
+            std::fs::metadata(path).unwrap().uid()
+        };
+        assert_eq!((of(""), of("cgroup.procs"), of("memory.max")), (owner, owner, 0), "{option}");
+        let mkdir = ["exec", &bundle.id, "mkdir", "/sys/fs/cgroup/below"];
+        assert_eq!(runner(&bundle, mkdir).run().status == 0, option == "rw");
+        runner(&bundle, ["delete", "--force", &bundle.id]).run().succeeds();
+        is_gone(&bundle);
+    }
+}
+
 #[test]
 fn a_command_that_ends_takes_its_scope_with_it() {
     if !requires::systemd() {
