@@ -13,7 +13,7 @@ set -u
 cd "$top" || exit 125
 bin=$(built debug)
 logs=${CARGO_TARGET_DIR:-$top/target}/lanes
-all='native v2 uml systemd user old trixie engines budget'
+all='native v2 uml systemd user old trixie engines fuzz budget'
 LANES=${LANES:-$all}
 mkdir -p "$logs" && rm -f "$logs"/*
 
@@ -105,6 +105,10 @@ lane_old() {
         -s openat2:ENOSYS,mount_setattr:ENOSYS,open_tree_attr:ENOSYS,close_range:ENOSYS,faccessat2:ENOSYS -- \
         scripts/run-tests.sh "$logs/old-tests"
 }
+
+# A short look for what a change has broken; the targets are built in the quickest way.
+can_fuzz() { :; }
+lane_fuzz() { CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_DEBUG=false scripts/fuzz.sh 5; }
 
 can_budget() { :; }
 lane_budget() { scripts/build.sh && scripts/budget.sh; }
