@@ -59,6 +59,8 @@ pub(crate) fn until_exec(
                 meet::send(socket, &Message::Go, None)?;
             }
             Some((Message::Error { tool, error }, _)) => return Err(of_tool(&tool, *error)),
+            // Of a chain of one link it may come after all that this link had to say.
+            Some((Message::Front(_), _)) => {}
             Some(_) => {
                 return Err(Error::new(Class::Internal, doing, "it said something else than it should"));
             }
