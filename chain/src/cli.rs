@@ -106,6 +106,10 @@ pub fn usage(tool: &str, e: &clap::Error) -> Error {
             (Some(value), Some(source)) => format!("{argument}: '{}': {source}", value.escape_debug()),
             (Some(value), None) => format!("{argument}: '{}' is not possible", value.escape_debug()),
             (None, _) if argument.is_empty() => e.kind().to_string(),
+            // In runc's words, by which podman finds out that a runtime has an option.
+            (None, None) if e.kind() == ErrorKind::InvalidValue => {
+                format!("flag needs an argument: {argument}")
+            }
             (None, _) => format!("{argument}: {}", e.kind()),
         },
     };

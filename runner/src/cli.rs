@@ -12,6 +12,7 @@ use std::path::PathBuf;
 #[command(
     name = "runner",
     disable_version_flag = true,
+    args_override_self = true,
     after_help = "Example:\n  runner spec --bundle b && runner run --bundle b first\n  runner --print run --bundle b first > plan.json && runner --plan plan.json -- sh\n\nExit status: 1 for a failure of our own, else the container's."
 )]
 pub(crate) struct Args {

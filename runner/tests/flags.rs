@@ -161,6 +161,17 @@ fn options_stand_before_the_command_and_behind_it() {
     runner(["--systemd-cgroup", "--cgroup-manager", "cgroupfs", "list"]).refuses(1, "exclude each other");
 }
 
+/// podman writes some twice, and finds out what there is by leaving the argument out.
+#[test]
+fn what_is_given_twice_counts_once_and_the_last_value_counts() {
+    let dir = TempDir::new();
+    let path = dir.path().to_str().unwrap();
+    runner(["--root", "/nowhere", "list", "--quiet", "-q", "--root", path]).succeeds();
+    runner(["--root", path, "checkpoint", "--leave-running", "--leave-running", "nobody"])
+        .refuses(1, "container does not exist");
+    runner(["restore", "--lsm-mount-context"]).refuses(1, "flag needs an argument: --lsm-mount-context");
+}
+
 #[test]
 fn the_log_is_appended_to_and_its_last_line_is_the_cause() {
     let dir = TempDir::new();
