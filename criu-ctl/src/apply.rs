@@ -7,11 +7,9 @@ use crate::meeting::Listeners;
 use crate::plan::{Dump, Folders, Restore};
 use crate::rpc::{InheritFd, Kind, Notify, Opts, PageServer, Req, Resp};
 use crate::swrk::{Criu, Group, Told};
-use crate::{manifest, mountpoints, namespaces, outside, restored, stats, stdio};
-use chain::bytes::Bytes;
+use crate::{manifest, mountpoints, namespaces, outside, owner, restored, stats, stdio};
 use chain::error::{Cannot, Class, Error, Result};
 use chain::pidfile::PidFile;
-use chain::proc;
 use chain::report;
 use chain::sys::process::pidfd_open;
 use nix::mount::{MsFlags, mount};
@@ -19,7 +17,6 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -66,6 +63,19 @@ pub(crate) struct Taken {
     pub interrupted: Option<Signal>,
 }
 
+/// Where criu's log goes, if not beside the images. Engines name a folder that they gave to the root of a container's user
+/// namespace, who could put links there.
+fn work_folder(names: &mut Folders, met: bool, doing: &str) -> Result<Option<OwnedFd>> {
+    match names.work.as_ref().map(|path| folder::make(path, doing)).transpose() {
+        Err(error) if error.class == Class::Denied && met => {
+            report::warn(NAME, format_args!("the log is beside the images instead: {error}"));
+            names.work = None;
+            Ok(None)
+        }
+        other => other,
+    }
+}
+
 /// `dump` and `pre-dump`.
 pub(crate) fn dump(program: &Path, job: &Dump) -> Result<u8> {
     let listeners = Listeners::new(job.listeners.meet, job.listeners.ready, false)?;
@@ -106,8 +116,9 @@ pub(crate) fn take(
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     // The mark is there before criu writes, and goes when all is written: a restore never meets half a dump.
     let images = folder::make(&job.folders.images, &doing)?;
-    let work = job.folders.work.as_ref().map(|path| folder::make(path, &doing)).transpose()?;
-    let folders = Open { names: &job.folders, images, work };
+    let mut names = job.folders.clone();
+    let work = work_folder(&mut names, job.listeners.meet.is_some(), &doing)?;
+    let folders = Open { names: &names, images, work };
     folder::forget_log(folders.work(), &opts.log_file, &doing)?;
     folder::mark_unfinished(folders.images.as_fd(), &format!("cannot {doing}: it was cut off\n"), &doing)?;
     if job.stdio {
@@ -186,15 +197,21 @@ pub(crate) fn bring_back(
     let mut opts = job.opts.clone();
     opts.external.extend(outside::sources(&job.known)?);
     if let Some(root) = &job.root {
-        make_mount_points(root, &opts.external)?;
+        make_root(root)?;
     }
     let images = folder::open(&job.folders.images, &doing)?;
     if origin == Origin::Folder {
         folder::expect_whole(images.as_fd(), &doing)?;
         manifest::check(images.as_fd(), &doing)?;
     }
-    let work = job.folders.work.as_ref().map(|path| folder::make(path, &doing)).transpose()?;
-    let folders = Open { names: &job.folders, images, work };
+    let mut names = job.folders.clone();
+    let work = work_folder(&mut names, job.listeners.meet.is_some(), &doing)?;
+    // What criu writes goes to the folder itself.
+    let (images, work) = match owner::readable(&images, &doing)? {
+        Some(readable) => (readable, work.or(Some(images))),
+        None => (images, work),
+    };
+    let folders = Open { names: &names, images, work };
     folder::forget_log(folders.work(), &job.opts.log_file, &doing)?;
     let pid_file = job.pid_file.as_deref().map(PidFile::prepare).transpose()?;
     opts.cg_root = if opts.manage_cgroups { outside::cgroup_roots()? } else { Vec::new() };
@@ -262,24 +279,14 @@ fn ended_within(pidfd: BorrowedFd<'_>, milliseconds: u16) -> Result<bool> {
     poll(&mut fds, PollTimeout::from(milliseconds)).cannot("look at the tree", "poll(pidfd)").map(|n| n > 0)
 }
 
-/// criu wants the root of a restored mount namespace to be a mount point, and every source that mounts of the tree had
-/// their propagation from: mount points of our own, which go with us. What is mounted on the host still comes in here, as
-/// it did to the tree, and nothing goes out.
-fn make_mount_points(root: &Path, sources: &[Vec<u8>]) -> Result<()> {
+/// criu wants the root of a restored mount namespace to be a mount point: one of our own, which goes with us. Mounts that
+/// followed others of the host do so again, for ours follow the host's: what is mounted there still comes in here, as it
+/// did to the tree, and nothing goes out.
+fn make_root(root: &Path) -> Result<()> {
     let doing = format!("make the root {}", root.display());
     let none: Option<&str> = None;
     unshare(CloneFlags::CLONE_NEWNS).cannot(&doing, "unshare(CLONE_NEWNS)")?;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SLAVE, none).cannot(&doing, "mount(/, MS_SLAVE)")?;
-    let there: Vec<Bytes> = proc::mounts()?.into_iter().map(|mount| mount.target).collect();
-    let on_itself = |path: &Path| {
-        mount(Some(path), path, none, MsFlags::MS_BIND | MsFlags::MS_REC, none)
-            .cannot(&doing, format_args!("mount({}, MS_BIND)", path.display()))
-    };
-    let sources: BTreeSet<Vec<u8>> = sources.iter().filter_map(|e| outside::source(e)).map(|s| s.0).collect();
-    for source in sources.into_iter().map(Bytes) {
-        if source.as_path().exists() && !there.contains(&source) {
-            on_itself(source.as_path())?;
-        }
-    }
-    on_itself(root)
+    mount(Some(root), root, none, MsFlags::MS_BIND | MsFlags::MS_REC, none)
+        .cannot(&doing, format_args!("mount({}, MS_BIND)", root.display()))
 }

@@ -69,6 +69,15 @@ const SIGNS: &[Sign] = &[
         },
     },
     Sign {
+        words: &["Can't open file fd/"],
+        given: never,
+        cause: Cause {
+            class: Class::Denied,
+            why: "CRIU opens a standard stream that is a file once more, as root of the tree's user namespace",
+            cure: Some("chown it to that user, before the tree is dumped, or a pipe"),
+        },
+    },
+    Sign {
         words: &["vdso: ", "kerndat_vdso"],
         given: never,
         cause: Cause {

@@ -19,6 +19,7 @@ mod mountpoints;
 mod namespaces;
 mod opts;
 mod outside;
+mod owner;
 mod plan;
 mod predict;
 mod restored;

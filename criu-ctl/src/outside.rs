@@ -16,13 +16,6 @@ pub(crate) fn mount(id: &Bytes, value: &Bytes) -> Vec<u8> {
     [b"mnt[", id.0.as_slice(), b"]:", &value.0].concat()
 }
 
-/// The source of such a word of a restore.
-pub(crate) fn source(external: &[u8]) -> Option<Bytes> {
-    let rest = external.strip_prefix(b"mnt[")?;
-    let at = rest.windows(2).position(|two| two == b"]:")?;
-    Some(Bytes(rest[at + 2..].to_vec())).filter(|path| path.0.starts_with(b"/"))
-}
-
 /// A dump's external mounts, by the container's own list of mounts.
 /// `stays`: the tree goes on after the dump.
 pub(crate) fn mounts(pid: i32, known: &Known, stays: bool) -> Result<Vec<Vec<u8>>> {
@@ -36,42 +29,62 @@ pub(crate) fn mounts(pid: i32, known: &Known, stays: bool) -> Result<Vec<Vec<u8>
     let path = format!("/proc/{pid}/root");
     let root =
         openat(CWD, path.as_str(), flags, Mode::empty()).cannot(&doing, format_args!("open({path})"))?;
-    let mut named = Vec::new();
+    let (mut named, mut shown) = (Vec::new(), Vec::new());
     for bind in &known.binds {
         if let Some(id) = mount_at(root.as_fd(), &bind.inside)? {
             named.push((id, bind.inside.clone()));
+            shown.push((id, shown_on_the_host(&bind.source)?));
         }
     }
-    if let (false, Some((one, other))) = (stays, followers(&all, &named)) {
-        let detail =
-            format!("{one} and {other} follow the same mount of the host, and CRIU could not restore them");
+    if let (false, Some((one, other))) = (stays, followers(&all, &shown)) {
+        let detail = format!(
+            "{one} and {other} follow mounts of the host that show different parts of one file system, and CRIU could \
+             not restore them"
+        );
         return Err(Error::new(Class::Unsupported, format!("dump process {pid}"), detail)
             .cure("the mount option rprivate for both, or --leave-running"));
     }
     Ok(external(&all, &named, &known.made).into_iter().map(|(at, key)| mount(&at, &key)).collect())
 }
 
-/// Two of the binds that get their mounts from one of the host's, and show different parts of it: criu takes one of their
-/// sources to make all of them follow it, and MOVE_MOUNT_SET_GROUP wants them to be below that.
-fn followers<'a>(all: &'a [MountInfo], named: &[(u64, Bytes)]) -> Option<(&'a Bytes, &'a Bytes)> {
+/// Two of the binds that follow one peer group of the host, neither of whose sources is on a mount that shows both: criu
+/// takes one of their sources to make all of them follow it, and MOVE_MOUNT_SET_GROUP wants them to be below that. `binds`
+/// are mounts, and what the mount of the host shows that their source is on.
+fn followers<'a>(all: &'a [MountInfo], binds: &[(u64, Option<Bytes>)]) -> Option<(&'a Bytes, &'a Bytes)> {
     let master =
         |m: &MountInfo| m.propagation.iter().find_map(|p| p.strip_prefix("master:").map(String::from));
-    let binds: Vec<(&MountInfo, String)> = all
+    let shown = |m: &MountInfo| binds.iter().find(|(id, _)| *id == m.id).map(|(_, shown)| shown);
+    let binds: Vec<(&MountInfo, String, &Option<Bytes>)> = all
         .iter()
-        .filter(|m| m.target.0 != b"/" && named.iter().any(|(id, _)| *id == m.id))
-        .filter_map(|m| Some((m, master(m)?)))
+        .filter(|m| m.target.0 != b"/")
+        .filter_map(|m| Some((m, master(m)?, shown(m)?)))
         // Not from one that came along.
-        .filter(|(_, master)| !all.iter().any(|m| m.propagation.contains(&format!("shared:{master}"))))
+        .filter(|(_, master, _)| !all.iter().any(|m| m.propagation.contains(&format!("shared:{master}"))))
         .collect();
-    binds.iter().enumerate().find_map(|(n, (one, master))| {
-        let same = |(m, other): &&(&MountInfo, String)| other == master && m.root != one.root;
-        binds[n + 1..].iter().find(same).map(|(other, _)| (&one.target, &other.target))
+    let wide = |shown: &Option<Bytes>, m: &MountInfo| shown.as_ref().is_some_and(|s| contains(s, &m.root));
+    binds.iter().enumerate().find_map(|(n, (one, master, shown))| {
+        let apart = |(m, other, theirs): &&(&MountInfo, String, &Option<Bytes>)| {
+            other == master && m.root != one.root && !(wide(shown, m) && wide(theirs, one))
+        };
+        binds[n + 1..].iter().find(apart).map(|(other, ..)| (&one.target, &other.target))
     })
+}
+
+/// What part of its file system the mount shows that a path of the host is on.
+fn shown_on_the_host(path: &Bytes) -> Result<Option<Bytes>> {
+    let Ok(fd) = openat(CWD, path.as_path(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) else {
+        return Ok(None);
+    };
+    let id = mount_of(&fd)?;
+    Ok(proc::mounts()?.into_iter().find(|mount| Some(mount.id) == id).map(|mount| mount.root))
 }
 
 /// The mount that a path in the container leads to.
 fn mount_at(root: BorrowedFd<'_>, path: &Bytes) -> Result<Option<u64>> {
-    let Some(fd) = in_root(root, path.as_path()) else { return Ok(None) };
+    in_root(root, path.as_path()).map_or(Ok(None), |fd| mount_of(&fd))
+}
+
+fn mount_of(fd: &OwnedFd) -> Result<Option<u64>> {
     let info = proc::read(&format!("/proc/self/fdinfo/{}", fd.as_raw_fd()))?;
     Ok(proc::status_field(&info, "mnt_id").and_then(|id| id.trim().parse().ok()))
 }
@@ -251,19 +264,22 @@ mod tests {
             propagation: propagation.split(' ').map(String::from).collect(),
             ..MountInfo::default()
         };
-        let named: Vec<(u64, Bytes)> = [(2, "/a".into()), (3, "/b".into())].into();
-        let pair = |one: &str, other: &str, more: &str| {
+        let pair = |one: &str, other: &str, more: &str, shown: [&str; 2]| {
             let all = [
                 mount(1, "/root", "/", "master:5"),
                 mount(2, "/x", "/a", one),
                 mount(3, "/y", "/b", other),
                 mount(4, "/", "/c", more),
             ];
-            followers(&all, &named).map(|(one, other)| format!("{one} {other}"))
+            let binds = [(2, Some(shown[0].into())), (3, Some(shown[1].into()))];
+            followers(&all, &binds).map(|(one, other)| format!("{one} {other}"))
         };
-        assert_eq!(pair("master:5", "master:5", "").unwrap(), "/a /b");
-        assert_eq!(pair("master:5", "master:6", ""), None);
-        assert_eq!(pair("master:5", "", ""), None);
-        assert_eq!(pair("master:5", "master:5", "shared:5"), None);
+        let narrow = ["/x", "/y"];
+        assert_eq!(pair("master:5", "master:5", "", narrow).unwrap(), "/a /b");
+        assert_eq!(pair("master:5", "master:5", "", ["/", "/y"]).unwrap(), "/a /b");
+        assert_eq!(pair("master:5", "master:5", "", ["/", "/"]), None);
+        assert_eq!(pair("master:5", "master:6", "", narrow), None);
+        assert_eq!(pair("master:5", "", "", narrow), None);
+        assert_eq!(pair("master:5", "master:5", "shared:5", narrow), None);
     }
 }

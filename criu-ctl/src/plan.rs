@@ -83,7 +83,7 @@ pub(crate) struct Restore {
 }
 
 /// Where the images are, and the log.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Folders {
     pub images: PathBuf,
     pub work: Option<PathBuf>,

@@ -111,7 +111,7 @@ fn processes(dir: BorrowedFd<'_>, doing: &str) -> Result<Vec<Value>> {
 }
 
 /// Two magic numbers, or one in older images; then each message behind its length.
-fn entries(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn entries(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = text.get(8..).unwrap_or_default();
     std::iter::from_fn(move || {
         let size = u32::from_le_bytes(rest.get(..4)?.try_into().ok()?) as usize;

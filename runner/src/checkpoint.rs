@@ -219,7 +219,6 @@ pub(crate) fn checkpoint(root: &StateRoot, args: &Args, options: &Checkpoint) ->
         return Err(Error::new(Class::Conflict, format_args!("checkpoint {id}"), detail));
     }
     let config = container.config()?;
-    comes_back(&config, options)?;
     let plan = plan(&config, container.record.bundle.as_path())?;
     let (ours, theirs) = meeting()?;
     let words = options.words(args, &container, &config, plan.as_raw_fd(), theirs.as_raw_fd());
@@ -229,20 +228,6 @@ pub(crate) fn checkpoint(root: &StateRoot, args: &Args, options: &Checkpoint) ->
         delete::destroy(root, id)?;
     }
     Ok(0)
-}
-
-/// A container is not taken away that could not be restored: criu does not read its images in a user namespace whose
-/// root is not their owner.
-fn comes_back(config: &Config, options: &Checkpoint) -> Result<()> {
-    let mut maps = config.linux.iter().flat_map(|linux| &linux.uid_mappings);
-    let foreign = maps.any(|map| map.container_id == 0 && map.host_id != 0);
-    if !foreign || options.leave_running || options.pre_dump {
-        return Ok(());
-    }
-    let detail = "root of its user namespace is not root outside, and it could not be restored";
-    let doing = format!("checkpoint {}", options.common.id);
-    Err(Error::new(Class::Unsupported, doing, detail)
-        .cure("with --leave-running it goes on, and has images as well"))
 }
 
 impl Checkpoint {

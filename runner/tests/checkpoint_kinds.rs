@@ -8,6 +8,7 @@ use catena_tests::{TempDir, shell};
 use common::criu::{
     COUNTS, checkpoint, counter, counting, counts_on, images, in_lane, numbers, restore, wait_for,
 };
+use nix::mount::MsFlags;
 use serde_json::json;
 use std::os::unix::fs::symlink;
 
@@ -100,36 +101,165 @@ fn binds_in_binds_come_back_wherever_their_names_lead() {
     drop(bundle);
 }
 
-/// criu would leave two parts of one mount of the host that both follow it, and not bring them back.
+/// A mount of the host that propagates, for as long as this value is there.
+struct Shared(TempDir);
+
+impl Shared {
+    fn new() -> Shared {
+        let shared = Shared(TempDir::new());
+        shared.mount("", "tmpfs", MsFlags::empty());
+        shared.mount("", "tmpfs", MsFlags::MS_SHARED);
+        shared
+    }
+
+    fn mount(&self, at: &str, source: impl AsRef<std::path::Path>, flags: MsFlags) {
+        let (none, source) = (None::<&str>, source.as_ref());
+        let kind = flags.is_empty().then_some("tmpfs");
+        nix::mount::mount(Some(source), &self.0.join(at), kind, flags, none).unwrap();
+    }
+
+    /// A bind of a folder of it that is also in the container.
+    fn bind(&self, at: &str, options: &[&str]) -> serde_json::Value {
+        std::fs::create_dir(self.0.join(at)).unwrap_or(());
+        json!({"destination": format!("/{at}"), "type": "bind", "source": self.0.join(at), "options": options})
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        shell(&format!("umount -R {}", self.0.path().display())).run().succeeds();
+    }
+}
+
+/// What the container has of propagation at a mount point: `master:N` and the like.
+fn follows(bundle: &common::Bundle, at: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(format!("/proc/{}/mountinfo", bundle.pid())).unwrap();
+    let line = text.lines().find(|line| line.split(' ').nth(4) == Some(at)).unwrap();
+    line.split(' ').skip(6).take_while(|word| *word != "-").map(String::from).collect()
+}
+
+/// Two parts of one mount of the host, both of which follow it, and one that does not.
+#[test]
+fn binds_that_followed_the_host_follow_it_again_and_others_do_not() {
+    if !in_lane() {
+        return;
+    }
+    let host = Shared::new();
+    let bundle = counter()
+        .set("/mounts/-", host.bind("a", &["rbind", "rslave"]))
+        .set("/mounts/-", host.bind("b", &["rbind", "rslave"]))
+        .set("/mounts/-", host.bind("c", &["rbind", "rprivate"]))
+        .up();
+    let before = ["/a", "/b", "/c"].map(|at| follows(&bundle, at));
+    assert_eq!(before[0], before[1]);
+    assert!(before[0][0].starts_with("master:") && before[2].is_empty(), "{before:?}");
+    for folder in ["a", "b", "c"] {
+        std::fs::create_dir(host.0.join(folder).join("later")).unwrap();
+    }
+    counts_on(&bundle);
+    checkpoint(&bundle, []).succeeds();
+    restore(&bundle, "").succeeds();
+    counts_on(&bundle);
+    assert_eq!(["/a", "/b", "/c"].map(|at| follows(&bundle, at)), before);
+    for folder in ["a/later", "b/later", "c/later"] {
+        host.mount(folder, "tmpfs", MsFlags::empty());
+        std::fs::write(host.0.join(folder).join("word"), "").unwrap();
+    }
+    let seen = "ls /a/later/word /b/later/word; ls /c/later/word 2>/dev/null";
+    let seen = bundle.exec([], ["/bin/sh", "-c", seen]).run().stdout;
+    assert_eq!(seen, "/a/later/word\n/b/later/word\n");
+    drop(bundle);
+}
+
+/// criu would leave two parts of one mount of the host that both follow it, of which no mount shows both, and not bring
+/// them back.
 #[test]
 fn binds_that_could_not_be_restored_are_not_taken_away() {
     if !in_lane() {
         return;
     }
-    let volumes = TempDir::new();
-    let none: Option<&str> = None;
-    let mount =
-        |kind: &str, flags| nix::mount::mount(Some(kind), volumes.path(), Some(kind), flags, none).unwrap();
-    mount("tmpfs", nix::mount::MsFlags::empty());
-    mount("tmpfs", nix::mount::MsFlags::MS_SHARED);
+    let host = Shared::new();
     let bind = |at: &str, options: &[&str]| {
-        let source = volumes.join(at);
-        std::fs::create_dir(&source).unwrap_or(());
-        json!({"destination": format!("/{at}"), "type": "bind", "source": source, "options": options})
+        let bind = host.bind(at, options);
+        host.mount(at, host.0.join(at), MsFlags::MS_BIND);
+        bind
     };
-    let with = |options: &[&str]| {
-        let bundle = counter().set("/mounts/-", bind("a", options)).set("/mounts/-", bind("b", options)).up();
+    let both = |options: &[&str]| [bind("a", options), bind("b", options)];
+    let with = |[a, b]: [serde_json::Value; 2]| {
+        let bundle = counter().set("/mounts/-", a).set("/mounts/-", b).up();
         counts_on(&bundle);
         bundle
     };
-    let follow = with(&["rbind"]);
-    checkpoint(&follow, []).refuses(1, "/a and /b follow the same mount of the host");
+    let follow = with(both(&["rbind"]));
+    checkpoint(&follow, []).refuses(1, "/a and /b follow mounts of the host");
     assert_eq!(follow.status(), "running");
     drop(follow);
-    let private = with(&["rbind", "rprivate"]);
+    let private = with(both(&["rbind", "rprivate"]));
     checkpoint(&private, []).succeeds();
     restore(&private, "").succeeds();
     counts_on(&private);
     drop(private);
-    nix::mount::umount(volumes.path()).unwrap();
+}
+
+/// Root of its user namespace is a user outside who may look neither into the images nor into the folder of the bundle.
+#[test]
+fn a_container_whose_root_is_a_user_outside_comes_back() {
+    if !in_lane() {
+        return;
+    }
+    let leftovers = catena_tests::Leftovers::watch();
+    let maps = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
+    for kind in [json!({"type": "cgroup"}), json!({"type": "user"})] {
+        let mut bundle = counter()
+            .set("/linux/namespaces/-", json!({"type": "user"}))
+            .set("/linux/uidMappings", maps.clone())
+            .set("/linux/gidMappings", maps.clone());
+        if kind["type"] == "cgroup" {
+            bundle = bundle.set("/linux/namespaces/-", kind);
+        }
+        let dir = bundle.dir().to_string();
+        let own =
+            format!("cd {dir} && : >out && : >out2 && chmod 755 . && chown -R 100000:100000 rootfs out out2");
+        shell(&own).run().succeeds();
+        bundle = bundle.up();
+        counts_on(&bundle);
+        checkpoint(&bundle, []).succeeds();
+        bundle.id += "b";
+        // In a folder that is closed to that user, and with nobody's leave to read it.
+        let img = std::fs::metadata(images(&bundle)).unwrap();
+        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&img.permissions()) & 0o777, 0o700);
+        restore(&bundle, "").succeeds();
+        counts_on(&bundle);
+        let map = bundle.exec([], ["/bin/cat", "/proc/1/uid_map"]).run().stdout;
+        assert_eq!(map.split_whitespace().collect::<Vec<_>>(), ["0", "100000", "65536"]);
+        // And once more.
+        checkpoint(&bundle, []).succeeds();
+        shell(&format!("chown 100000:100000 {dir}/out2")).run().succeeds();
+        restore(&bundle, "").succeeds();
+        counts_on(&bundle);
+        drop(bundle);
+    }
+    leftovers.check();
+}
+
+/// criu opens the file again, and that user may not.
+#[test]
+fn a_stream_that_its_root_may_not_open_is_named() {
+    if !in_lane() {
+        return;
+    }
+    let maps = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
+    let bundle = counter()
+        .set("/linux/namespaces/-", json!({"type": "user"}))
+        .set("/linux/uidMappings", maps.clone())
+        .set("/linux/gidMappings", maps);
+    shell(&format!("cd {} && chmod 755 . && chown -R 100000:100000 rootfs", bundle.dir())).run().succeeds();
+    let bundle = bundle.up();
+    counts_on(&bundle);
+    checkpoint(&bundle, []).succeeds();
+    let out = restore(&bundle, "");
+    out.refuses(1, "Can't open file fd/1 on restore: Permission denied");
+    assert!(out.stderr.contains("as root of the tree's user namespace"), "{out:#?}");
+    bundle.runner(["state", &bundle.id]).run().refuses(1, "does not exist");
+    drop(bundle);
 }
