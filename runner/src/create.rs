@@ -259,6 +259,7 @@ fn record(bundle: &Bundle, options: &Create, met: &Met) -> Result<Record> {
         rdt: met.cgroups.rdt.clone(),
         own_pid_namespace: own_pid_namespace(config),
         no_new_keyring: options.no_new_keyring,
+        restored_in_time: met.restored_in_time,
         hooks: hooks::of_record(config),
     })
 }

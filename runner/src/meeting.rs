@@ -136,6 +136,8 @@ pub(crate) struct Met {
     pub(crate) terminal: Option<OwnedFd>,
     /// Its cgroup.
     pub(crate) cgroups: Place,
+    /// See the record's.
+    pub(crate) restored_in_time: bool,
 }
 
 /// Listens until the chain is ready for its command. If it is not to come to that, its process ends here: that nobody
@@ -162,7 +164,7 @@ pub(crate) fn meet_chain(
     let (pid, pidfd) = process.ok_or_else(|| {
         Error::new(Class::Internal, "meet the chain", "it is ready and never said which process it is")
     })?;
-    Ok(Met { pid, pidfd, terminal, cgroups })
+    Ok(Met { pid, pidfd, terminal, cgroups, restored_in_time: false })
 }
 
 fn listen_to_chain(

@@ -47,6 +47,9 @@ pub(crate) struct Record {
     /// Its processes keep their callers' session keyrings.
     #[serde(default)]
     pub(crate) no_new_keyring: bool,
+    /// It was restored, and criu has given it a time namespace of its own, whatever its config says.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) restored_in_time: bool,
     /// Hooks that are still to run: poststart and poststop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) hooks: Option<Hooks>,

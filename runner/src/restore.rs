@@ -15,13 +15,13 @@ use crate::{agent, delete, ended, hooks, id, log, terminal, update};
 use chain::bytes::Bytes;
 use chain::landing::Command;
 use chain::meet::{self, Message};
-use chain::oci::{Config, Resources};
+use chain::oci::{Config, NamespaceKind, Resources};
 use chain::plan::Layer;
 use chain::spec::CgApply;
 use chain::state::State;
 use chain::supervise::Supervised;
 use chain::sys::process::prctl;
-use chain::{Cannot, Class, Error, Result, ToolName, next, share};
+use chain::{Cannot, Class, Error, Result, ToolName, next, proc, share};
 use clap::Args as Group;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -309,11 +309,18 @@ fn restored(
             (Message::Error { tool, error }, _) => return Err(of_tool(&tool, *error)),
             (Message::Ready, _) => {
                 let (pid, pidfd) = process.ok_or_else(silent)?;
-                return Ok(Met { pid, pidfd, terminal, cgroups });
+                let restored_in_time = in_other_time(pid);
+                return Ok(Met { pid, pidfd, terminal, cgroups, restored_in_time });
             }
             _ => {}
         }
     }
+}
+
+/// criu puts every tree into a time namespace, so that its clocks go on; where the kernel has none, it is in none.
+fn in_other_time(pid: i32) -> bool {
+    let of = |who: &str| proc::namespace(who, NamespaceKind::Time);
+    matches!((of(&pid.to_string()), of("self")), (Ok(its), Ok(ours)) if its != ours)
 }
 
 fn silent() -> Error {

@@ -10,7 +10,7 @@ use chain::oci::{Config, Namespace, NamespaceKind};
 use chain::plan::Layer;
 use chain::spec::{CgApply, Existing, NsEnter, RootfsPrep};
 use chain::state::State;
-use chain::{Class, Error, Result, proc, share};
+use chain::{Class, Error, Result, share};
 use std::path::Path;
 
 /// No path of a share that is taken here is relative to a bundle.
@@ -74,19 +74,12 @@ fn ns_enter(record: &Record, config: &Config, met: bool) -> Result<NsEnter> {
         Namespace { kind, path: Some(Bytes::from(path.as_str())) }
     };
     let mut namespaces: Vec<Namespace> = linux.namespaces.iter().map(|ns| of_first(ns.kind)).collect();
-    if restored_in_time(record, &namespaces) {
+    // Beside a tree that criu has restored, in another time namespace, a process could not be checkpointed with it again.
+    if record.restored_in_time && !namespaces.iter().any(|ns| ns.kind == NamespaceKind::Time) {
         namespaces.push(of_first(NamespaceKind::Time));
     }
     // In our own mount namespace it has its root for itself alone.
     let shared = !namespaces.iter().any(|ns| ns.kind == NamespaceKind::Mount);
     let root = shared.then(|| Bytes::from(format!("/proc/{}/root", record.pid)));
     Ok(NsEnter { namespaces, root, personality: linux.personality, hand_over: met, ..NsEnter::default() })
-}
-
-/// criu restores every tree in a time namespace of its own, whatever the config says, so that its clocks go on. A process
-/// beside it in another one could not be checkpointed with it again.
-fn restored_in_time(record: &Record, namespaces: &[Namespace]) -> bool {
-    let of = |who: &str| proc::namespace(who, NamespaceKind::Time);
-    let named = namespaces.iter().any(|ns| ns.kind == NamespaceKind::Time);
-    !named && matches!((of(&record.pid.to_string()), of("self")), (Ok(its), Ok(ours)) if its != ours)
 }
