@@ -84,7 +84,8 @@ can_trixie() { as_root; }
 lane_trixie() { tests/lanes/trixie.sh && tests/lanes/in-trixie scripts/run-tests.sh "$logs/criu"; }
 
 can_engines() { as_root; }
-lane_engines() { scripts/run-tests.sh "$logs/engines"; }
+# podman checkpoints with the criu of that tree.
+lane_engines() { tests/lanes/trixie.sh && scripts/run-tests.sh "$logs/engines"; }
 
 can_user() { as_root && { [ -n "$(ordinary_user)" ] || { echo "no ordinary user with a range in /etc/subuid"; return 1; }; }; }
 ordinary_user() {

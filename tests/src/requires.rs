@@ -33,6 +33,14 @@ fn need(there: bool, why: impl std::fmt::Display) -> bool {
     there || skip(why)
 }
 
+/// The Debian 13 tree with criu that `tests/lanes/trixie.sh` makes.
+pub fn criu_tree() -> Option<PathBuf> {
+    let lanes = std::env::var_os("CATENA_LANES").map_or("/var/cache/catena-lanes".into(), PathBuf::from);
+    let tree = lanes.join("trixie");
+    let there = tree.join(".lane-complete").exists();
+    need(there, "needs the lane of criu: tests/lanes/trixie.sh").then_some(tree)
+}
+
 /// To be root.
 pub fn root() -> bool {
     need(nix::unistd::geteuid().is_root(), "needs root")

@@ -5,18 +5,40 @@ use super::{Engine, IMAGE, image, quoted};
 use crate::requires;
 use crate::run::{Tool, bin_dir, tool_path};
 use crate::running::wait_until;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// See the module.
 #[derive(Debug)]
 pub struct Podman {
     place: Place,
+    /// Folder of a criu that works here, before all others in PATH.
+    criu: Option<PathBuf>,
 }
 
 impl Podman {
     /// With the image, and `runner` as the runtime `catena` of containers.conf; None where it cannot be had.
     pub fn start() -> Option<Podman> {
         Podman::in_place(Place::new)
+    }
+
+    /// The same, with the criu of Debian 13, for Debian 12's does not know newer kernels.
+    pub fn start_with_criu() -> Option<Podman> {
+        let tree = requires::criu_tree()?;
+        let mut podman = Podman::start()?;
+        let tree = tree.display();
+        // With the libraries of its own tree.
+        let script = podman.place.dir.file(
+            "criu/criu",
+            format!(
+                "#!/bin/sh\nfor ld in {tree}/usr/lib/*-linux-gnu/ld-linux-*.so.*; do\n    \
+                 exec \"$ld\" --library-path \"${{ld%/*}}\" {tree}/usr/sbin/criu \"$@\"\ndone\n"
+            ),
+        );
+        std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).expect("chmod works");
+        podman.criu = script.parent().map(PathBuf::from);
+        Some(podman)
     }
 
     /// The same of an ordinary user, who has no right to any cgroup.
@@ -79,13 +101,20 @@ impl Podman {
             format!("[storage]\ndriver = \"vfs\"\ngraphroot = \"{dir}/graph\"\nrunroot = \"{dir}/run\"\n"),
         );
         place.dir.file("policy.json", r#"{"default": [{"type": "insecureAcceptAnything"}]}"#);
-        let podman = Podman { place };
+        let podman = Podman { place, criu: None };
         let archive = image::make(&podman.place.dir);
         podman.ok(&["load", "--quiet", "--input", archive.to_str()?]);
         Some(podman)
     }
 
     fn with_env(&self, tool: Tool) -> Tool {
+        let tool = match &self.criu {
+            Some(folder) => {
+                let path = std::env::var("PATH").unwrap_or_default();
+                tool.env("PATH", format!("{}:{path}", folder.display()))
+            }
+            None => tool,
+        };
         tool.env("CONTAINERS_CONF", self.place.dir.join("containers.conf"))
             .env("CONTAINERS_STORAGE_CONF", self.place.dir.join("storage.conf"))
             .env("BUILDAH_RUNTIME", bin_dir().join("runner"))
@@ -100,14 +129,37 @@ impl Podman {
         self.with_env(self.place.tool([&["buildah"], args].concat()))
     }
 
+    /// A pod of this name that runs; its id.
+    pub fn pod(&self, name: &str) -> String {
+        let parent = format!("--cgroup-parent=/{}", self.place.parent);
+        let (name, infra) = (format!("--name={name}"), format!("--infra-image={IMAGE}"));
+        // One word: it is the entrypoint, and reads for ever where nobody writes.
+        let entry = self.place.dir.file("forever", "#!/bin/sh\nexec sleep 999\n");
+        std::fs::set_permissions(&entry, PermissionsExt::from_mode(0o755)).expect("chmod works");
+        let volume = format!("--volume={}:/forever:ro", entry.display());
+        let words = ["--network=none", &infra, "--infra-command=/forever", &volume, &parent];
+        let id = self.ok(&[&["pod", "create", &name], words.as_slice()].concat());
+        self.ok(&["pod", "start", &id]);
+        id
+    }
+
     /// A shell line in a container of its own in that pod; what it printed.
     pub fn in_pod(&self, pod: &str, line: &str) -> String {
+        self.run_in_pod(pod, &["--rm"], line)
+    }
+
+    /// A container of this name in that pod, which goes on running.
+    pub fn start_in_pod(&self, pod: &str, name: &str, line: &str) {
+        let name = format!("--name={name}");
+        self.run_in_pod(pod, &["--detach", &name], line);
+    }
+
+    fn run_in_pod(&self, pod: &str, options: &[&str], line: &str) -> String {
         let pod = format!("--pod={pod}");
         let needs = self.needs();
-        let needs = needs.iter().map(String::as_str).filter(|n| !n.starts_with("--network"));
-        let words: Vec<&str> =
-            ["run", "--rm", &pod].into_iter().chain(needs).chain([IMAGE, "sh", "-c", line]).collect();
-        self.ok(&words)
+        let needs: Vec<&str> =
+            needs.iter().map(String::as_str).filter(|n| !n.starts_with("--network")).collect();
+        self.ok(&[&["run", &pod], options, &needs, &[IMAGE, "sh", "-c", line]].concat())
     }
 
     /// All of them. podman 4.3 fails where the conmon of a container has not quite ended, whose cgroup it removes.

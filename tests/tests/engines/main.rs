@@ -8,4 +8,5 @@ mod containerd;
 mod cri;
 mod docker;
 mod podman;
+mod podman_criu;
 mod slurm;

@@ -1,7 +1,7 @@
 //! podman.
 
 use crate::claims;
-use catena_tests::engines::{Engine, IMAGE, Podman};
+use catena_tests::engines::{Engine, Podman};
 
 macro_rules! claims {
     ($($name:ident;)*) => {$(
@@ -59,24 +59,7 @@ fn a_health_check_is_run_inside() {
 #[test]
 fn a_pod_shares_its_namespaces() {
     let Some(podman) = Podman::start() else { return };
-    let parent = format!("--cgroup-parent=/{}", podman.place().parent);
-    let infra = format!("--infra-image={IMAGE}");
-    // One word: it is the entrypoint, and reads for ever where nobody writes.
-    let entry = podman.place().dir.file("forever", "#!/bin/sh\nexec sleep 999\n");
-    std::fs::set_permissions(&entry, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let volume = format!("--volume={}:/forever:ro", entry.display());
-    let create = [
-        "pod",
-        "create",
-        "--name=pod",
-        "--network=none",
-        &infra,
-        "--infra-command=/forever",
-        &volume,
-        &parent,
-    ];
-    podman.ok(&create);
-    podman.ok(&["pod", "start", "pod"]);
+    podman.pod("pod");
     let line = "for n in ipc net uts; do readlink /proc/self/ns/$n; done";
     let one = podman.in_pod("pod", line);
     let other = podman.in_pod("pod", line);
