@@ -4,7 +4,7 @@
 use crate::log::clean;
 use crate::{folder, stats, stdio};
 use chain::error::{Class, Error, Result};
-use chain::report;
+use chain::{report, size};
 use prost::Message;
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -77,8 +77,10 @@ fn tell(
         let comm = process["comm"].as_str().unwrap_or("?");
         writeln!(
             text,
-            "process {} of {}, {} threads: {comm}",
-            process["pid"], process["ppid"], process["threads"]
+            "process {} of {}, {}: {comm}",
+            process["pid"],
+            process["ppid"],
+            size::count(process["threads"].as_u64().unwrap_or(0), "thread")
         )?;
     }
     for (n, name) in streams.iter().enumerate() {

@@ -2,6 +2,7 @@
 
 use crate::folder;
 use chain::error::Result;
+use chain::size;
 use prost::Message;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -76,12 +77,13 @@ pub(crate) fn line(numbers: &Value) -> String {
     let mut line = String::new();
     let written = match numbers.get("restore_time") {
         Some(_) => {
-            write!(line, "restored in {:.1} ms, {} pages", ms("restore_time"), number("pages_restored"))
+            let pages = size::count(number("pages_restored"), "page");
+            write!(line, "restored in {:.1} ms, {pages}", ms("restore_time"))
         }
         None => {
-            let pages = number("pages_written");
+            let pages = size::count(number("pages_written"), "page");
             let skipped = number("pages_skipped_parent");
-            write!(line, "frozen for {:.1} ms, {pages} pages written", ms("frozen_time")).and_then(|()| {
+            write!(line, "frozen for {:.1} ms, {pages} written", ms("frozen_time")).and_then(|()| {
                 match skipped {
                     0 => Ok(()),
                     skipped => write!(line, ", {skipped} as they were before"),

@@ -30,5 +30,6 @@ pub(crate) fn each(root: &StateRoot, id: &str, regex: bool, act: impl Fn(&str) -
     let failures = failed.len();
     let Some(last) = failed.pop() else { return Ok(0) };
     failed.iter().for_each(log::warn);
-    Err(Error { doing: format!("{} (and so for {failures} of {count} containers)", last.doing), ..last })
+    let all = chain::size::count(count, "container");
+    Err(Error { doing: format!("{} (and so for {failures} of {all})", last.doing), ..last })
 }

@@ -11,7 +11,7 @@ use crate::{number, program, watch};
 use chain::bytes::Bytes;
 use chain::spec::SeccompLoad;
 use chain::sys::notify::Notified;
-use chain::{Error, Result, report};
+use chain::{Error, Result, report, size};
 use serde_json::json;
 use std::collections::BTreeSet;
 
@@ -126,7 +126,10 @@ impl Learn {
             &json!({"tool": "seccomp-load", "event": "learned", "file": file, "calls": calls, "new": new,
             "architectures": others, "nameless": nameless}),
         );
-        let mut text = format!("seccomp-load: learned {new} new of {calls} calls in {file}, observed only: ");
+        let mut text = format!(
+            "seccomp-load: learned {new} new of {} in {file}, observed only: ",
+            size::count(*calls as u64, "call")
+        );
         text += "what no run did is not in there\n";
         if !others.is_empty() {
             text += &format!("seccomp-load: it made calls of {}, too\n", others.join(", "));

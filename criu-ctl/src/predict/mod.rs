@@ -6,7 +6,7 @@ mod look;
 mod sockets;
 
 use chain::error::Result;
-use chain::report;
+use chain::{report, size};
 use serde_json::json;
 use std::collections::BTreeSet;
 
@@ -205,8 +205,8 @@ fn of_an_fd(
 fn as_lines(pid: i32, tree: &Tree, found: &[Obstacle]) -> String {
     if found.is_empty() {
         return format!(
-            "nothing is in the way of a dump of {pid}: {} processes looked at\n",
-            tree.processes.len()
+            "nothing is in the way of a dump of {pid}: {} looked at\n",
+            size::count(tree.processes.len() as u64, "process")
         );
     }
     let line = |o: &Obstacle| {
