@@ -2,19 +2,18 @@
 # What a mount costs: rootfs-prep against the bare system calls (mounts.c), and whether that grows with the mounts that
 # the host has. As root, from anywhere:
 #
-#     bench/mounts.sh [RUNS]        with the release build, or the one in $BIN
+#     bench/mounts.sh [ROUNDS]      with the release build, or the one in $BIN
 #
 # The cost of one mount is the difference between a root with 200 read-only binds and one with none, by 200, so that
-# starting programs and copying the host's mounts, which both do, is not in it. Of all runs the fastest counts: what
-# disturbs a run only ever makes it slower.
+# starting programs and copying the host's mounts, which both do, is not in it; pairs.c says how it is measured.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 top=$(dirname "$here")
-runs=${1:-40}
+rounds=${1:-400}
 count=200
 bin=${BIN:-$top/target/x86_64-unknown-linux-gnu/release}
 
-for program in hyperfine jq cc unshare; do
+for program in jq cc unshare; do
     command -v "$program" >/dev/null || { echo "mounts.sh: $program is missing" >&2; exit 1; }
 done
 [ -x "$bin/rootfs-prep" ] || { echo "mounts.sh: no rootfs-prep in $bin: scripts/build.sh, or BIN=FOLDER" >&2; exit 1; }
@@ -25,6 +24,7 @@ trap 'rm -rf "$work"' EXIT
 mkdir "$work/root" "$work/source" "$work/host"
 cp /bin/busybox "$work/root/true"
 cc -O2 -static -o "$work/mounts" "$here/mounts.c"
+cc -O2 -static -o "$work/pairs" "$here/pairs.c" -lm
 
 # config COUNT: a bundle of that many mounts beside the root.
 config() {
@@ -39,7 +39,7 @@ config "$count"
 # In a mount namespace of its own, with as many mounts of its own as the first word says.
 cat >"$work/measure" <<'INNER'
 set -eu
-more=$1 work=$2 runs=$3 bin=$4 count=$5
+more=$1 work=$2 rounds=$3 bin=$4 count=$5
 mount -t tmpfs host "$work/host"
 i=0
 while [ "$i" -lt "$more" ]; do
@@ -48,18 +48,15 @@ while [ "$i" -lt "$more" ]; do
 done
 ours() { echo "$bin/ns-enter -m -- $bin/rootfs-prep --oci $work/$1.json -- /true"; }
 bare() { echo "$work/mounts $work/root $1 $work/source /true"; }
-PATH=$bin:$PATH hyperfine -N --warmup 3 --runs "$runs" --style none --export-json "$work/times.json" \
-    "$(ours 0)" "$(ours "$count")" "$(bare 0)" "$(bare "$count")" >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
+printf '%s\n' "$(ours 0)" "$(ours "$count")" "$(bare 0)" "$(bare "$count")" >"$work/commands"
+"$work/pairs" "$rounds" "$work/commands" >"$work/times.json"
 INNER
 
-echo '| mounts of the host | one by rootfs-prep, µs | one by bare calls, µs | rootfs-prep / bare | 200 mounts, ms | bare, ms |'
-echo '| --- | --- | --- | --- | --- | --- |'
+echo '| mounts of the host | one by rootfs-prep, µs | one by bare calls, µs | rootfs-prep / bare | standard error |'
+echo '| --- | --- | --- | --- | --- |'
 for more in 10 100 1000; do
-    unshare -m --propagation private sh "$work/measure" "$more" "$work" "$runs" "$bin" "$count" </dev/null
+    unshare -m --propagation private sh "$work/measure" "$more" "$work" "$rounds" "$bin" "$count" </dev/null
     jq -r --arg more "$more" --argjson count "$count" '
-        def us: . * 10000000 / $count | round / 10;
-        def ms: . * 100000 | round / 100;
-        [.results[].min] as [$none, $all, $bare_none, $bare_all]
-        | "| \($more) | \($all - $none | us) | \($bare_all - $bare_none | us) | \(($all - $none) / ($bare_all - $bare_none) * 100 | round / 100) | \($all | ms) | \($bare_all | ms) |"
-    ' "$work/times.json"
+        def us: . * 10 / $count | round / 10;
+        "| \($more) | \(.first | us) | \(.second | us) | \(.ratio) | \(.error) |"' "$work/times.json"
 done

@@ -2,18 +2,17 @@
 # What limits cost: cg-apply with all of linux.resources that this host has, against the bare writes (resources.c). As
 # root, from anywhere:
 #
-#     bench/resources.sh [RUNS]     with the release build, or the one in $BIN
+#     bench/resources.sh [ROUNDS]   with the release build, or the one in $BIN
 #
 # The cost of the limits is the difference between a group with them and one without, so that making the group, running a
-# program in it and removing it, which both do, is not in it. Of all runs the fastest counts: what disturbs a run only
-# ever makes it slower. In a view of cgroup v2 (tests/lanes/v2-view.sh, tests/lanes/uml.sh) it measures v2's files.
+# program in it and removing it, which both do, is not in it; pairs.c says how it is measured. In a view of cgroup v2 (tests/lanes/v2-view.sh, tests/lanes/uml.sh) it measures v2's files.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 top=$(dirname "$here")
-runs=${1:-400}
+rounds=${1:-1000}
 bin=${BIN:-$top/target/x86_64-unknown-linux-gnu/release}
 
-for program in hyperfine jq cc; do
+for program in jq cc; do
     command -v "$program" >/dev/null || { echo "resources.sh: $program is missing" >&2; exit 1; }
 done
 [ -x "$bin/cg-apply" ] || { echo "resources.sh: no cg-apply in $bin: scripts/build.sh, or BIN=FOLDER" >&2; exit 1; }
@@ -23,6 +22,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cp /bin/busybox "$work/true"
 cc -O2 -static -o "$work/resources" "$here/resources.c"
+cc -O2 -static -o "$work/pairs" "$here/pairs.c" -lm
 group=/bench-resources-$$
 disk=$(cat /sys/block/*/dev | head -n 1)
 
@@ -85,17 +85,9 @@ done
 
 ours() { echo "$bin/cg-apply -N --oci $work/$1.json -- $work/true"; }
 bare() { echo "$work/resources $work/$1 $work/true"; }
-best() { jq -sc '[.[].results | map(.min)] | transpose | map(min)' "$work"/times.*.json; }
-# In rounds, for a machine that is slower for a second would else be slower for one of the four.
-round=0
-while [ "$round" -lt 10 ]; do
-    round=$((round + 1))
-    hyperfine -N --warmup 2 --runs "$((runs / 10))" --style none --export-json "$work/times.$round.json" \
-        "$(ours without)" "$(ours with)" "$(bare without)" "$(bare with)" >"$work/log" 2>&1 </dev/null || { cat "$work/log" >&2; exit 1; }
-done
-echo '| writes | limits by cg-apply, µs | bare writes, µs | cg-apply / bare |'
-echo '| --- | --- | --- | --- |'
-best | jq -r --arg writes "$(grep -c '^write ' "$work/with")" '
-    def us: . * 1000000 | round;
-    . as [$none, $all, $bare_none, $bare_all]
-    | "| \($writes) | \($all - $none | us) | \($bare_all - $bare_none | us) | \(($all - $none) / ($bare_all - $bare_none) * 100 | round / 100) |"'
+printf '%s\n' "$(ours without)" "$(ours with)" "$(bare without)" "$(bare with)" >"$work/commands"
+"$work/pairs" "$rounds" "$work/commands" >"$work/times.json"
+echo '| writes | limits by cg-apply, µs | bare writes, µs | cg-apply / bare | standard error |'
+echo '| --- | --- | --- | --- | --- |'
+jq -r --arg writes "$(grep -c '^write ' "$work/with")" \
+    '"| \($writes) | \(.first) | \(.second) | \(.ratio) | \(.error) |"' "$work/times.json"

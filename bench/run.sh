@@ -153,6 +153,13 @@ $(cat "$work/rows")
 
 $(sizes)
 E
+# A checkpoint, where there is a criu that works; else what was found before.
+if "$top/tests/lanes/trixie.sh" && BIN=$release "$here/criu.sh" >"$work/criu"; then
+    { echo; cat "$work/criu"; } >>"$work/page"
+else
+    echo 'run.sh: no criu here: the numbers of checkpoints stay as they are' >&2
+    { echo; sed -n '/^## A checkpoint$/,/^## A mount$/p' "$page" | sed '$d' | sed '$d'; } >>"$work/page"
+fi
 # What bench/mounts.sh found, by hand, stays.
 { echo; sed -n '/^## A mount$/,$p' "$page"; } >>"$work/page"
 mv "$work/page" "$page"
