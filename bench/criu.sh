@@ -5,7 +5,8 @@
 #     bench/criu.sh [PAIRS]        with the release build, or the one in $BIN
 #
 # Pairs take turns, ours first in every other one, and the images are in memory, so that no disk is measured. A dump is over
-# when the process is gone, for which criu-ctl waits and criu does not. The ratio is that of the medians.
+# when the process is gone, for which criu-ctl waits and criu does not. The first pair is to warm up, and of the others the
+# fastest counts: what disturbs a run, as the memory that the machine has to find for it, only ever makes it slower.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 top=$(dirname "$here")

@@ -5,7 +5,8 @@
 #     bench/resources.sh [ROUNDS]   with the release build, or the one in $BIN
 #
 # The cost of the limits is the difference between a group with them and one without, so that making the group, running a
-# program in it and removing it, which both do, is not in it; pairs.c says how it is measured. In a view of cgroup v2 (tests/lanes/v2-view.sh, tests/lanes/uml.sh) it measures v2's files.
+# program in it and removing it, which both do, is not in it; pairs.c says how it is measured. In a view of cgroup v2
+# (tests/lanes/v2-view.sh, tests/lanes/uml.sh) it measures v2's files.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 top=$(dirname "$here")

@@ -43,11 +43,11 @@ pub(crate) fn group(args: &Args) -> Result<u8> {
         };
         return stdout(text.as_bytes()).map(|()| 0);
     }
-    // Before systemd gets it, who would carry it out at once.
-    if let (Some(limits), Some(group)) = (plan.check_usage, &plan.group) {
-        limits.refuse_below_use(group)?;
-    }
     if let Some(unit) = &args.scope {
+        // Before systemd gets it, who would carry it out at once.
+        if let (Some(limits), Some(group)) = (plan.check_usage, &plan.group) {
+            limits.refuse_below_use(group)?;
+        }
         systemd::change(unit, &systemd::unit::limits(&plan.writes))?;
     }
     let applied = apply::change(&mut plan)?;

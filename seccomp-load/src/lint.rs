@@ -3,7 +3,7 @@
 
 use crate::action::Action;
 use crate::policy::width;
-use crate::rule::{Op, Order, Test};
+use crate::rule::{Op, Test};
 use crate::table::{Call, ENOSYS, Table};
 use crate::{arch, number};
 use std::collections::BTreeSet;
@@ -62,7 +62,7 @@ fn gets_around(name: &str, test: &Test, action: Action, call: &Call, default: Ac
     let helps = match test.op {
         Op::Eq | Op::Lt | Op::Le => !action.lets_through() && call.always.unwrap_or(default).lets_through(),
         Op::Ne | Op::Gt | Op::Ge => action.lets_through() && !call.always.unwrap_or(default).lets_through(),
-        Op::Masked(_) | Op::Unlike(_) | Op::Int(Order::Lt | Order::Le | Order::Gt | Order::Ge) => false,
+        Op::Masked(_) | Op::Unlike(_) | Op::Int(_) => false,
     };
     helps && width(name, test.index.into()).is_ok_and(|bits| bits <= u32::MAX.into())
 }

@@ -16,7 +16,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::os::unix::fs::chown;
 use std::time::{Duration, Instant};
-use tolerated::{NEVER_FAIL, OTHERWISE, RUNTIME, TOLERATED};
+use tolerated::call::Call;
+use tolerated::{OTHERWISE, RUNTIME, TOLERATED};
 
 /// A way to start the payload.
 struct Start {
@@ -33,14 +34,6 @@ struct Start {
     calls: Vec<Call>,
     wrong: String,
     runs: usize,
-}
-
-/// One call: of which process, which, and how many like it came before.
-#[derive(Clone, Debug)]
-struct Call {
-    who: String,
-    call: String,
-    nth: usize,
 }
 
 struct Ran {
@@ -312,35 +305,6 @@ impl Ran {
     /// What the payload saw.
     fn payload(&self) -> Option<Probe> {
         serde_json::from_str(self.stdout.trim()).ok()
-    }
-}
-
-impl Call {
-    fn parse(line: &str) -> Option<Call> {
-        let words: Vec<&str> = line.split(':').collect();
-        let [who, call, nth] = words[..] else { return None };
-        Some(Call { who: who.into(), call: call.into(), nth: nth.parse().unwrap_or(0) })
-    }
-
-    fn fault(&self, what: &str) -> String {
-        format!("{}:{}:{}:{what}", self.who, self.call, self.nth)
-    }
-
-    /// As the kernel's header calls it.
-    fn name(&self) -> String {
-        let header = include_str!("/usr/include/x86_64-linux-gnu/asm/unistd_64.h");
-        let number = self.call.split('.').next().unwrap_or_default();
-        let name = |line: &str| {
-            let (name, value) = line.strip_prefix("#define __NR_")?.split_once(' ')?;
-            (value.trim() == number).then(|| name.to_string())
-        };
-        let name = header.lines().find_map(name).unwrap_or_else(|| number.into());
-        self.call.split_once('.').map_or(name.clone(), |(_, which)| format!("{name}.{which}"))
-    }
-
-    /// Not the shell's, and one that can fail.
-    fn is_ours(&self) -> bool {
-        self.who != "0" && !NEVER_FAIL.contains(&self.name().as_str())
     }
 }
 

@@ -1,5 +1,7 @@
 //! What may fail in a start, and why that is right.
 
+pub(crate) mod call;
+
 /// The kernel never answers these with an error, close(2) of what these close included (and Rust's own assertion at a
 /// close, in a build for tests).
 pub(crate) const NEVER_FAIL: &[&str] = &[
