@@ -23,7 +23,11 @@ fn tree(dir: &TempDir, script: &str) -> (Running, u32) {
     loop {
         assert!(Instant::now() < deadline, "it did not start");
         if let Ok(pid) = std::fs::read_to_string(&ready) {
-            return (running, pid.trim().parse().unwrap());
+            let pid = pid.trim().parse().unwrap();
+            // Until then the shell's last `mv` may still be there.
+            if std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm == "sleep\n") {
+                return (running, pid);
+            }
         }
         std::thread::sleep(Duration::from_millis(2));
     }

@@ -5,11 +5,12 @@ mod common;
 
 use catena_tests::{Leftovers, TempDir, requires, shell};
 use common::Bundle;
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 fn create(bundle: &Bundle, tree: &TempDir) -> catena_tests::Output {
@@ -106,18 +107,23 @@ fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Kills the link that is at work, and the one that it goes on as.
-fn kill_cg_apply(children: &[Pid]) {
-    for pid in children {
-        if fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "cg-apply\n") {
-            kill(*pid, Signal::SIGKILL).unwrap();
+/// Kills the links of a create on this tree, whatever they go on as meanwhile.
+fn kill_cg_apply(tree: &TempDir) {
+    let ours = format!("CATENA_RESCTRL={}", tree.path().display());
+    let is_ours = |process: &Path| {
+        fs::read_to_string(process.join("comm")).is_ok_and(|name| name == "cg-apply\n")
+            && fs::read(process.join("environ"))
+                .is_ok_and(|env| env.split(|b| *b == 0).any(|v| v == ours.as_bytes()))
+    };
+    for process in fs::read_dir("/proc").unwrap() {
+        let path = process.unwrap().path();
+        let Some(pid) = path.file_name().and_then(|name| name.to_str()?.parse().ok()) else { continue };
+        if is_ours(&path)
+            && let Err(error) = kill(Pid::from_raw(pid), Signal::SIGKILL)
+        {
+            assert_eq!(error, Errno::ESRCH);
         }
     }
-}
-
-fn children(runner: &catena_tests::Running) -> Vec<Pid> {
-    let pids = fs::read_to_string(format!("/proc/{0}/task/{0}/children", runner.pid())).unwrap();
-    pids.split_whitespace().map(|pid| Pid::from_raw(pid.parse().unwrap())).collect()
 }
 
 #[test]
@@ -129,16 +135,20 @@ fn one_whose_link_or_runner_was_killed_before_it_told_of_it_does_not_stay() {
     let tree = TempDir::new();
     let rdt = json!({"closID": "gold", "schemata": ["L3:0=f"], "enableMonitoring": true});
     let bundle = Bundle::sh("echo RAN").set("/linux/intelRdt", rdt);
-    let (runner, counted) = stuck(&bundle, &tree);
-    kill_cg_apply(&children(&runner));
+    let (mut runner, counted) = stuck(&bundle, &tree);
+    wait_for("the runner ends", || {
+        kill_cg_apply(&tree);
+        runner.is_over()
+    });
     runner.wait().refuses(1, "its chain ended without a word");
     assert!(!counted.exists());
 
     let (mut runner, counted) = stuck(&bundle, &tree);
-    let chain = children(&runner);
     runner.kill();
-    kill_cg_apply(&chain);
-    wait_for("the group goes", || !counted.exists());
+    wait_for("the group goes", || {
+        kill_cg_apply(&tree);
+        !counted.exists()
+    });
     wait_for("the draft goes", || fs::read_dir(bundle.state.path()).unwrap().count() == 0);
     assert!(tree.path().join("gold").exists(), "another's group stays");
     drop(bundle);
