@@ -1,6 +1,7 @@
 #!/bin/sh
-# What a filter as long as Docker's costs at the start of a container: runner, which makes it anew each time, against crun,
-# of which a version may keep filters in a cache below its state (1.8.1 does not look for one). As root, from anywhere:
+# What a filter as long as Docker's costs at the start of a container: runner, which keeps finished filters in its state
+# folder and is measured with that and without, against crun, of which a version may keep filters in a cache below its
+# state (1.8.1 does not look for one). As root, from anywhere:
 #
 #     bench/seccomp.sh [ROUNDS]     with the release build, or the one in $BIN
 #
@@ -37,10 +38,15 @@ for kind in without with; do
 done
 
 crun=$(command -v crun)
-runner() { echo "$bin/runner --root $state/runner run --bundle $work/$1 bench-seccomp-$$"; }
+# runner KIND ROOT
+runner() { echo "$bin/runner --log /dev/null --root $state/$2 run --bundle $work/$1 bench-seccomp-$$"; }
+# Where a file stands in the place of the folder nothing is kept.
+mkdir -m 700 "$state/anew" && : >"$state/anew/@filters"
 crun() { echo "$crun --root $state/crun --cgroup-manager cgroupfs run --bundle $work/$1 bench-seccomp-$$"; }
-echo '| by runner, µs | by crun, µs | runner / crun | standard error |'
-echo '| --- | --- | --- | --- |'
-printf '%s\n' "$(runner without)" "$(runner with)" "$(crun without)" "$(crun with)" >"$work/commands"
-"$work/pairs" "$rounds" "$work/commands" >"$work/times.json"
-jq -r '"| \(.first) | \(.second) | \(.ratio) | \(.error) |"' "$work/times.json"
+echo '| the program | by runner, µs | by crun, µs | runner / crun | standard error |'
+echo '| --- | --- | --- | --- | --- |'
+for root in kept anew; do
+    printf '%s\n' "$(runner without "$root")" "$(runner with "$root")" "$(crun without)" "$(crun with)" >"$work/commands"
+    "$work/pairs" "$rounds" "$work/commands" >"$work/times.json" 2>"$work/errors"
+    jq -r --arg root "$root" '"| \($root) | \(.first) | \(.second) | \(.ratio) | \(.error) |"' "$work/times.json"
+done

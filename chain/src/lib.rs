@@ -12,6 +12,7 @@ pub mod cgroup;
 pub mod cli;
 pub mod error;
 pub mod files;
+pub mod filters;
 pub mod given;
 pub mod home;
 pub mod hook;

@@ -362,6 +362,9 @@ pub struct SeccompLoad {
     /// Tell each call that the filter stops, as it stops it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub explain: bool,
+    /// Folder of filters that were made before, this one perhaps among them; made if it is not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<Bytes>,
 }
 
 /// Where a profile with conditions comes from.

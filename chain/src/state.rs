@@ -86,6 +86,9 @@ pub struct Fds {
     /// The compiled filter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter: Option<RawFd>,
+    /// A memfd that `runner` reads later: seccomp-load writes what it made there, to be [kept](crate::filters).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compiled: Option<RawFd>,
     /// A connection to the agent that is to have the listener of the filter, where no `runner` hands it over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent: Option<RawFd>,
@@ -116,6 +119,7 @@ impl Fds {
             self.meet,
             self.gate,
             self.filter,
+            self.compiled,
             self.agent,
             self.witness,
             self.terminal,

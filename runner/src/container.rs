@@ -191,7 +191,8 @@ fn make_parents(path: &Path) -> rustix::io::Result<()> {
 
 /// One container.
 pub(crate) struct Container {
-    root: OwnedFd,
+    /// The folder of all states.
+    pub(crate) root: OwnedFd,
     dir: OwnedFd,
     /// Its record.
     pub(crate) record: Record,

@@ -5,6 +5,7 @@ use crate::cgroup::Expected;
 use crate::cli::{Args, Create};
 use crate::container::{Record, StateRoot, start_time};
 use crate::draft::Draft;
+use crate::filter::{self, Keep};
 use crate::globals::Manager;
 use crate::janitor::Janitor;
 use crate::meeting::{Met, meet_chain, start_chain};
@@ -70,12 +71,13 @@ pub(crate) fn launch(
     state.fds.keep = preserved(options.preserve_fds)?;
     state.fds.status = args.common.status_fd;
     state.debug = log::is_debug();
+    let root_fd = root.open(true)?;
+    let filter = filter::look(root_fd.as_fd(), &mut state, Keep::Yes)?;
     let tools: Vec<_> = state.layers.iter().map(|l| (l.tool, None)).collect();
     let next::Opened { tools, mounts } = next::open_tools(&tools)?;
     log::tools_are_open();
     state.fds.tools = tools;
 
-    let root_fd = root.open(true)?;
     let cgroup = cgroup_path(&bundle.config, &options.id, args)?;
     let expected = Expected::of(&bundle.config, cgroup, &options.id);
     let poststop = hooks::After::of_bundle(&bundle, &options.id);
@@ -85,6 +87,7 @@ pub(crate) fn launch(
     match make(root_fd, &bundle, options, state, gate, detach, &janitor) {
         Ok(launched) => {
             janitor.dismiss()?;
+            filter.keep();
             Ok(Some(launched))
         }
         Err(error) => {

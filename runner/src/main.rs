@@ -16,6 +16,7 @@ mod ended;
 mod events;
 mod exec;
 mod features;
+mod filter;
 mod globals;
 mod home;
 mod hooks;

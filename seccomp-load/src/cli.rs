@@ -38,6 +38,10 @@ pub(crate) struct Args {
     /// Tell each call that the filter stops, with its arguments and what would let it through, on standard error
     #[arg(long)]
     pub(crate) explain: bool,
+    /// Keep the finished filter in this folder, and take it from there the next time; the folder is made if it is not there,
+    /// and one that others can write to is refused
+    #[arg(long, value_name = "DIR", conflicts_with = "learn", help_heading = "More")]
+    pub(crate) cache: Option<PathBuf>,
     /// Log to the audit log whatever is not allowed
     #[arg(long, help_heading = "More")]
     pub(crate) log: bool,

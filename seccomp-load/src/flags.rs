@@ -36,6 +36,9 @@ pub(crate) fn from_flags(args: &Args, base: SeccompLoad, files: &Files<'_>) -> R
     if let Some(path) = &args.learn {
         spec.learn = Some(path.as_path().into());
     }
+    if let Some(path) = &args.cache {
+        spec.cache = Some(path.as_path().into());
+    }
     spec.explain |= args.explain;
     spec.log |= args.log;
     spec.allow_new_privileges |= args.allow_new_privs;

@@ -21,6 +21,7 @@ mod facts;
 mod flags;
 mod flat;
 mod keep;
+mod kept;
 mod learn;
 mod learned;
 mod lint;
@@ -51,6 +52,7 @@ use std::process::ExitCode;
 /// For `--version --json`.
 const FEATURES: &[&str] = &[
     "@default",
+    "cache",
     "diff",
     "dump",
     "explain",
@@ -74,12 +76,19 @@ fn main() -> ExitCode {
             Begun::Ask(question, args, spec) => return answer::answer(question, &args, &spec),
             Begun::Done => return Ok(0),
         };
-        let mut plan = plan::resolve(&spec, &facts::gather(&spec, &link.state.landing)?)?;
+        let facts = facts::gather(&spec, &link.state.landing)?;
+        let kept = kept::place(&spec, &facts, &link.state)?;
+        if let Some(made) = kept.as_ref().and_then(kept::find) {
+            let receipt = kept::take(made, &spec, &facts, &mut link.state)?;
+            match link.go_on(receipt)? {}
+        }
+        let mut plan = plan::resolve(&spec, &facts)?;
         for note in plan.notes().iter().filter(|note| note.lets_more_through) {
             chain::report::warn("seccomp-load", &note.text);
         }
         let watch = watch::prepare(&spec, &mut plan)?;
         apply::all(&plan, &mut link.state)?;
+        kept::keep(kept, &plan, &link.state)?;
         if let Some(watch) = watch
             && let Some(status) = watch.over(&mut link.state)?
         {

@@ -64,7 +64,7 @@ pub(crate) fn resolve(spec: &SeccompLoad, facts: &Facts) -> Result<Plan> {
     Ok(Plan { filter: Some(Filter { table, code }), program: None, agent, no_new_privs })
 }
 
-fn may_load(no_new_privs: bool, facts: &Facts) -> Result<()> {
+pub(crate) fn may_load(no_new_privs: bool, facts: &Facts) -> Result<()> {
     if no_new_privs || facts.no_new_privs || facts.sys_admin {
         return Ok(());
     }

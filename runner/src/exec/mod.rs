@@ -14,6 +14,7 @@ pub(crate) use cli::Exec;
 use crate::cli::Args;
 use crate::container::{Container, StateRoot};
 use crate::create::inherited;
+use crate::filter::{self, Keep};
 use crate::meeting::{Front, of_tool, start_chain};
 use crate::{agent, ended, log, pidfile, terminal};
 use chain::cgroup::Group;
@@ -51,6 +52,7 @@ pub(crate) fn exec(root: &StateRoot, args: &Args, options: &Exec) -> Result<u8> 
     state.fds.status = args.common.status_fd;
     state.debug = log::is_debug();
     state.fds.process = Some(first.as_raw_fd());
+    let _program = filter::look(container.root.as_fd(), &mut state, Keep::No)?;
     let tools: Vec<_> = state.layers.iter().map(|l| (l.tool, None)).collect();
     state.fds.tools = next::open_tools(&tools)?.tools;
     log::tools_are_open();
