@@ -81,7 +81,12 @@ can_systemd() { can_uml; }
 lane_systemd() { tests/lanes/trixie.sh systemd && tests/lanes/systemd.sh scripts/run-tests.sh "$logs/systemd-tests"; }
 
 can_trixie() { as_root; }
-lane_trixie() { tests/lanes/trixie.sh && tests/lanes/in-trixie scripts/run-tests.sh "$logs/criu"; }
+# Containers once more where cgroup v2 is all there is.
+lane_trixie() {
+    grep '^runner/checkpoint_' "$logs/criu" >"$logs/criu-v2" || :
+    tests/lanes/trixie.sh && tests/lanes/in-trixie scripts/run-tests.sh "$logs/criu" &&
+        tests/lanes/v2-view.sh tests/lanes/in-trixie scripts/run-tests.sh "$logs/criu-v2"
+}
 
 can_engines() { as_root; }
 # podman checkpoints with the criu of that tree.

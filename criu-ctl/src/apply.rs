@@ -7,7 +7,7 @@ use crate::meeting::Listeners;
 use crate::plan::{Dump, Folders, Restore};
 use crate::rpc::{InheritFd, Kind, Notify, Opts, PageServer, Req, Resp};
 use crate::swrk::{Criu, Group, Told};
-use crate::{manifest, mountpoints, namespaces, outside, owner, restored, stats, stdio};
+use crate::{manifest, mountpoints, namespaces, outside, owner, restored, serve, stats, stdio};
 use chain::error::{Cannot, Class, Error, Result};
 use chain::pidfile::PidFile;
 use chain::report;
@@ -106,10 +106,14 @@ pub(crate) fn take(
     opts.external.extend(namespaces::external(job.pid, &job.known.shared)?);
     let streams = if job.stdio { stdio::of(job.pid)? } else { Vec::new() };
     opts.external.extend(stdio::external(&streams));
-    opts.notify_scripts = audience.listens;
+    opts.notify_scripts = audience.listens || opts.lazy_pages;
     if let Some(server) = &server {
         stdio::pass_on(server, &doing)?;
         opts.ps = Some(PageServer { fd: Some(server.as_raw_fd()), ..PageServer::default() });
+    }
+
+    if opts.lazy_pages && job.kind == Kind::Dump {
+        serve::expect_pipes(&doing)?;
     }
 
     // What criu writes is for the owner alone, as the folder is.
@@ -131,7 +135,17 @@ pub(crate) fn take(
     // The server is to see when criu ends.
     drop(server);
     criu.hold_signals()?;
-    let outcome = converse(&mut criu, job.kind, &folders, &opts, audience.told, &doing);
+    // Lazy memory is fetched by a restore, which has to find whole images: all but the memory is written by then. The mark
+    // comes back if that restore does not take all of it.
+    let mut whole = false;
+    let mut told = |word: &Notify, fd: Option<OwnedFd>| {
+        if opts.lazy_pages && word.script.as_deref() == Some("status-ready") {
+            folder::mark_finished(folders.images.as_fd(), &doing)?;
+            whole = true;
+        }
+        (audience.told)(word, fd)
+    };
+    let outcome = converse(&mut criu, job.kind, &folders, &opts, &mut told, &doing);
     if let Err(error) = outcome {
         // On a full disk the first words stay; the mark is what counts.
         folder::mark_unfinished(folders.images.as_fd(), &format!("{error}\n"), &doing).unwrap_or(());
@@ -152,7 +166,9 @@ pub(crate) fn take(
         manifest::forget(folders.images.as_fd(), &doing)?;
         report::warn(NAME, format_args!("the images have no manifest: {error}"));
     }
-    folder::mark_finished(folders.images.as_fd(), &doing)?;
+    if !whole {
+        folder::mark_finished(folders.images.as_fd(), &doing)?;
+    }
     if job.kind == Kind::Dump {
         folder::expect_whole(folders.images.as_fd(), &doing)?;
     }
@@ -203,6 +219,7 @@ pub(crate) fn bring_back(
     if origin == Origin::Folder {
         folder::expect_whole(images.as_fd(), &doing)?;
         manifest::check(images.as_fd(), &doing)?;
+        folder::expect_memory(images.as_fd(), &doing)?;
     }
     let mut names = job.folders.clone();
     let work = work_folder(&mut names, job.listeners.meet.is_some(), &doing)?;
@@ -228,6 +245,7 @@ pub(crate) fn bring_back(
     restored::collect_orphans()?;
     let before = restored::children();
     let mut criu = namespaces::inside(network, || Criu::start(program, Group::Ours))?;
+    criu.look_for_the_dying(&before);
     drop(inherited);
     restored::hold_signals()?;
     let outcome =

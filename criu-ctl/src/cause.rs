@@ -92,6 +92,15 @@ const SIGNS: &[Sign] = &[
         cause: Cause { class: Class::Usage, why: "criu-ctl runs inside the tree it is to dump", cure: None },
     },
     Sign {
+        words: &["Tracking memory is not available"],
+        given: never,
+        cause: Cause {
+            class: Class::Unsupported,
+            why: "this kernel does not tell which pages were written to (criu-ctl check --feature mem_dirty_track)",
+            cure: Some("a dump of all of it, without a round before"),
+        },
+    },
+    Sign {
         words: &["No space left on device"],
         given: never,
         cause: Cause { class: Class::Conflict, why: "no space is left on the disk", cure: None },

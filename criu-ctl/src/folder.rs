@@ -3,7 +3,9 @@
 
 use chain::error::{Cannot, Class, Error, Result};
 use chain::state::write_all;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, fstatvfs, mkdirat, openat, statat, unlinkat};
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, fstat, fstatvfs, mkdirat, openat, statat, unlinkat,
+};
 use rustix::io::Errno;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -130,6 +132,36 @@ pub(crate) fn expect_whole(folder: BorrowedFd<'_>, doing: &str) -> Result<()> {
         )),
         Err(e) => Err(Error::call(doing, format_args!("stat({INVENTORY})"), e)),
     }
+}
+
+/// Names of the images of this kind: `KIND-ID.img`.
+pub(crate) fn of_kind(images: BorrowedFd<'_>, kind: &str, doing: &str) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(images).cannot(doing, "getdents")? {
+        let entry = entry.cannot(doing, "getdents")?;
+        let name = entry.file_name().to_string_lossy();
+        if name.starts_with(kind) && name[kind.len()..].starts_with('-') && name.ends_with(".img") {
+            names.push(name.into_owned());
+        }
+    }
+    Ok(names)
+}
+
+/// Refuses images whose memory went to a page server and has not come back: criu itself says nothing of it.
+pub(crate) fn expect_memory(folder: BorrowedFd<'_>, doing: &str) -> Result<()> {
+    for name in of_kind(folder, "mm", doing)? {
+        let wanted = format!("pagemap{}", &name["mm".len()..]);
+        match statat(folder, &wanted, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => {}
+            Err(Errno::NOENT) => {
+                let detail = format!("the memory of its processes is not in it: {wanted} is not there");
+                let error = Error::new(Class::Missing, doing, detail);
+                return Err(error.why("a dump with --page-server leaves it where that server wrote it"));
+            }
+            Err(e) => return Err(Error::call(doing, format_args!("stat({wanted})"), e)),
+        }
+    }
+    Ok(())
 }
 
 /// Removes an old log: criu would follow a link of that name, and we would take old lines for new ones.

@@ -78,10 +78,11 @@ fn error_line(line: &str) -> Option<String> {
     Some(clean(message)).filter(|m| !m.is_empty())
 }
 
-/// Lines that only say that there was an error before, and one that is none: without CAP_SYS_RESOURCE criu goes on with
-/// the limit it has.
+/// Lines that only say that there was an error before, by a helper that sees its other end go among them, and one that is
+/// none: without CAP_SYS_RESOURCE criu goes on with the limit it has.
 fn is_noise(line: &str) -> bool {
-    let noise = ["exited, status=", "rlimit: Can't setup RLIMIT_NOFILE for self"];
+    let noise =
+        ["exited, status=", "cg: cgroupd: recv req error", "rlimit: Can't setup RLIMIT_NOFILE for self"];
     noise.iter().any(|start| line.starts_with(start)) || line.ends_with("FAILED")
 }
 
@@ -111,6 +112,8 @@ mod tests {
     #[test]
     fn the_first_error_with_a_meaning_is_the_reason() {
         assert_eq!(reason(LOG).unwrap(), "tty: Found dangling tty with sid 7 pgid 9 (pts) on peer fd 0");
+        let helper = "(00.1)     11: Error (criu/cgroup.c:1): cg: cgroupd: recv req error: No such file or directory\n";
+        assert_eq!(reason(&format!("{helper}{LOG}")), reason(LOG));
         assert_eq!(reason("(00.1) Dumping a file named Error (x): y\n"), None);
         assert_eq!(reason("pie: 7: Error (criu/pie/restorer.c:1): Can't\x1b[2J\n").unwrap(), "Can't?[2J");
     }

@@ -38,22 +38,9 @@ struct Extent {
     count: u32,
 }
 
-/// Names of the images of this kind: `KIND-ID.img`.
-fn of_kind(images: BorrowedFd<'_>, kind: &str, doing: &str) -> Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in rustix::fs::Dir::read_from(images).cannot(doing, "getdents")? {
-        let entry = entry.cannot(doing, "getdents")?;
-        let name = entry.file_name().to_string_lossy();
-        if name.starts_with(kind) && name[kind.len()..].starts_with('-') && name.ends_with(".img") {
-            names.push(name.into_owned());
-        }
-    }
-    Ok(names)
-}
-
 /// Who outside is root of the tree's user namespace. None where it has none of its own.
 fn root_of(images: BorrowedFd<'_>, doing: &str) -> Result<Option<u32>> {
-    let Some(name) = of_kind(images, "userns", doing)?.pop() else { return Ok(None) };
+    let Some(name) = folder::of_kind(images, "userns", doing)?.pop() else { return Ok(None) };
     let text = folder::read_regular(images, &name, MOST, doing)?.unwrap_or_default();
     let wrong = |detail: &str| Error::new(Class::Conflict, doing, format_args!("{name}: {detail}"));
     let space = entries(&text).next().ok_or_else(|| wrong("there is nothing in it"))?;
@@ -99,7 +86,7 @@ fn for_the_group(images: &OwnedFd, doing: &str) -> Result<()> {
         }
         fchmod(fd, Mode::from_raw_mode(mode | bits)).cannot(doing, format_args!("fchmod({name})"))
     };
-    for name in of_kind(images.as_fd(), "timens", doing)? {
+    for name in folder::of_kind(images.as_fd(), "timens", doing)? {
         if let Some(clocks) = folder::open_regular(images.as_fd(), &name, MOST, doing)? {
             more(&clocks, 0o040, &name)?;
         }

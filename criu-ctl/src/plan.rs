@@ -193,6 +193,12 @@ pub(crate) fn dump(args: &Args, known: &Known, kind: Kind) -> Result<Dump> {
     if kind == Kind::SinglePreDump {
         opts.track_mem = true;
     }
+    if kind == Kind::Dump && opts.lazy_pages && opts.ps.is_none() {
+        // criu would choose a port that nobody knows, and hold the tree still until somebody comes.
+        return Err(usage(
+            "--lazy-pages: --page-server is missing: the ADDRESS:PORT where the pages can be fetched",
+        ));
+    }
     // `mnt[WHERE]:KEY`: what is mounted there is not taken along, only remembered under this key.
     opts.external.extend(known.binds.iter().map(|bind| outside::mount(&bind.inside, &bind.inside)));
     let (stdio, listeners, known) = (args.more.stdio, listeners(args), known.clone());
@@ -308,6 +314,7 @@ mod tests {
             (&["check", "--tcp-established"], "--tcp-established is not for check"),
             (&["check", "--for", "0"], "--for: that is no pid"),
             (&["dump", "--for", "1", "-D", "img"], "--for is not for dump"),
+            (&["dump", "-t", "1", "-D", "img", "--lazy-pages"], "--page-server is missing"),
             (&["dump", "-t", "1", "-D", "img", "--keep-fd", "5"], "criu-ctl has none"),
             (&["--show", "1"], "--show"),
             (&[], "no command"),

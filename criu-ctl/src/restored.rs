@@ -30,6 +30,22 @@ pub(crate) fn children() -> Vec<i32> {
     String::from_utf8_lossy(&text).split_whitespace().filter_map(|word| word.parse().ok()).collect()
 }
 
+/// PF_EXITING of the kernel's sched.h.
+const EXITING: u64 = 4;
+
+/// Whether a child of ours that was not there before is on its way out, and is not gone yet.
+pub(crate) fn any_dies(before: &[i32]) -> bool {
+    children().into_iter().filter(|pid| !before.contains(pid)).any(|pid| {
+        let text = proc::read(&format!("/proc/{pid}/stat")).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        // The name may have anything in it; behind it: state, parent, group, session, terminal, its group, flags. A zombie
+        // is no more than a number.
+        let Some((_, rest)) = text.rsplit_once(") ") else { return false };
+        let flags = rest.split(' ').nth(6).and_then(|word| word.parse::<u64>().ok()).unwrap_or(0);
+        flags & EXITING != 0 && !rest.starts_with('Z')
+    })
+}
+
 /// Kills what a restore that failed left half made: all our children but those that were there before, and what becomes
 /// our child when they are gone.
 pub(crate) fn kill_remnants(before: &[i32]) -> Result<()> {

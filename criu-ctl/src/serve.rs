@@ -3,11 +3,26 @@
 use crate::folder;
 use crate::plan::Serve;
 use crate::swrk;
-use chain::error::{Class, Error, Result};
+use chain::error::{Cannot, Class, Error, Result};
 use rustix::fs::Mode;
+use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
+
+/// The pipe by which criu hands out memory that is fetched: eight pages of what the kernel keeps of each page in a pipe.
+const PIPE: usize = 8 * 4096 / 40 * 4096;
+
+/// criu does not look whether it got that pipe: the tree stands still by then, and whoever fetches waits for ever.
+pub(crate) fn expect_pipes(doing: &str) -> Result<()> {
+    let (_, write) = pipe_with(PipeFlags::CLOEXEC).cannot(doing, "pipe2")?;
+    let large = fcntl_setpipe_size(&write, PIPE).cannot(doing, format_args!("fcntl(F_SETPIPE_SZ, {PIPE})"));
+    large.map(drop).map_err(|error| {
+        error
+            .why("criu hands out lazy memory by a pipe of that size, larger than fs.pipe-max-size without CAP_SYS_RESOURCE")
+            .cure("sysctl fs.pipe-max-size=4194304")
+    })
+}
 
 /// Runs it to its end.
 pub(crate) fn run(program: &Path, job: &Serve) -> Result<u8> {

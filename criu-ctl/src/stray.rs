@@ -15,7 +15,7 @@ pub(crate) fn refuse(args: &Args, verb: Verb) -> Result<()> {
         Some(_) => (&[PreDump, Dump, Restore, Migrate, Check], &[PreDump, Dump, Migrate, Check]),
         None => (all, dumps),
     };
-    let flags: [(&str, bool, &[Verb]); 40] = [
+    let flags: [(&str, bool, &[Verb]); 41] = [
         ("--feature", args.feature.is_some(), &[Check]),
         ("--for", args.for_tree.is_some(), &[Check]),
         ("--tree", args.tree.is_some(), dumps),
@@ -58,6 +58,7 @@ pub(crate) fn refuse(args: &Args, verb: Verb) -> Result<()> {
         ("--lsm-mount-context", more.lsm_mount_context.is_some(), &[Restore, Migrate]),
         ("--max-rounds", args.migrate.max_rounds.is_some(), &[Migrate]),
         ("--dirty-below", args.migrate.dirty_below.is_some(), &[Migrate]),
+        ("--max-downtime", args.migrate.max_downtime.is_some(), &[Migrate]),
         ("--pre-copy", args.migrate.pre_copy, &[Migrate]),
         ("--netns", args.migrate.netns.is_some(), &[Migrate]),
     ];

@@ -1,5 +1,6 @@
 //! The conversation with criu: `criu swrk FD`, one request and one answer over a socket pair of packets.
 
+use crate::restored;
 use crate::rpc::{Kind, Notify, Opts, Req, Resp};
 use chain::error::{Cannot, Class, Error, IntoErrno, Result};
 use chain::sys::process::{pidfd_open, pidfd_signal};
@@ -24,6 +25,10 @@ pub(crate) type Told<'a> = dyn FnMut(&Notify, Option<OwnedFd>) -> Result<()> + '
 
 /// More than criu ever answers.
 const ANSWER_MAX: usize = 1 << 16;
+
+/// How often a restore is looked at, in milliseconds, and how many looks a dying tree may take.
+const STEP: u16 = 500;
+const PATIENCE: u32 = 10;
 
 /// What criu may take to end after its answer.
 const GRACE: u16 = 10_000;
@@ -75,6 +80,8 @@ pub(crate) struct Criu {
     held: Option<SignalFd>,
     /// The first signal that was held back.
     came: Cell<Option<Signal>>,
+    /// Children that were ours before a restore, while one is under way.
+    before: Option<Vec<i32>>,
     ended: bool,
 }
 
@@ -104,7 +111,8 @@ impl Criu {
         let mut child = command.spawn().map_err(|e| not_started(program, e))?;
         match pidfd_open(child.id() as i32) {
             Ok(pidfd) => {
-                Ok(Criu { child, pidfd, socket, printed, held: None, came: Cell::new(None), ended: false })
+                let (held, came, before) = (None, Cell::new(None), None);
+                Ok(Criu { child, pidfd, socket, printed, held, came, before, ended: false })
             }
             Err(e) => {
                 child.kill().cannot(doing, "kill")?;
@@ -123,6 +131,12 @@ impl Criu {
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         self.held = Some(SignalFd::with_flags(&set, flags).cannot(doing, "signalfd")?);
         Ok(())
+    }
+
+    /// From here on a tree that is being restored and dies is noticed, and criu is not waited for much longer: it may wait
+    /// for the tree, whose init waits for a process that criu traces.
+    pub(crate) fn look_for_the_dying(&mut self, before: &[i32]) {
+        self.before = Some([before, &[self.child.id() as i32]].concat());
     }
 
     /// Asks, and waits for the answer.
@@ -179,11 +193,21 @@ impl Criu {
     /// One packet; nothing when criu has gone. Its end of the socket may live on in a process it made, so its own end
     /// is looked at too.
     fn receive(&self, buffer: &mut [u8], doing: &str) -> Result<Option<(usize, Option<OwnedFd>)>> {
+        let mut dying = 0;
+        let step = if self.before.is_some() { PollTimeout::from(STEP) } else { PollTimeout::NONE };
         loop {
             let signals = self.held.as_ref().map_or(self.pidfd.as_fd(), AsFd::as_fd);
             let mut fds = [self.socket.as_fd(), self.pidfd.as_fd(), signals]
                 .map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-            match poll(&mut fds, PollTimeout::NONE) {
+            match poll(&mut fds, step) {
+                Ok(0) => {
+                    let dies = self.before.as_ref().is_some_and(|before| restored::any_dies(before));
+                    dying = if dies { dying + 1 } else { 0 };
+                    if dying >= PATIENCE {
+                        let text = "the tree died, and criu does not end";
+                        return Err(Error::new(Class::Internal, doing, text));
+                    }
+                }
                 Ok(_) | Err(nix::errno::Errno::EINTR) => {}
                 Err(e) => return Err(Error::call(doing, "poll(criu)", e)),
             }

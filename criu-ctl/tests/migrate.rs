@@ -5,7 +5,7 @@ mod counter;
 
 use catena_tests::{Output, TempDir, shell};
 use counter::migrating::{expect_it_counts, expect_nothing_happened, migrate, network_of, started};
-use counter::{Counter, criu_ctl, in_lane, processes_with, wait_for};
+use counter::{Counter, child_with, criu_ctl, in_lane, processes_with, wait_for};
 use nix::mount::{MsFlags, mount};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -126,16 +126,6 @@ fn a_full_disk_at_the_destination_leaves_the_source_running() {
     migrate(counter.pid, &there, "-d").run().fails(125, "Read-only file system (EROFS)");
     expect_nothing_happened(&counter, &there);
     nix::mount::umount(&there).unwrap();
-}
-
-/// The child of a criu-ctl that has this word on its command line.
-fn child_with(pid: i32, word: &str) -> Option<i32> {
-    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    let has = |pid: &i32| {
-        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        line.split(|byte| *byte == 0).any(|part| part == word.as_bytes())
-    };
-    children.split_whitespace().map(|pid| pid.parse().unwrap()).find(has)
 }
 
 #[test]

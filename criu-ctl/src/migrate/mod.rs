@@ -20,18 +20,20 @@ use crate::plan::{self, Dump, Folders, Restore};
 use crate::rpc::{Features, Kind, Opts, Req};
 use crate::swrk::{Criu, Group};
 use crate::{folder, restored};
+use chain::cgroup::alarm::duration;
 use chain::error::{Cannot, Class, Error, Result};
 use chain::sys::process::pidfd_open;
 use chain::{proc, report};
 use last::Arrival;
 use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use place::Place;
 use progress::{Bar, PAGE, say};
 use rounds::{Limits, Next, Round};
 use serde_json::{Value, json};
 use server::Server;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Its own flags.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -42,6 +44,9 @@ pub(crate) struct Flags {
     /// migrate: the last round comes when no more than this was written to in the round before [default: 16]
     #[arg(long, value_name = "MIB")]
     pub dirty_below: Option<u32>,
+    /// migrate: rounds go on until what is left can be sent in this time, as 300ms, instead of --dirty-below
+    #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "dirty_below")]
+    pub max_downtime: Option<Duration>,
     /// migrate: fail where the kernel cannot tell which pages were written to, instead of one round that the tree stands still for
     #[arg(long)]
     pub pre_copy: bool,
@@ -63,14 +68,17 @@ pub(crate) struct Migrate {
 
 /// Makes one of the command line.
 pub(crate) fn resolve(args: &Args, known: &Known) -> Result<Migrate> {
-    let Flags { max_rounds, dirty_below, pre_copy, netns } = args.migrate.clone();
+    let Flags { max_rounds, dirty_below, max_downtime: downtime, pre_copy, netns } = args.migrate.clone();
     let rounds = max_rounds.unwrap_or(10);
+    if downtime.is_some() && rounds == 0 {
+        return Err(usage("--max-downtime says when rounds end, and --max-rounds 0 that there are none"));
+    }
     if pre_copy && rounds == 0 {
         return Err(usage("--pre-copy and --max-rounds 0 say the opposite"));
     }
     let few = u64::from(dirty_below.unwrap_or(16)) * (1 << 20) / PAGE;
     let (dump, restore) = (plan::dump(args, known, Kind::Dump)?, plan::restore(args, known)?);
-    Ok(Migrate { dump, restore, limits: Limits { rounds, few }, pre_copy, netns })
+    Ok(Migrate { dump, restore, limits: Limits { rounds, few, downtime }, pre_copy, netns })
 }
 
 /// `--print`.
@@ -79,6 +87,7 @@ pub(crate) fn to_json(job: &Migrate) -> Value {
     document["restore"] = json!(job.restore.opts);
     document["max_rounds"] = json!(job.limits.rounds);
     document["dirty_below_pages"] = json!(job.limits.few);
+    document["max_downtime_ms"] = json!(job.limits.downtime.map(|time| time.as_secs_f64() * 1000.0));
     document["netns"] = json!(job.netns.as_ref().map(|path| path.display().to_string()));
     document
 }
@@ -93,6 +102,8 @@ pub(crate) fn run(program: &Path, job: &Migrate) -> Result<u8> {
     let held: SigSet =
         [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT].into_iter().collect();
     held.thread_block().cannot(&doing, "sigprocmask")?;
+    let signals = SignalFd::with_flags(&held, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        .cannot(&doing, "signalfd")?;
     let many = if job.limits.rounds > 0 && tells_pages(program, job.pre_copy, &doing)? {
         job.limits.rounds
     } else {
@@ -104,7 +115,7 @@ pub(crate) fn run(program: &Path, job: &Migrate) -> Result<u8> {
     if let Some(work) = &job.dump.folders.work {
         folder::make(work, &doing)?;
     }
-    let outcome = pre_copy(program, job, &Limits { rounds: many, ..job.limits }, &doing)
+    let outcome = pre_copy(program, job, &Limits { rounds: many, ..job.limits }, &signals, &doing)
         .and_then(|rounds| arrival.last_round(&source, rounds));
     let arrived = match outcome {
         Ok(arrived) => arrived,
@@ -163,10 +174,21 @@ fn tells_pages(program: &Path, demanded: bool, doing: &str) -> Result<bool> {
 }
 
 /// The rounds while it runs.
-fn pre_copy(program: &Path, job: &Migrate, limits: &Limits, doing: &str) -> Outcome<Vec<Round>> {
+fn pre_copy(
+    program: &Path,
+    job: &Migrate,
+    limits: &Limits,
+    signals: &SignalFd,
+    doing: &str,
+) -> Outcome<Vec<Round>> {
     let mut done: Vec<Round> = Vec::new();
     let mut began: Option<Instant> = None;
     loop {
+        // Between two rounds no criu looks for signals, and the last one would carry on.
+        if let Some(info) = signals.read_signal().cannot(doing, "read(signalfd)")? {
+            let signal = Signal::try_from(info.ssi_signo as i32).cannot(doing, "read(signalfd)")?;
+            return Err(called_off(signal, doing).into());
+        }
         if let Next::Last(why) = rounds::next(limits, &done) {
             if !done.is_empty() {
                 say(why);
@@ -206,13 +228,13 @@ fn one(program: &Path, job: &Migrate, done: &[Round], doing: &str) -> Result<u64
     server.finish()?;
     drop(bar);
     if let Some(signal) = taken.interrupted {
-        return Err(Error::new(
-            Class::Conflict,
-            doing,
-            format_args!("{signal} came; it runs on where it is"),
-        ));
+        return Err(called_off(signal, doing));
     }
     Ok(taken.numbers.and_then(|numbers| numbers["pages_written"].as_u64()).unwrap_or(0))
+}
+
+fn called_off(signal: Signal, doing: &str) -> Error {
+    Error::new(Class::Conflict, doing, format_args!("{signal} came; it runs on where it is"))
 }
 
 /// The folder of a round.

@@ -10,6 +10,8 @@ pub(crate) struct Limits {
     pub rounds: u32,
     /// Pages: less than this is no reason for another one.
     pub few: u64,
+    /// How long the rest may take to be sent, which counts instead of its pages.
+    pub downtime: Option<Duration>,
 }
 
 /// A round that is over.
@@ -45,10 +47,25 @@ pub(crate) enum Next {
     Last(&'static str),
 }
 
+/// How long the rest would take: what the last round sent, for about as much was written to meanwhile, at the rate of all
+/// rounds together. A short round alone would say little of it.
+pub(crate) fn rest(done: &[Round]) -> Option<Duration> {
+    let last = done.last()?;
+    let (pages, took) = done
+        .iter()
+        .fold((0, 0.0), |(pages, took), round| (pages + round.pages, took + round.took.as_secs_f64()));
+    Some(Duration::from_secs_f64(if pages == 0 { 0.0 } else { took * last.pages as f64 / pages as f64 }))
+}
+
 /// Decides.
 pub(crate) fn next(limits: &Limits, done: &[Round]) -> Next {
     match done {
+        _ if limits.downtime.zip(rest(done)).is_some_and(|(most, rest)| rest <= most) => {
+            Next::Last("what is left can be sent within --max-downtime")
+        }
         _ if done.len() >= limits.rounds as usize => Next::Last("that was the last of --max-rounds"),
+        // What is written to may be less the next time; and the user set how often to try.
+        _ if limits.downtime.is_some() => Next::Round,
         [.., last] if last.pages <= limits.few => Next::Last("what is left is small enough"),
         [.., before, last] if last.pages >= before.pages => {
             Next::Last("it writes to its memory as fast as that is sent")
@@ -61,7 +78,7 @@ pub(crate) fn next(limits: &Limits, done: &[Round]) -> Next {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { rounds: 4, few: 100 };
+    const LIMITS: Limits = Limits { rounds: 4, few: 100, downtime: None };
 
     fn after(pages: &[u64]) -> Next {
         let round = |pages: &u64| Round { pages: *pages, took: Duration::from_secs(1), since: None };
@@ -86,6 +103,39 @@ mod tests {
             next(&Limits { rounds: 0, ..LIMITS }, &[]),
             Next::Last("that was the last of --max-rounds")
         );
+    }
+
+    /// Rounds of so many pages and milliseconds.
+    fn within(ms: u64, rounds: &[(u64, u64)]) -> Next {
+        let round =
+            |(pages, ms): &(u64, u64)| Round { pages: *pages, took: Duration::from_millis(*ms), since: None };
+        let limits = Limits { downtime: Some(Duration::from_millis(ms)), ..LIMITS };
+        next(&limits, &rounds.iter().map(round).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn rounds_go_on_until_the_rest_fits_into_the_downtime() {
+        let fits = Next::Last("what is left can be sent within --max-downtime");
+        assert_eq!(within(300, &[]), Next::Round);
+        // All of it fits, or does not.
+        assert_eq!(within(300, &[(9000, 300)]), fits);
+        assert_eq!(within(300, &[(9000, 301)]), Next::Round);
+        // 1000 of 10000 pages in 1 s: 100 ms.
+        assert_eq!(within(100, &[(9000, 900), (1000, 100)]), fits);
+        assert_eq!(within(99, &[(9000, 900), (1000, 100)]), Next::Round);
+        // A round with few pages takes its time too, and the rate is that of all.
+        assert_eq!(within(20, &[(9900, 1000), (100, 500)]), fits);
+        // How few they are does not count, nor that there were fewer before.
+        assert_eq!(within(1, &[(9000, 9000), (50, 50)]), Next::Round);
+        assert_eq!(within(1, &[(9000, 9000), (50, 50), (60, 60)]), Next::Round);
+        assert_eq!(within(1, &[(0, 10)]), fits);
+    }
+
+    #[test]
+    fn a_downtime_that_cannot_be_had_ends_with_the_rounds() {
+        let many = [(9000, 900); 4];
+        assert_eq!(within(100, &many[..3]), Next::Round);
+        assert_eq!(within(100, &many), Next::Last("that was the last of --max-rounds"));
     }
 
     #[test]

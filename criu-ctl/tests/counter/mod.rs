@@ -56,6 +56,16 @@ pub(crate) fn processes_with(mark: &str) -> Vec<i32> {
     pids.filter(has).collect()
 }
 
+/// The child of a criu-ctl that has this word on its command line.
+pub(crate) fn child_with(pid: i32, word: &str) -> Option<i32> {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let has = |pid: &i32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).any(|part| part == word.as_bytes())
+    };
+    children.split_whitespace().map(|pid| pid.parse().unwrap()).find(has)
+}
+
 /// See the module. Killed when dropped.
 pub(crate) struct Counter {
     pub(crate) pid: i32,

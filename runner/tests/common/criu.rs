@@ -12,6 +12,11 @@ pub fn in_lane() -> bool {
     there || requires::skip("needs the lane of criu: tests/lanes/in-trixie")
 }
 
+/// Whether /sys/fs/cgroup is cgroup v2 and nothing else.
+pub fn v2_alone() -> bool {
+    std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}
+
 /// It writes one number a line into /count, and never the same twice.
 pub const COUNTS: &str = "while :; do i=$((i+1)); echo $i >>/count; sleep 0.02; done";
 
