@@ -57,47 +57,61 @@ pub fn key(layer: &Layer, by: &str) -> Vec<u8> {
 
 /// The place of one filter in a folder of kept ones.
 pub struct Kept {
-    folder: OwnedFd,
-    shown: String,
+    folder: Folder,
+    shown: Bytes,
     name: String,
     key: Vec<u8>,
 }
 
+enum Folder {
+    There(OwnedFd),
+    /// Not yet, below this one.
+    Missing(OwnedFd),
+}
+
 impl Kept {
-    /// In the folder `path`, below `base`, which is made if it is not there.
+    /// In the folder `path`, below `base`.
     pub fn below(base: BorrowedFd<'_>, path: &Path, key: Vec<u8>) -> Result<Kept> {
-        let doing = format!("keep filters in {}", path.display());
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let open = || openat(base, path, flags, Mode::empty());
-        let folder = match open() {
-            Err(Errno::NOENT) => match mkdirat(base, path, Mode::from_raw_mode(0o700)) {
-                Ok(()) | Err(Errno::EXIST) => open(),
-                Err(e) => return Err(Error::call(doing, format_args!("mkdir({})", path.display()), e)),
-            },
-            other => other,
+        let name = format!("{:02x}", hash(&key) % SLOTS);
+        let shown = Bytes::from(path);
+        let folder = match open_folder(base, path) {
+            Ok(folder) => Folder::There(checked(folder, &shown)?),
+            Err(Errno::NOENT) => {
+                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                let base = openat(base, ".", flags, Mode::empty());
+                Folder::Missing(base.cannot(wish(&shown), "open(.)")?)
+            }
+            Err(e) => return Err(Error::call(wish(&shown), format_args!("open({shown})"), e)),
         };
-        let folder = folder.cannot(&doing, format_args!("open({})", path.display()))?;
-        Kept::at(folder, &path.into(), key)
+        Ok(Kept { folder, shown, name, key })
     }
 
     /// In `folder`, which is called `shown`.
     pub fn at(folder: OwnedFd, shown: &Bytes, key: Vec<u8>) -> Result<Kept> {
-        let doing = format!("keep filters in {shown}");
-        let stat = fstat(&folder).cannot(&doing, "fstat")?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-            return Err(Error::usage(doing, "it is no folder"));
-        }
-        nobody_elses(&stat).map_err(|why| Error::new(Class::Denied, doing, why))?;
         let name = format!("{:02x}", hash(&key) % SLOTS);
-        Ok(Kept { folder, shown: shown.to_string(), name, key })
+        Ok(Kept { folder: Folder::There(checked(folder, shown)?), shown: shown.clone(), name, key })
+    }
+
+    /// Makes the folder if it is not there.
+    pub fn make(self) -> Result<Kept> {
+        let Folder::Missing(base) = &self.folder else { return Ok(self) };
+        let (shown, doing) = (&self.shown, wish(&self.shown));
+        match mkdirat(base, shown.as_path(), Mode::from_raw_mode(0o700)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(e) => return Err(Error::call(doing, format_args!("mkdir({shown})"), e)),
+        }
+        let folder =
+            open_folder(base.as_fd(), shown.as_path()).cannot(doing, format_args!("open({shown})"))?;
+        Ok(Kept { folder: Folder::There(checked(folder, shown)?), ..self })
     }
 
     /// The filter, if it is there. An error says why a file that is there is not used.
     pub fn find(&self) -> Result<Option<Made>> {
+        let Folder::There(folder) = &self.folder else { return Ok(None) };
         let doing = format!("use the filter {}/{}", self.shown, self.name);
         // A FIFO is opened without waiting for a writer, and then found to be none of ours.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let fd = match openat(&self.folder, self.name.as_str(), flags, Mode::empty()) {
+        let fd = match openat(folder, self.name.as_str(), flags, Mode::empty()) {
             Err(Errno::NOENT) => return Ok(None),
             other => other.cannot(&doing, "open")?,
         };
@@ -135,32 +149,55 @@ impl Kept {
     }
 
     /// Keeps it for the next time, all or nothing; not where it is longer than is worth it.
-    pub fn keep(&self, made: &Made) -> Result<()> {
-        let doing = format!("keep the filter in {}", self.shown);
-        let about = serde_json::to_vec(&made.about).map_err(|e| Error::new(Class::Internal, &doing, e))?;
+    pub fn keep(self, made: &Made) -> Result<()> {
+        let kept = self.make()?;
+        let Folder::There(folder) = &kept.folder else { return Ok(()) };
+        let doing = format!("keep the filter in {}", kept.shown);
+        let Some(text) = kept.text(made, &doing)? else { return Ok(()) };
+        let spare = format!("~{}.{}", kept.name, std::process::id());
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let remove =
+            || unlinkat(folder, &spare, AtFlags::empty()).cannot(&doing, format_args!("unlink({spare})"));
+        let fd = match openat(folder, &spare, flags, Mode::from_raw_mode(0o600)) {
+            // Somebody of this number was killed in the middle.
+            Err(Errno::EXIST) => return remove(),
+            other => other.cannot(&doing, format_args!("open({spare})"))?,
+        };
+        let written = write_all(fd.as_fd(), &text).cannot(&doing, format_args!("write({spare})"));
+        let name = kept.name.as_str();
+        let placed = || renameat(folder, &spare, folder, name).cannot(&doing, format_args!("rename({name})"));
+        written.and_then(|()| placed()).or_else(|error| remove().and(Err(error)))
+    }
+
+    /// The file of it.
+    fn text(&self, made: &Made, doing: &str) -> Result<Option<Vec<u8>>> {
+        let about = serde_json::to_vec(&made.about).map_err(|e| Error::new(Class::Internal, doing, e))?;
         let lengths = [self.key.len(), about.len(), made.program.len()];
         if HEAD + lengths.iter().sum::<usize>() > LONGEST || !is_program(&made.program) {
-            return Ok(());
+            return Ok(None);
         }
         let head: Vec<u8> = lengths.iter().flat_map(|len| (*len as u64).to_le_bytes()).collect();
         let body = [&head[..], &self.key, &about, &made.program].concat();
-        let text = [&MAGIC[..], &hash(&body).to_le_bytes(), &body].concat();
-        let spare = format!("~{}.{}", self.name, std::process::id());
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = match openat(&self.folder, &spare, flags, Mode::from_raw_mode(0o600)) {
-            // Somebody of this number was killed in the middle.
-            Err(Errno::EXIST) => {
-                return unlinkat(&self.folder, &spare, AtFlags::empty()).cannot(&doing, "unlink");
-            }
-            other => other.cannot(&doing, format_args!("open({spare})"))?,
-        };
-        let written = write_all(fd.as_fd(), &text).cannot(&doing, "write").and_then(|()| {
-            renameat(&self.folder, &spare, &self.folder, self.name.as_str()).cannot(&doing, "rename")
-        });
-        written.or_else(|error| {
-            unlinkat(&self.folder, &spare, AtFlags::empty()).cannot(&doing, "unlink").and(Err(error))
-        })
+        Ok(Some([&MAGIC[..], &hash(&body).to_le_bytes(), &body].concat()))
     }
+}
+
+fn wish(shown: &Bytes) -> String {
+    format!("keep filters in {shown}")
+}
+
+fn open_folder(base: BorrowedFd<'_>, path: &Path) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat(base, path, flags, Mode::empty())
+}
+
+fn checked(folder: OwnedFd, shown: &Bytes) -> Result<OwnedFd> {
+    let stat = fstat(&folder).cannot(wish(shown), "fstat")?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+        return Err(Error::usage(wish(shown), "it is no folder"));
+    }
+    nobody_elses(&stat).map_err(|why| Error::new(Class::Denied, wish(shown), why))?;
+    Ok(folder)
 }
 
 impl Made {

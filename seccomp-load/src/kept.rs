@@ -32,7 +32,8 @@ pub(crate) fn place(spec: &SeccompLoad, facts: &Facts, state: &State) -> Result<
             Kept::at(folder, path, key)
         }
     };
-    kept.map(Some)
+    // Refused now, and not when the filter is made.
+    kept.and_then(Kept::make).map(Some)
 }
 
 /// The filter, if it is there; one that is not to be trusted is told of, and made anew.
