@@ -10,7 +10,7 @@ use crate::{owner, rlimits, systemd};
 use chain::cgroup::{Dir, Group, Version};
 use chain::rdt::Rdt;
 use chain::state::{Receipt, State};
-use chain::{Class, Error, Result, ToolName, proc};
+use chain::{Class, Error, Result, ToolName, proc, report};
 use nix::errno::Errno;
 use serde_json::{Map, Value, json};
 use std::os::fd::{AsFd, IntoRawFd};
@@ -57,7 +57,7 @@ pub(crate) fn change(plan: &mut Plan) -> Result<Map<String, Value>> {
     let needed: Vec<&str> = plan.needed.iter().map(String::as_str).collect();
     group.create(false, &needed)?;
     limit(&group, plan)?;
-    read_back(&group, &plan.writes, &plan.degraded)
+    read_back(&group, &plan.writes, &plan.degraded, true)
 }
 
 /// Where `--try cgroupsPath` says so, a group that is refused is left out with all that it was to hold, unless it was to
@@ -68,7 +68,7 @@ fn go_without(plan: &mut Plan, error: Error) -> Result<()> {
         return Err(error);
     }
     let strict = plan.writes.iter().find(|write| !may_fail(&plan.attempt, &write.field));
-    let strict = strict.map(|write| write.field.as_str());
+    let strict = strict.map(|write| &*write.field);
     let devices = plan.devices.as_ref().map(|_| "resources.devices");
     if let Some(field) = strict.or(devices.filter(|field| !may_fail(&plan.attempt, field))) {
         return Err(error.why(format_args!("{field} needs it")));
@@ -121,12 +121,12 @@ fn pass(result: Result<()>, group: &Group, at: usize, plan: &mut Plan) -> Result
     forgive(result, &write.field, &plan.attempt, &mut plan.degraded)
 }
 
-/// Which of two files it is that this kernel has.
+/// Which of two files it is that this kernel has. In a new group nobody asks what it says, and the write itself finds out.
 fn settle(group: &Group, writes: &mut [Write]) -> Result<()> {
-    for write in writes {
-        let Some((file, value)) = write.instead.take() else { continue };
-        if dir_of(group, &write.controller, write.version)?.read(&write.file)?.is_none() {
-            (write.file, write.value) = (file.into(), value);
+    for write in writes.iter_mut().filter(|write| write.instead.is_some()) {
+        let dir = dir_of(group, &write.controller, write.version)?;
+        if !dir.is_new() && dir.read(&write.file)?.is_none() {
+            write.use_instead();
         }
     }
     Ok(())
@@ -135,6 +135,9 @@ fn settle(group: &Group, writes: &mut [Write]) -> Result<()> {
 /// What a group that was there before has for limits now. Files of several lines cannot be written as they read.
 fn present(group: &Group, writes: &[Write]) -> Result<Vec<Write>> {
     let mut before = Vec::new();
+    if group.dirs.iter().all(Dir::is_new) {
+        return Ok(before);
+    }
     for write in writes {
         let dir = dir_of(group, &write.controller, write.version)?;
         let text = if dir.is_new() { None } else { dir.read(&write.file)? };
@@ -185,7 +188,10 @@ fn write_and_prove(group: &Group, writes: &mut [Write], at: usize) -> Result<()>
     let write = &mut writes[at];
     let dir = dir_of(group, &write.controller, write.version)?;
     match dir.write_and_read(&write.file, &write.value) {
-        Ok(text) => write.found = text.map(|text| proof::prove(dir, write, &text)).transpose()?,
+        Ok(text) => write.found = text.map(|text| proof::prove(dir, write, text)).transpose()?,
+        Err(error) if error.errno() == Some(Errno::ENOENT) && write.use_instead() => {
+            return write_and_prove(group, writes, at);
+        }
         Err(error) => return absent(error, write),
     }
     Ok(())
@@ -203,7 +209,7 @@ fn absent(error: Error, write: &Write) -> Result<()> {
 fn explain(error: Error, group: &Group, write: &Write) -> Error {
     let Ok(dir) = dir_of(group, &write.controller, write.version) else { return error };
     let usage = if write.version == Version::V1 { "memory.usage_in_bytes" } else { "memory.current" };
-    match (error.errno(), write.controller.as_str()) {
+    match (error.errno(), &*write.controller) {
         (Some(Errno::EBUSY), "memory") => {
             let used = dir.read(usage).ok().flatten().unwrap_or_default();
             error.why(format_args!("{} bytes are in use and cannot be reclaimed", used.trim()))
@@ -255,7 +261,11 @@ fn try_enter(plan: &mut Plan, state: &mut State) -> Result<Receipt> {
             group.prove_joined()?;
         }
         applied.insert("cgroup".into(), json!(group.paths().collect::<Vec<_>>()));
-        applied.insert("limits".into(), Value::Object(read_back(group, &plan.writes, &plan.degraded)?));
+        let told = report::has_status() || state.fds.meet.is_some();
+        let limits = read_back(group, &plan.writes, &plan.degraded, told)?;
+        if told {
+            applied.insert("limits".into(), Value::Object(limits));
+        }
     }
     if let Some(uid) = plan.owner {
         applied.insert("owner".into(), json!(uid));

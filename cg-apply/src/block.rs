@@ -11,7 +11,7 @@ pub(crate) fn writes(block: &BlockIo, sheet: &mut Sheet<'_>) -> Result<()> {
     let some = |weight: Option<u16>| weight.filter(|w| *w != 0);
     if let Some(weight) = some(block.weight) {
         let field = "resources.blockIO.weight";
-        weights(field, controller, weight, None, sheet)?;
+        weights(field.into(), controller, weight, None, sheet)?;
     }
     let leaf = |weight, device: Option<&str>| leaf_weight(controller, weight, device);
     if let Some(weight) = some(block.leaf_weight) {
@@ -23,10 +23,10 @@ pub(crate) fn writes(block: &BlockIo, sheet: &mut Sheet<'_>) -> Result<()> {
             continue;
         }
         if let Some(weight) = some(one.weight) {
-            weights(&field, controller, weight, Some(&device), sheet)?;
+            weights(field.clone(), controller, weight, Some(&device), sheet)?;
         }
         if let Some(weight) = some(one.leaf_weight) {
-            sheet.put(&format!("{field}.leafWeight"), controller, leaf(weight, Some(&device)), None)?;
+            sheet.put(format!("{field}.leafWeight"), controller, leaf(weight, Some(&device)), None)?;
         }
     }
     let rates = [
@@ -38,8 +38,11 @@ pub(crate) fn writes(block: &BlockIo, sheet: &mut Sheet<'_>) -> Result<()> {
     for (kind, file, key, list) in rates {
         for (at, one) in last_of_each(list) {
             let field = format!("resources.blockIO.throttle{kind}Device[{at}]");
-            let (v1, v2) = throttle(one, file, key);
-            sheet.put(&field, controller, Some(v1), Some(v2))?;
+            let (v1, v2) = match controller {
+                "blkio" => (Some(throttle_v1(one, file)), None),
+                _ => (None, Some(throttle_v2(one, key))),
+            };
+            sheet.put(field, controller, v1, v2)?;
         }
     }
     Ok(())
@@ -58,8 +61,8 @@ fn last_of_each(list: &[ThrottleDevice]) -> impl Iterator<Item = (usize, &Thrott
 
 /// A weight, for one disk or for all. The file of BFQ, where there is one, takes it as it stands.
 fn weights(
-    field: &str,
-    controller: &str,
+    field: String,
+    controller: &'static str,
     weight: u16,
     device: Option<&str>,
     sheet: &mut Sheet<'_>,
@@ -96,15 +99,19 @@ fn leaf_weight(controller: &str, weight: u16, device: Option<&str>) -> Option<Se
     })
 }
 
-/// No limit is no line in v1, and one that was there goes.
-fn throttle(one: &ThrottleDevice, file: &'static str, key: &str) -> (Setting, Setting) {
-    let (device, rate) = (name(one.major, one.minor), one.rate);
-    let none = rate == 0;
-    let v1 = (file, format!("{device} {rate}"), if none { Expect::Anything } else { Expect::Words });
-    let rate = if none { "max".to_string() } else { rate.to_string() };
-    let v2 =
-        ("io.max", format!("{device} {key}={rate}"), if none { Expect::Anything } else { Expect::Words });
-    (v1, v2)
+/// No limit is no line, and one that was there goes.
+fn throttle_v1(one: &ThrottleDevice, file: &'static str) -> Setting {
+    let expect = if one.rate == 0 { Expect::Anything } else { Expect::Words };
+    (file, format!("{}:{} {}", one.major, one.minor, one.rate), expect)
+}
+
+/// A line for each disk, and in it `max` for no limit.
+fn throttle_v2(one: &ThrottleDevice, key: &str) -> Setting {
+    let (major, minor) = (one.major, one.minor);
+    match one.rate {
+        0 => ("io.max", format!("{major}:{minor} {key}=max"), Expect::Anything),
+        rate => ("io.max", format!("{major}:{minor} {key}={rate}"), Expect::Words),
+    }
 }
 
 #[cfg(test)]

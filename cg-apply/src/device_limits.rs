@@ -25,7 +25,8 @@ fn limit_v1(dir: &Dir, exceptions: &Exceptions) -> Result<()> {
         true => ("devices.allow", "devices.deny"),
         false => ("devices.deny", "devices.allow"),
     };
-    let before = dir.read("devices.list")?.unwrap_or_default();
+    // A new group that is refused its rules is removed, so nobody needs to know what it had.
+    let before = if dir.is_new() { None } else { dir.read("devices.list")? };
     dir.write(all, "a").map_err(|e| match e.errno() {
         Some(Errno::EINVAL) => e.why("the group has children, and then its list cannot start anew"),
         Some(Errno::EPERM) => e.why("its parent does not allow all devices"),
@@ -33,7 +34,7 @@ fn limit_v1(dir: &Dir, exceptions: &Exceptions) -> Result<()> {
     })?;
     let lines: Vec<String> = exceptions.lines().collect();
     if let Err(error) = dir.write_each(except, &lines) {
-        put_back_v1(dir, &before)?;
+        before.map_or(Ok(()), |list| put_back_v1(dir, &list))?;
         return Err(match error.errno() {
             Some(Errno::EPERM) => error.why("its parent does not allow that device"),
             _ => error,

@@ -5,7 +5,7 @@ use crate::limits::unsupported;
 use chain::oci::DeviceRule;
 use chain::sys::bpf::Instruction;
 use chain::{Error, Result, report};
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 /// BPF_DEVCG_ACC_* of linux/bpf.h.
 const MKNOD: u8 = 1;
@@ -53,11 +53,11 @@ fn parse_one(at: usize, rule: &DeviceRule) -> Result<Rule> {
     }
     let bits = access.chars().map(bit).fold(0, |bits, bit| bits | bit);
     let stray = access.chars().any(|letter| bit(letter) == 0);
-    let said = format!("'{}' is not of r, w, m", access.escape_debug());
+    let said = || format!("'{}' is not of r, w, m", access.escape_debug());
     // runc passes over what it does not know, and there are configs that rely on it.
     match bits {
-        0 => return wrong("access", &said),
-        _ if stray => report::warn("cg-apply", format_args!("resources.devices[{at}].access: {said}")),
+        0 => return wrong("access", &said()),
+        _ if stray => report::warn("cg-apply", format_args!("resources.devices[{at}].access: {}", said())),
         _ => {}
     }
     let number = |value: Option<i64>| match value {
@@ -161,7 +161,7 @@ impl Exceptions {
 
 impl fmt::Display for Exception {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ", if self.kind == Kind::Char { 'c' } else { 'b' })?;
+        f.write_str(if self.kind == Kind::Char { "c " } else { "b " })?;
         write_numbers(f, self.major, self.minor, self.access)
     }
 }
@@ -172,12 +172,15 @@ fn write_numbers(
     minor: Option<u32>,
     access: u8,
 ) -> fmt::Result {
-    let number = |n: Option<u32>| n.map_or("*".to_string(), |n| n.to_string());
-    write!(f, "{}:{} ", number(major), number(minor))?;
-    [(READ, 'r'), (WRITE, 'w'), (MKNOD, 'm')]
-        .iter()
-        .filter(|(b, _)| access & b != 0)
-        .try_for_each(|(_, c)| write!(f, "{c}"))
+    for (number, behind) in [(major, ':'), (minor, ' ')] {
+        match number {
+            Some(number) => fmt::Display::fmt(&number, f)?,
+            None => f.write_char('*')?,
+        }
+        f.write_char(behind)?;
+    }
+    let letters = [(READ, 'r'), (WRITE, 'w'), (MKNOD, 'm')];
+    letters.into_iter().filter(|(bit, _)| access & bit != 0).try_for_each(|(_, letter)| f.write_char(letter))
 }
 
 /// Operations of linux/bpf.h and linux/bpf_common.h, named as the kernel's own macros do.

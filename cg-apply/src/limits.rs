@@ -5,6 +5,7 @@ use chain::cgroup::{Version, cpu_weight_of_shares};
 use chain::oci::{Cpu, Resources};
 use chain::{Class, Error, Result};
 use serde_json::Value;
+use std::borrow::Cow;
 
 /// What the host has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,13 +39,13 @@ pub(crate) enum Expect {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Write {
     /// Which field asked for it, by its JSON path.
-    pub(crate) field: String,
+    pub(crate) field: Cow<'static, str>,
     /// The controller; the part before the first dot of a file's name in v2.
-    pub(crate) controller: String,
+    pub(crate) controller: Cow<'static, str>,
     /// In which of the group's directories.
     pub(crate) version: Version,
     /// Which file.
-    pub(crate) file: String,
+    pub(crate) file: Cow<'static, str>,
     /// What.
     pub(crate) value: String,
     /// What it must say afterwards.
@@ -55,6 +56,15 @@ pub(crate) struct Write {
     pub(crate) instead: Option<(&'static str, String)>,
     /// What the file said right behind the write.
     pub(crate) found: Option<String>,
+}
+
+impl Write {
+    /// Turns to the other file, if there is one.
+    pub(crate) fn use_instead(&mut self) -> bool {
+        let Some((file, value)) = self.instead.take() else { return false };
+        (self.file, self.value) = (file.into(), value);
+        true
+    }
 }
 
 /// A file, its value and what it must say then.
@@ -119,37 +129,44 @@ impl Sheet<'_> {
     /// Adds a write to whichever version of the cgroup file system holds the controller. None: it cannot be done there.
     pub(crate) fn put(
         &mut self,
-        field: &str,
-        controller: &str,
+        field: impl Into<Cow<'static, str>>,
+        controller: &'static str,
         v1: Option<Setting>,
         v2: Option<Setting>,
     ) -> Result<()> {
+        self.put_in(field.into(), controller, [v1, v2])
+    }
+
+    fn put_in(
+        &mut self,
+        field: Cow<'static, str>,
+        controller: &'static str,
+        [v1, v2]: [Option<Setting>; 2],
+    ) -> Result<()> {
         let Some(version) = self.version_of(controller) else {
-            return self.give_up(
-                field,
-                unsupported(field, format_args!("this host has no cgroup controller '{controller}'")),
-            );
+            let error =
+                unsupported(&field, format_args!("this host has no cgroup controller '{controller}'"));
+            return self.give_up(&field, error);
         };
         let setting = if version == Version::V1 { v1 } else { v2 };
         let Some((file, value, expect)) = setting else {
             let number = if version == Version::V1 { "v1" } else { "v2" };
             return self
-                .give_up(field, unsupported(field, format_args!("cgroup {number} has no such limit")));
+                .give_up(&field, unsupported(&field, format_args!("cgroup {number} has no such limit")));
         };
-        self.add(field, controller, version, file.to_string(), value, expect);
+        self.add(field, controller.into(), version, file.into(), value, expect);
         Ok(())
     }
 
     fn add(
         &mut self,
-        field: &str,
-        controller: &str,
+        field: Cow<'static, str>,
+        controller: Cow<'static, str>,
         version: Version,
-        file: String,
+        file: Cow<'static, str>,
         value: String,
         expect: Expect,
     ) {
-        let (field, controller) = (field.to_string(), controller.to_string());
         self.writes.push(Write {
             field,
             controller,
@@ -295,10 +312,10 @@ fn huge_pages(limits: &Value, sheet: &mut Sheet<'_>) -> Result<()> {
         // Pages that are reserved and not yet used count apart since Linux 5.7.
         for (prefix, optional) in [("", false), ("rsvd.", true)] {
             sheet.add(
-                &field,
-                "hugetlb",
+                field.clone().into(),
+                "hugetlb".into(),
                 version,
-                format!("hugetlb.{size}.{prefix}{file}"),
+                format!("hugetlb.{size}.{prefix}{file}").into(),
                 value.clone(),
                 expect,
             );
@@ -352,7 +369,8 @@ fn unified(file: &str, value: &str, sheet: &mut Sheet<'_>) -> Result<()> {
             (false, true) => Expect::Same,
             (false, false) => Expect::Anything,
         };
-        sheet.add(&field, controller, Version::V2, file.to_string(), line.to_string(), expect);
+        let (field, controller) = (field.clone().into(), controller.to_string().into());
+        sheet.add(field, controller, Version::V2, file.to_string().into(), line.to_string(), expect);
     }
     Ok(())
 }

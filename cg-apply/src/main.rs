@@ -95,7 +95,11 @@ fn main() -> ExitCode {
             return steward::change_over(&mut plan, *link, &v2, go_on);
         }
         match steward::stay(&mut plan, &mut link.state)? {
-            Some(status) => Ok(status),
+            Some(status) => {
+                // All is done: the kernel takes the memory back at once, and not piece by piece.
+                std::mem::forget((plan, spec));
+                Ok(status)
+            }
             None => Err(go_on(&mut plan, *link)),
         }
     })

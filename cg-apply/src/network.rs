@@ -26,7 +26,7 @@ pub(crate) fn writes(network: Option<&Value>, rdma: Option<&Value>, sheet: &mut 
         }
         if line != *device {
             let setting = ("rdma.max", line, Expect::Words);
-            sheet.put(&field, "rdma", Some(setting.clone()), Some(setting))?;
+            sheet.put(field, "rdma", Some(setting.clone()), Some(setting))?;
         }
     }
     Ok(())
@@ -46,7 +46,7 @@ fn packets(fields: &Fields<'_>, sheet: &mut Sheet<'_>) -> Result<()> {
             return Err(wrong(&field, "no name of an interface"));
         }
         let line = format!("{name} {}", fields.number("priority")?.unwrap_or(0));
-        sheet.put(&field, "net_prio", Some(("net_prio.ifpriomap", line, Expect::Words)), None)?;
+        sheet.put(field, "net_prio", Some(("net_prio.ifpriomap", line, Expect::Words)), None)?;
     }
     Ok(())
 }
@@ -93,7 +93,7 @@ mod tests {
         let host = Controllers { v1: own(v1), v2: Some(own(v2)) };
         let resources: Resources = serde_json::from_value(resources).expect("resources");
         let sheet = all(&resources, &host, &[])?;
-        Ok(sheet.writes.into_iter().map(|w| (w.version, w.file, w.value)).collect())
+        Ok(sheet.writes.into_iter().map(|w| (w.version, w.file.into_owned(), w.value)).collect())
     }
 
     #[test]

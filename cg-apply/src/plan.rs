@@ -376,7 +376,8 @@ fn needed(plan: &Plan) -> Vec<String> {
     let strict = |w: &&Write| {
         w.version == Version::V2 && w.controller != "cgroup" && !may_fail(&plan.attempt, &w.field)
     };
-    let mut needed: Vec<String> = plan.writes.iter().filter(strict).map(|w| w.controller.clone()).collect();
+    let mut needed: Vec<String> =
+        plan.writes.iter().filter(strict).map(|w| w.controller.to_string()).collect();
     needed.sort();
     needed.dedup();
     needed

@@ -7,18 +7,23 @@ use chain::{Error, Result};
 use serde_json::{Map, Value};
 
 /// What the files say, by field; refused when it is not what was asked. What was read right behind its write is not read
-/// again.
-pub(crate) fn read_back(group: &Group, writes: &[Write], degraded: &[String]) -> Result<Map<String, Value>> {
+/// again, and is in the answer only if that is `told` to anybody.
+pub(crate) fn read_back(
+    group: &Group,
+    writes: &[Write],
+    degraded: &[String],
+    told: bool,
+) -> Result<Map<String, Value>> {
     let mut found = Map::new();
     let left_out = |field: &str| {
         degraded.iter().any(|d| d.strip_prefix(field).is_some_and(|rest| rest.starts_with(": ")))
     };
     for (at, write) in writes.iter().enumerate() {
-        if left_out(&write.field) || is_replaced(writes, at) {
+        if (write.found.is_some() && !told) || left_out(&write.field) || is_replaced(writes, at) {
             continue;
         }
         if let Some(text) = &write.found {
-            found.insert(write.field.clone(), text.as_str().into());
+            found.insert(write.field.to_string(), text.as_str().into());
             continue;
         }
         let dir = dir_of(group, &write.controller, write.version)?;
@@ -28,7 +33,10 @@ pub(crate) fn read_back(group: &Group, writes: &[Write], degraded: &[String]) ->
             }
             return Err(Error::readback(&write.file, &write.value, "nothing: the file is gone"));
         };
-        found.insert(write.field.clone(), prove(dir, write, &text)?.into());
+        let text = prove(dir, write, text)?;
+        if told {
+            found.insert(write.field.to_string(), text.into());
+        }
     }
     Ok(found)
 }
@@ -47,12 +55,13 @@ fn is_replaced(writes: &[Write], at: usize) -> bool {
 }
 
 /// What the file says, if that is what was asked for.
-pub(crate) fn prove(dir: &Dir, write: &Write, text: &str) -> Result<String> {
-    let text = text.trim();
-    if !agrees(write, text) {
-        return Err(Error::readback(format_args!("{} of {}", write.file, dir.path), &write.value, text));
+pub(crate) fn prove(dir: &Dir, write: &Write, mut text: String) -> Result<String> {
+    text.truncate(text.trim_end().len());
+    if text != write.value && !agrees(write, text.trim_start()) {
+        let object = format_args!("{} of {}", write.file, dir.path);
+        return Err(Error::readback(object, &write.value, text.trim_start()));
     }
-    in_force(dir, write).map(|()| text.to_string())
+    in_force(dir, write).map(|()| text)
 }
 
 fn agrees(write: &Write, text: &str) -> bool {
@@ -92,7 +101,7 @@ mod tests {
     use super::*;
 
     fn write(value: &str, expect: Expect) -> Write {
-        let (field, controller, file) = (String::new(), String::new(), String::new());
+        let (field, controller, file) = ("".into(), "".into(), "".into());
         Write {
             field,
             controller,

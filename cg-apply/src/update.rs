@@ -111,8 +111,8 @@ fn fill_in(resources: &mut Resources, group: &Group) -> Result<()> {
 /// weight.
 fn zeros(cpu: Option<&Cpu>, controllers: &Controllers) -> Vec<Write> {
     let version = if controllers.v1.iter().any(|c| c == "cpu") { Version::V1 } else { Version::V2 };
-    let write = |name: &str, file: &str| Write {
-        field: format!("resources.cpu.{name}"),
+    let write = |name: &str, file: &'static str| Write {
+        field: format!("resources.cpu.{name}").into(),
         controller: "cpu".into(),
         version,
         file: file.into(),

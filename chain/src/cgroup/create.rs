@@ -50,18 +50,19 @@ impl Dir {
             if self.version == Version::V2 {
                 enable(parent.as_fd(), needed, &self.path)?;
             }
-            match mkdirat(&parent, name.as_slice(), Mode::from_raw_mode(0o755)) {
-                Ok(()) => self.made += 1,
-                Err(rustix::io::Errno::EXIST) => {}
+            let new = match mkdirat(&parent, name.as_slice(), Mode::from_raw_mode(0o755)) {
+                Ok(()) => true,
+                Err(rustix::io::Errno::EXIST) => false,
                 Err(e) => {
                     let error = Error::call(&doing, format_args!("mkdir({})", self.path), e);
                     return Err(explain_mkdir(error, parent.as_fd(), self));
                 }
-            }
+            };
+            self.made += usize::from(new);
             let child = openat(&parent, name.as_slice(), PATH_FLAGS, Mode::empty())
                 .cannot(&doing, format_args!("open({})", self.path))?;
             if self.has("cpuset") {
-                inherit_cpuset(parent.as_fd(), child.as_fd(), &self.path)?;
+                inherit_cpuset(parent.as_fd(), child.as_fd(), new, &self.path)?;
             }
             parent = child;
         }
@@ -191,10 +192,10 @@ fn explain_enable(error: Error, parent: BorrowedFd<'_>, path: &Bytes) -> Error {
 }
 
 /// A new v1 cpuset group has no CPU and no memory node, and takes no process until it has.
-fn inherit_cpuset(parent: BorrowedFd<'_>, child: BorrowedFd<'_>, path: &Bytes) -> Result<()> {
+fn inherit_cpuset(parent: BorrowedFd<'_>, child: BorrowedFd<'_>, new: bool, path: &Bytes) -> Result<()> {
     for file in ["cpuset.cpus", "cpuset.mems"] {
-        let has = read_at(child, file, path)?.unwrap_or_default();
-        if !has.trim().is_empty() {
+        // One that is new has its parent's at most (cgroup.clone_children).
+        if !new && !read_at(child, file, path)?.unwrap_or_default().trim().is_empty() {
             continue;
         }
         let value = read_at(parent, file, path)?.unwrap_or_default();

@@ -4,6 +4,7 @@ use super::{Hierarchy, Version};
 use crate::bytes::Bytes;
 use crate::error::{Cannot, Class, Error, Result};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstat, fstatfs, openat, statat};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
@@ -216,9 +217,9 @@ pub(super) fn write_at(dir: BorrowedFd<'_>, file: &str, value: &str) -> rustix::
 
 /// From its beginning, in one read: the files of limits are short.
 fn read_once(fd: BorrowedFd<'_>) -> rustix::io::Result<String> {
-    let mut page = [0; 4096];
-    let n = rustix::io::pread(fd, &mut page, 0)?;
-    Ok(String::from_utf8_lossy(&page[..n]).into_owned())
+    let mut page = [MaybeUninit::uninit(); 4096];
+    let (text, _) = rustix::io::pread(fd, &mut page, 0)?;
+    Ok(text_of(text.to_vec()))
 }
 
 fn write_whole(fd: BorrowedFd<'_>, value: &str) -> rustix::io::Result<()> {
@@ -249,16 +250,15 @@ pub(super) fn read_at(dir: BorrowedFd<'_>, file: &str, path: &Bytes) -> Result<O
 fn read_all(fd: BorrowedFd<'_>, list: bool) -> rustix::io::Result<String> {
     let mut text = Vec::new();
     loop {
-        let mut page = [0; 4096];
-        match rustix::io::read(fd, &mut page)? {
-            0 => break,
-            n => {
-                text.extend_from_slice(&page[..n]);
-                if n < page.len() && !list {
-                    break;
-                }
-            }
+        let mut page = [MaybeUninit::uninit(); 4096];
+        let (piece, rest) = rustix::io::read(fd, &mut page)?;
+        text.extend_from_slice(piece);
+        if piece.is_empty() || !rest.is_empty() && !list {
+            return Ok(text_of(text));
         }
     }
-    Ok(String::from_utf8(text).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
+}
+
+fn text_of(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
 }

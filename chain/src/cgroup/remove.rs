@@ -41,6 +41,10 @@ impl Group {
         for dir in &mut self.dirs {
             dir.fd = None;
             dir.remove(end)?;
+            // Nothing is left of it to be undone, unless directories above it were made with it.
+            if dir.made == 1 {
+                dir.made = 0;
+            }
         }
         Ok(())
     }
