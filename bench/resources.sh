@@ -5,8 +5,11 @@
 #     bench/resources.sh [ROUNDS]   with the release build, or the one in $BIN
 #
 # The cost of the limits is the difference between a group with them and one without, so that making the group, running a
-# program in it and removing it, which both do, is not in it; pairs.c says how it is measured. In a view of cgroup v2
-# (tests/lanes/v2-view.sh, tests/lanes/uml.sh) it measures v2's files.
+# program in it and removing it, which both do, is not in it; pairs.c says how it is measured, on the CPU. The bare calls write what
+# cg-apply writes, on either side: a config without resources has device rules all the same, so in the first row these are
+# in both and in no difference. In the second one the group without limits has no config at all, and the difference has
+# the device rules and reading the config in it. In a view of cgroup v2 (tests/lanes/v2-view.sh, tests/lanes/uml.sh) it
+# measures v2's files.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 top=$(dirname "$here")
@@ -43,9 +46,9 @@ jq -n --arg disk "$disk" '($disk | split(":") | map(tonumber)) as [$major, $mino
             throttleReadIOPSDevice: [$rate], throttleWriteIOPSDevice: [$rate]}
     }' >"$work/all.json"
 
-# config RESOURCES: what cg-apply reads.
+# config RESOURCES: what cg-apply reads, in one line as engines write it.
 config() {
-    jq -n --arg group "$group" --slurpfile resources "$1" \
+    jq -nc --arg group "$group" --slurpfile resources "$1" \
         '{ociVersion: "1.0.2", process: {args: ["/true"], cwd: "/"}, linux: {cgroupsPath: $group, resources: $resources[0]}}'
 }
 echo '{}' >"$work/none.json"
@@ -65,17 +68,20 @@ for path in devices memory.limit memory.swap memory.reservation memory.swappines
 done
 config "$work/has.json" >"$work/with.json"
 
-# The same directories and values for the bare calls. A program is no write.
-"$bin/cg-apply" -N --oci "$work/with.json" --print --json -- "$work/true" >"$work/plan.json" </dev/null
-jq -r '.cgroup as $dirs
+# list NAME: the same directories and values for the bare calls. A program is no write.
+list() {
+    "$bin/cg-apply" -N --oci "$work/$1.json" --print --json -- "$work/true" </dev/null | jq -r '.cgroup as $dirs
     | def dir($version; $controller): first($dirs[] | select(.version == $version
         and ($version == "v2" or (.controllers | index($controller))))).path;
     ($dirs[] | "dir \(.path)"),
     (.writes[] | "write \(dir(.version; .controller)) \(.file) \(.value)"),
     (.devices // {} | select(.version == "v1") | to_entries | map(select(.value | type == "array"))
         | sort_by(.value != ["a"])[] | .key as $file | .value[] | "write \(dir("v1"; "devices")) \($file) \(.)")
-' "$work/plan.json" >"$work/with"
-grep '^dir ' "$work/with" >"$work/without"
+' >"$work/$1"
+}
+list with
+list without
+grep '^dir ' "$work/with" >"$work/none"
 # Which of two files it is: as cg-apply finds it.
 for pair in blkio.weight:blkio.bfq.weight io.bfq.weight:io.weight; do
     first=${pair%%:*} second=${pair#*:}
@@ -86,9 +92,19 @@ done
 
 ours() { echo "$bin/cg-apply -N --oci $work/$1.json -- $work/true"; }
 bare() { echo "$work/resources $work/$1 $work/true"; }
-printf '%s\n' "$(ours without)" "$(ours with)" "$(bare without)" "$(bare with)" >"$work/commands"
-"$work/pairs" "$rounds" "$work/commands" >"$work/times.json"
-echo '| writes | limits by cg-apply, µs | bare writes, µs | cg-apply / bare | standard error |'
-echo '| --- | --- | --- | --- | --- |'
-jq -r --arg writes "$(grep -c '^write ' "$work/with")" \
-    '"| \($writes) | \(.first) | \(.second) | \(.ratio) | \(.error) |"' "$work/times.json"
+no_config() { echo "$bin/cg-apply -N --cgroup $group -- $work/true"; }
+writes() { grep -c '^write ' "$work/$1" || true; }
+
+# row NAME WRITES: of the four lines on standard input.
+row() {
+    cat >"$work/commands"
+    "$work/pairs" "$rounds" "$work/commands" cpu >"$work/times.json"
+    jq -r --arg name "$1" --arg writes "$2" \
+        '"| \($name) | \($writes) | \(.first) | \(.second) | \(.ratio) | \(.error) |"' "$work/times.json"
+}
+echo '| | writes | by cg-apply, µs | bare writes, µs | cg-apply / bare | standard error |'
+echo '| --- | --- | --- | --- | --- | --- |'
+printf '%s\n' "$(ours without)" "$(ours with)" "$(bare without)" "$(bare with)" |
+    row 'limits in a config' "$(($(writes with) - $(writes without)))"
+printf '%s\n' "$(no_config)" "$(ours with)" "$(bare none)" "$(bare with)" |
+    row 'a config with limits' "$(writes with)"
