@@ -108,7 +108,7 @@ lane_user() {
 can_old() { as_root; }
 lane_old() {
     CATENA_LANE=old "$bin/seccomp-load" -N --allow-new-privileges \
-        -s openat2:ENOSYS,mount_setattr:ENOSYS,open_tree_attr:ENOSYS,close_range:ENOSYS,faccessat2:ENOSYS -- \
+        -s openat2:ENOSYS,mount_setattr:ENOSYS,open_tree_attr:ENOSYS,listmount:ENOSYS,close_range:ENOSYS,faccessat2:ENOSYS -- \
         scripts/run-tests.sh "$logs/old-tests"
 }
 

@@ -5,8 +5,8 @@
 use crate::bytes::Bytes;
 use crate::sys::mount::{MountAttr, open_tree_attr};
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxFlags, fstatfs, openat, openat2, readlinkat,
-    statx,
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags, fstatfs, openat, openat2,
+    readlinkat, statx,
 };
 use rustix::io::{Errno, Result};
 use rustix::mount::{OpenTreeFlags, open_tree};
@@ -26,19 +26,29 @@ const PROC_MAGIC: i64 = 0x9fa0;
 pub struct Seen {
     /// What it is.
     pub kind: FileType,
-    /// The id of its mount; None before Linux 5.8.
+    /// The id of its mount, see [`mount_of`].
     pub mount: Option<u64>,
     pub(crate) file: (u32, u32, u64),
 }
 
+/// What to ask statx(2) for [`mount_of`].
+pub const MOUNT: StatxFlags = StatxFlags::MNT_ID.union(MNT_ID_UNIQUE);
+
+/// STATX_MNT_ID_UNIQUE of linux/stat.h, Linux 6.8.
+const MNT_ID_UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
+
+/// The id of the mount: one that no other ever has, as listmount(2) knows it; before Linux 6.8 the one of mountinfo,
+/// which is smaller than any of those; before 5.8 none is told.
+pub fn mount_of(stat: &Statx) -> Option<u64> {
+    StatxFlags::from_bits_retain(stat.stx_mask).intersects(MOUNT).then_some(stat.stx_mnt_id)
+}
+
 /// Looks.
 pub fn look(fd: BorrowedFd<'_>) -> Result<Seen> {
-    let wanted = StatxFlags::TYPE | StatxFlags::INO | StatxFlags::MNT_ID;
-    let stat = statx(fd, c"", AtFlags::EMPTY_PATH, wanted)?;
-    let told = StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::MNT_ID);
+    let stat = statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::TYPE | StatxFlags::INO | MOUNT)?;
     Ok(Seen {
         kind: FileType::from_raw_mode(stat.stx_mode.into()),
-        mount: told.then_some(stat.stx_mnt_id),
+        mount: mount_of(&stat),
         file: (stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino),
     })
 }

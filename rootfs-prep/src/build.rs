@@ -5,7 +5,7 @@ use crate::options::{Attrs, Options};
 use crate::overlay;
 use crate::place::Place;
 use crate::plan::{MountStep, What};
-use crate::root::mount_id;
+use crate::root::lasting_id;
 use chain::bindings::{Seen, Source, Taking, look};
 use chain::bytes::Bytes;
 use chain::mapped::{self, IdMap, Spaces};
@@ -266,7 +266,7 @@ pub(crate) fn readable(fd: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
     openat(fd, c".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
-/// The id of an attached mount.
+/// The id of an attached mount, by which it is listed.
 pub(crate) fn id(mount: BorrowedFd<'_>, doing: &str) -> Result<u64> {
-    mount_id(mount).cannot(doing, "statx(STATX_MNT_ID)")
+    lasting_id(mount).cannot(doing, "statx(STATX_MNT_ID)")
 }

@@ -6,7 +6,7 @@ use crate::mount::wish;
 use crate::options::{Attrs, Propagation, RPRIVATE};
 use crate::place::{Late, Place};
 use crate::plan::{NewRoot, Plan, What};
-use crate::root::Root;
+use crate::root::{Root, mount_id};
 use chain::bindings::Sources;
 use chain::bytes::Bytes;
 use chain::proc::mounts;
@@ -143,7 +143,7 @@ fn alone(root: BorrowedFd<'_>, propagation: Propagation) -> Result<()> {
 /// host's; and a mount on a shared one could not be moved.
 fn unshare_below(folder: &OwnedFd, path: &Bytes) -> Result<()> {
     let doing = "cut the new root off from the host's mounts";
-    let id = crate::root::mount_id(folder.as_fd()).cannot(doing, format_args!("statx({path})"))?;
+    let id = mount_id(folder.as_fd()).cannot(doing, format_args!("statx({path})"))?;
     let mounts = mounts()?;
     let Some(mount) = mounts.iter().find(|m| m.id == id) else {
         return Err(Error::new(Class::Internal, doing, format_args!("{path} is on no mount that is listed")));
@@ -154,7 +154,7 @@ fn unshare_below(folder: &OwnedFd, path: &Bytes) -> Result<()> {
     let target = &mount.target;
     let top = openat(CWD, target.as_path(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .cannot(doing, format_args!("open({target})"))?;
-    match crate::root::mount_id(top.as_fd()) {
+    match mount_id(top.as_fd()) {
         Ok(found) if found == id => {
             set_propagation(top.as_fd(), Propagation { recursive: false, ..RPRIVATE }, doing)
         }
@@ -205,7 +205,7 @@ pub(crate) fn enter(plan: &Plan, old: Old, place: &Place) -> Result<()> {
 fn uncover_nothing(place: &Place) -> Result<()> {
     let doing = "put the old root's /proc and /sys away";
     for mount in mounts()?.iter().rev().filter(|m| matches!(m.kind.as_str(), "proc" | "sysfs")) {
-        if place.mounted.iter().any(|ours| ours.id == mount.id) {
+        if place.mounted.iter().any(|ours| mount_id(ours.fd.as_fd()) == Ok(mount.id)) {
             continue;
         }
         match unmount(mount.target.as_path(), UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {

@@ -37,7 +37,7 @@ pub(crate) struct Mounted {
     pub(crate) at: Bytes,
     /// Its root.
     pub(crate) fd: OwnedFd,
-    /// Its id.
+    /// Its id, by [`crate::root::lasting_id`].
     pub(crate) id: u64,
     /// Its type, or `bind`.
     pub(crate) kind: String,

@@ -30,7 +30,7 @@ pub(crate) enum Make {
 #[derive(Debug)]
 pub(crate) struct Root {
     fd: OwnedFd,
-    /// In the host's own root, nothing is made but on mounts of ours, by mount id: it would stay.
+    /// In the host's own root, nothing is made but on mounts of ours, by [`lasting_id`]: it would stay.
     only_on: Option<Vec<u64>>,
     /// See [`Root::plain_parent`].
     last: Option<(Vec<u8>, OwnedFd)>,
@@ -155,7 +155,7 @@ impl Root {
     /// Whether something may be made in this folder. Who makes a name in what [`Root::parent`] gave asks first.
     pub(crate) fn may_make_in(&self, dir: BorrowedFd<'_>) -> Result<bool> {
         match &self.only_on {
-            Some(ids) => Ok(ids.contains(&mount_id(dir)?)),
+            Some(ids) => Ok(ids.contains(&lasting_id(dir)?)),
             None => Ok(true),
         }
     }
@@ -256,7 +256,12 @@ pub(crate) fn inside(dir: BorrowedFd<'_>, path: &Bytes) -> Result<OwnedFd> {
     Ok(here)
 }
 
-/// The id of the mount that `fd` is on.
+/// The id of the mount that `fd` is on, which no other has had before it, where the kernel has such ones.
+pub(crate) fn lasting_id(fd: BorrowedFd<'_>) -> Result<u64> {
+    chain::bindings::look(fd)?.mount.map_or_else(|| mount_id_by_proc(fd), Ok)
+}
+
+/// The id of the mount that `fd` is on, as mountinfo has it.
 pub(crate) fn mount_id(fd: BorrowedFd<'_>) -> Result<u64> {
     let stat = statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
     if StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::MNT_ID) {
@@ -381,7 +386,7 @@ mod tests {
         let fd = openat(CWD, tree.root(""), OFlags::PATH, Mode::empty()).unwrap();
         let mut root = Root::present(fd);
         assert_eq!(root.make(&"/new/x".into(), Make::Folder).unwrap_err(), Errno::NOENT);
-        root.mounted(mount_id(root.fd()).unwrap());
+        root.mounted(lasting_id(root.fd()).unwrap());
         root.make(&"/new/x".into(), Make::Folder).unwrap();
     }
 }

@@ -1,12 +1,12 @@
 //! Reads back what the kernel holds: every mount of ours is where it was asked for, of its type, with its flags.
 
-use crate::listed::{self, List};
+use crate::listed;
 use crate::path::{above, from_root};
 use crate::place::{Mounted, Place};
-use chain::proc::{parse_mountinfo, private, read_at};
+use chain::bindings::{MOUNT, mount_of};
 use chain::sys::mount::attr;
 use chain::{Cannot, Error, Result};
-use rustix::fs::{AtFlags, StatxFlags, fstatfs, statx};
+use rustix::fs::{AtFlags, fstatfs, statx};
 use std::collections::HashSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -32,43 +32,28 @@ pub(crate) const FLAGS: [(i64, u64, &str); 6] = [
 ];
 
 /// Proves all of it; gives what is there, a line per mount.
+///
+/// A mount that is listed is there, and a path that leads elsewhere by now (by a link that a later mount changed) is no
+/// fault of it. So paths are looked at only for what is in no list, and where there is none.
 pub(crate) fn all(place: &Place) -> Result<Vec<String>> {
-    let text = match place.mounted.len() {
-        ..listed::MANY => None,
-        _ => private().and_then(|proc| read_at(proc.as_fd(), "self/mountinfo")).ok(),
-    };
-    let list = text.as_deref().map(List::of);
-    let listed =
-        |mounted: &Mounted| list.as_ref().and_then(|list| list.find(mounted).map(|line| (list, line)));
-    let flags = |mounted: &Mounted| match listed(mounted) {
-        Some((_, line)) => {
-            let same = |(kind, _): &(&str, i64)| *kind != mounted.kind || line.kind == kind.as_bytes();
-            if !MAGIC.iter().all(same) {
-                return Err(other_type(mounted, String::from_utf8_lossy(line.kind)));
-            }
-            as_asked(mounted, line.flags())
-        }
-        None => flags_of(mounted, mounted.fd.as_fd()),
-    };
-    let lines = place.mounted.iter().map(flags).collect::<Result<_>>()?;
-    let certain = |mounted: &Mounted| listed(mounted).is_some_and(|(list, line)| list.leads(mounted, line));
-    if !place.mounted.iter().all(&certain) {
-        let lost = lost(place, certain);
-        if !lost.is_empty() {
-            are_listed(&lost)?;
-        }
+    let lines = place.mounted.iter().map(|mounted| flags_of(mounted, mounted.fd.as_fd()));
+    let lines = lines.collect::<Result<_>>()?;
+    let list = listed::all().unwrap_or_default();
+    let listed = |mounted: &Mounted| list.binary_search(&mounted.id).is_ok();
+    if !place.mounted.iter().all(listed) {
+        are_there(&lost(place, listed))?;
     }
     Ok(lines)
 }
 
-/// Those that are not where they were mounted, though nothing hides them.
-fn lost(place: &Place, certain: impl Fn(&Mounted) -> bool) -> Vec<&Mounted> {
+/// Those that are neither listed nor where they were mounted, though nothing hides them.
+fn lost(place: &Place, listed: impl Fn(&Mounted) -> bool) -> Vec<&Mounted> {
     let mut lost = Vec::new();
     // From the last one: what a later mount is on, or above, is hidden.
     let mut later = HashSet::with_capacity(place.mounted.len());
     for mounted in place.mounted.iter().rev() {
         let hidden = || later.contains(&b"/"[..]) || above(&mounted.at.0).any(|path| later.contains(path));
-        if !certain(mounted) && !hidden() && !is_at_its_place(place, mounted) {
+        if !listed(mounted) && !hidden() && !is_at_its_place(place, mounted) {
             lost.push(mounted);
         }
         later.insert(mounted.at.0.as_slice());
@@ -136,19 +121,22 @@ fn as_asked(mounted: &Mounted, found: u64) -> Result<String> {
 fn is_at_its_place(place: &Place, mounted: &Mounted) -> bool {
     let leads = |more: AtFlags| {
         let (path, flags) = (from_root(&mounted.at), AtFlags::NO_AUTOMOUNT | more);
-        let found = statx(place.root.fd(), path, flags, StatxFlags::MNT_ID);
-        found.is_ok_and(|found| found.stx_mnt_id == mounted.id)
+        let found = statx(place.root.fd(), path, flags, MOUNT);
+        found.is_ok_and(|found| mount_of(&found) == Some(mounted.id))
     };
     leads(AtFlags::empty()) || leads(AtFlags::SYMLINK_NOFOLLOW)
 }
 
-/// A path that leads elsewhere by now (a link that a later mount changed) is no fault, as long as the mount is there.
-fn are_listed(lost: &[&Mounted]) -> Result<()> {
-    let proc = private()?;
-    let there = parse_mountinfo(&read_at(proc.as_fd(), "self/mountinfo")?);
-    match lost.iter().find(|mounted| !there.iter().any(|m| m.id == mounted.id)) {
-        Some(gone) => {
-            Err(Error::readback(format_args!("the mount on {}", gone.at), &gone.kind, "it is not there"))
+/// The last place to look.
+fn are_there(lost: &[&Mounted]) -> Result<()> {
+    if lost.is_empty() {
+        return Ok(());
+    }
+    let fds: Vec<_> = lost.iter().map(|mounted| mounted.fd.as_fd()).collect();
+    match listed::missing(&fds)? {
+        Some(at) => {
+            let Mounted { at, kind, .. } = lost[at];
+            Err(Error::readback(format_args!("the mount on {at}"), kind, "it is not there"))
         }
         None => Ok(()),
     }

@@ -1,4 +1,4 @@
-//! mount_setattr(2) and open_tree_attr(2), which rustix does not have.
+//! mount_setattr(2), open_tree_attr(2) and listmount(2), which rustix does not have.
 
 use super::check;
 use nix::errno::Errno;
@@ -68,4 +68,18 @@ pub fn open_tree_attr(
     let fd = check(unsafe { libc::syscall(SYS_OPEN_TREE_ATTR, dir, path, flags, attr, size) })?;
     // SAFETY: the call succeeded, so this is a new descriptor that nobody else knows.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// listmount(2), Linux 6.8: the ids of mounts that can be reached from this process's root, as STATX_MNT_ID_UNIQUE tells
+/// them, in order, from the first one above `after`. Gives how many there was place for.
+pub fn listmount(after: u64, ids: &mut [u64]) -> Result<usize, Errno> {
+    /// Not in the libc crate; new calls have the same number everywhere.
+    const SYS_LISTMOUNT: libc::c_long = 458;
+    /// `struct mnt_id_req` of linux/mount.h: its size, what is listed (LSMT_ROOT), and from where on.
+    #[repr(C)]
+    struct Request(u32, u32, u64, u64);
+    let request = Request(size_of::<Request>() as u32, 0, u64::MAX, after);
+    let (ask, room, count) = (std::ptr::from_ref(&request), ids.as_mut_ptr(), ids.len());
+    // SAFETY: the kernel reads `request`, as long as it says, and writes at most `count` numbers to `ids`.
+    check(unsafe { libc::syscall(SYS_LISTMOUNT, ask, room, count, 0) }).map(|listed| listed as usize)
 }
