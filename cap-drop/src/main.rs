@@ -37,7 +37,11 @@ fn main() -> ExitCode {
         if let Some((word, json)) = cli::explain()? {
             return explain::explain(&word, json).map(|()| 0);
         }
-        let begun = chain::link::begin(chain::share::cap_drop, plan::from_flags, FEATURES)?;
+        let begun = chain::link::begin(
+            |config, folder| chain::share::cap_drop(config, folder),
+            plan::from_flags,
+            FEATURES,
+        )?;
         let (mut link, spec) = match begun {
             Begun::Act(link, spec) => (link, spec),
             Begun::Ask(question, args, spec) => return answer::answer(question, &args, &spec),

@@ -79,7 +79,11 @@ fn main() -> ExitCode {
                 _ => remove::group(&args),
             };
         }
-        let (mut link, spec) = match chain::link::begin(chain::share::cg_apply, plan::from_flags, FEATURES)? {
+        let (mut link, spec) = match chain::link::begin(
+            |config, folder| chain::share::cg_apply(config, folder),
+            plan::from_flags,
+            FEATURES,
+        )? {
             Begun::Act(link, spec) => (link, spec),
             Begun::Ask(question, args, spec) => return answer::answer(question, &args, &spec),
             Begun::Done => return Ok(0),

@@ -69,7 +69,7 @@ pub fn run(tool: &str, body: impl FnOnce() -> Result<u8>) -> ExitCode {
 /// `from_oci` takes the tool's share of a config (and the bundle's folder); `from_flags` puts flags on top of a share,
 /// or of the default. With no next program it passes the plan on and is [`Begun::Done`].
 pub fn begin<A: Flags, S: Spec + Default>(
-    from_oci: fn(&Config, &Path) -> Result<S>,
+    from_oci: fn(&mut Config, &Path) -> Result<S>,
     from_flags: fn(&A, S, &Files<'_>) -> Result<S>,
     features: &[&str],
 ) -> Result<Begun<A, S>> {
@@ -300,13 +300,13 @@ fn attach_reports(state: &State) -> Result<()> {
     Ok(())
 }
 
-fn share<S>(path: &Path, files: &Files<'_>, from_oci: fn(&Config, &Path) -> Result<S>) -> Result<S> {
+fn share<S>(path: &Path, files: &Files<'_>, from_oci: fn(&mut Config, &Path) -> Result<S>) -> Result<S> {
     let doing = format!("read {}", path.display());
     let fd = files.open(path)?;
     let text = oci::read_bounded(fd, &doing)?;
-    let config = oci::parse_config(&text, &doing)?;
-    let share = from_oci(&config, path.parent().unwrap_or(Path::new(".")));
-    // A link ends in an exec: to give back a long list of mounts, piece by piece, would be work for nothing.
+    let mut config = oci::parse_config(&text, &doing)?;
+    let share = from_oci(&mut config, path.parent().unwrap_or(Path::new(".")));
+    // A link ends in an exec: to give back a long filter, piece by piece, would be work for nothing.
     std::mem::forget(config);
     share
 }

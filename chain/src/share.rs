@@ -6,7 +6,7 @@
 
 use crate::bytes::Bytes;
 use crate::error::{Class, Error, Result};
-use crate::oci::{Config, DeviceRule, IntelRdt, IoPriority, Linux, NamespaceKind, Process, Scheduler};
+use crate::oci::{Config, DeviceRule, IntelRdt, IoPriority, Linux, Mount, NamespaceKind, Process, Scheduler};
 use crate::spec::{CapDrop, CgApply, Idmap, NsEnter, RootfsPrep, SeccompLoad, UserSpec};
 use serde_json::Value;
 use std::path::Path;
@@ -148,6 +148,16 @@ pub fn ns_enter(config: &Config, _bundle: &Path) -> Result<NsEnter> {
 /// root, mounts, devices, masked and read-only paths, propagation, label, cwd, terminal. Relative paths are the
 /// bundle's.
 pub fn rootfs_prep(config: &Config, bundle: &Path) -> Result<RootfsPrep> {
+    rootfs_prep_of(config, config.mounts.clone(), bundle)
+}
+
+/// The same, of a config that nobody else needs: its mounts, which may be hundreds, are taken out of it.
+pub fn rootfs_prep_taken(config: &mut Config, bundle: &Path) -> Result<RootfsPrep> {
+    let mounts = std::mem::take(&mut config.mounts);
+    rootfs_prep_of(config, mounts, bundle)
+}
+
+fn rootfs_prep_of(config: &Config, mut mounts: Vec<Mount>, bundle: &Path) -> Result<RootfsPrep> {
     let (linux, process) = (linux(config), process(config));
     let Some(mut root) = config.root.clone() else {
         return Err(Error::usage("carry out config.json", "root: missing"));
@@ -157,7 +167,6 @@ pub fn rootfs_prep(config: &Config, bundle: &Path) -> Result<RootfsPrep> {
     }
     root.path = in_bundle(bundle, &root.path);
     let own_mounts = linux.namespaces.iter().any(|ns| ns.kind == NamespaceKind::Mount);
-    let mut mounts = config.mounts.clone();
     for mount in &mut mounts {
         // As runc has it: the path that it has on the host, too.
         if let Some(inside) = below(&root.path, &mount.destination) {

@@ -29,8 +29,11 @@ fn main() -> ExitCode {
                 translate::answer(&args)
             };
         }
-        let (mut link, mut spec) = match chain::link::begin(chain::share::idmap, plan::from_flags, FEATURES)?
-        {
+        let (mut link, mut spec) = match chain::link::begin(
+            |config, folder| chain::share::idmap(config, folder),
+            plan::from_flags,
+            FEATURES,
+        )? {
             Begun::Act(link, spec) => (link, spec),
             Begun::Ask(question, args, spec) => return answer::answer(question, &args, &spec),
             Begun::Done => return Ok(0),

@@ -57,12 +57,15 @@ fn main() -> ExitCode {
         if let Some(places) = cli::unpersist()? {
             return places.iter().try_for_each(persist::unpersist).map(|()| 0);
         }
-        let (mut link, mut spec) =
-            match chain::link::begin(chain::share::ns_enter, plan::from_flags, FEATURES)? {
-                Begun::Act(link, spec) => (link, spec),
-                Begun::Ask(question, args, spec) => return answer::answer(question, &args, &spec),
-                Begun::Done => return Ok(0),
-            };
+        let (mut link, mut spec) = match chain::link::begin(
+            |config, folder| chain::share::ns_enter(config, folder),
+            plan::from_flags,
+            FEATURES,
+        )? {
+            Begun::Act(link, spec) => (link, spec),
+            Begun::Ask(question, args, spec) => return answer::answer(question, &args, &spec),
+            Begun::Done => return Ok(0),
+        };
         // Whoever lives in a namespace that is joined can open this process' program by /proc/PID/exe, and write to it.
         if join::may_be_seen(&spec) && !join::program_is_read_only()? {
             return Err(link.restart_read_only(&spec));

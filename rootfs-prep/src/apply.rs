@@ -12,7 +12,7 @@ use chain::state::{Receipt, State};
 use chain::{Cannot, Class, Error, Result};
 use rustix::fs::{FileType, Mode, fchmod, fstat, makedev};
 use rustix::process::umask;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Builds the root, enters it, and reads it back.
@@ -78,6 +78,7 @@ pub(crate) fn all(plan: &mut Plan, state: &mut State) -> Result<Receipt> {
     };
     own_null(plan, &place)?;
     umask(mask);
+    let lines: Value = lines.into();
     let mut receipt = Receipt::verified(ToolName::RootfsPrep, json!({ "mounts": lines }));
     receipt.degraded = [plan.degraded.clone(), place.degraded].concat();
     Ok(receipt)

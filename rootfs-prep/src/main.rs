@@ -36,7 +36,12 @@ mod values;
 mod verify;
 
 use chain::link::Begun;
+use chain::sys::arena::Arena;
 use std::process::ExitCode;
+
+/// Hundreds of mounts are thousands of words, and all of it goes with the exec.
+#[global_allocator]
+static MEMORY: Arena = Arena::new();
 
 /// For `--version --json`.
 const FEATURES: &[&str] = &[
@@ -61,7 +66,7 @@ const FEATURES: &[&str] = &[
 fn main() -> ExitCode {
     chain::link::run("rootfs-prep", || {
         let (mut link, spec) =
-            match chain::link::begin(chain::share::rootfs_prep, flags::from_flags, FEATURES)? {
+            match chain::link::begin(chain::share::rootfs_prep_taken, flags::from_flags, FEATURES)? {
                 Begun::Act(link, spec) => (link, spec),
                 Begun::Ask(question, args, spec) => return answer::answer(question, &args, &spec),
                 Begun::Done => return Ok(0),

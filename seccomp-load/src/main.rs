@@ -70,7 +70,11 @@ const FEATURES: &[&str] = &[
 
 fn main() -> ExitCode {
     chain::link::run("seccomp-load", || {
-        let begun = chain::link::begin(chain::share::seccomp_load, flags::from_flags, FEATURES)?;
+        let begun = chain::link::begin(
+            |config, folder| chain::share::seccomp_load(config, folder),
+            flags::from_flags,
+            FEATURES,
+        )?;
         let (mut link, spec) = match begun {
             Begun::Act(link, spec) => (link, spec),
             Begun::Ask(question, args, spec) => return answer::answer(question, &args, &spec),

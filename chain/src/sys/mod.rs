@@ -1,6 +1,7 @@
 //! The only unsafe code of the project: system calls that neither rustix nor nix offer, and fds that arrive as
 //! numbers. Wrappers take borrowed fds and return owned ones.
 
+pub mod arena;
 pub mod bpf;
 pub mod caps;
 pub mod fd;

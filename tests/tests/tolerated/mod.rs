@@ -31,7 +31,8 @@ pub(crate) const RUNTIME: &[&str] =
 /// Calls that may fail under a start that goes well, and why that is right. What the payload sees must be the same all
 /// the same: no reason stands for less.
 pub(crate) const TOLERATED: &[(&str, &str)] = &[
-    // open_tree_attr, which the header of Debian 12 does not have.
+    // listmount and open_tree_attr, which the header of Debian 12 does not have.
+    ("458", "where the path of each mount leads, and mountinfo, instead"),
     ("467", "open_tree and mount_setattr, or mount(2), instead"),
     ("access", "a look before ENOENT would tell"),
     (
