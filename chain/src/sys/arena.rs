@@ -57,11 +57,12 @@ impl Arena {
     }
 
     fn take(&self, layout: Layout) -> Option<usize> {
+        let align = alignment(layout.size(), layout.align());
         // The block is aligned to a page; what wants more goes elsewhere.
-        let fits = layout.align() <= 4096;
+        let fits = align <= 4096;
         self.with(|free| {
             free.iter_mut().filter(|_| fits).find_map(|(from, end)| {
-                let at = from.checked_next_multiple_of(layout.align())?;
+                let at = from.checked_next_multiple_of(align)?;
                 *from = at.checked_add(layout.size()).filter(|after| *after <= *end)?;
                 Some(at)
             })
@@ -93,6 +94,11 @@ impl Arena {
     }
 }
 
+/// As malloc(3) has it, whatever the type: a control message is put together in bytes and then looked at as a structure.
+fn alignment(size: usize, align: usize) -> usize {
+    if size < 16 { align } else { align.max(16) }
+}
+
 // SAFETY: every piece is aligned, as long as was asked, and nobody else's until it is given back; see `take`.
 unsafe impl GlobalAlloc for Arena {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -116,7 +122,8 @@ unsafe impl GlobalAlloc for Arena {
             // SAFETY: as above.
             return unsafe { System.realloc(piece, layout, size) };
         };
-        if size <= layout.size() || self.extend(at, layout.size(), size) {
+        let aligned = at.is_multiple_of(alignment(size, layout.align()));
+        if size <= layout.size() || aligned && self.extend(at, layout.size(), size) {
             return piece;
         }
         let Ok(longer) = Layout::from_size_align(size, layout.align()) else { return std::ptr::null_mut() };
@@ -151,7 +158,7 @@ mod tests {
         assert_eq!(arena.take(layout(8, 8)), Some(176));
         // The last one goes back to the end, and grows there.
         arena.give(176, 8);
-        assert_eq!(arena.take(layout(16, 8)), Some(176));
+        assert_eq!(arena.take(layout(16, 1)), Some(176), "as malloc aligns it");
         assert!(arena.extend(176, 16, 32) && !arena.extend(168, 8, 16));
         assert_eq!(arena.take(layout(1, 1)), Some(160));
         assert_eq!(arena.take(layout(8, 1)), Some(208));
@@ -181,6 +188,11 @@ mod tests {
         // SAFETY: it is that long.
         unsafe { piece.copy_from(text.as_ptr(), 100) };
         assert_eq!(arena.take(layout(1, 1)), Some(100));
+        // What was short and anywhere is where malloc would have it when it is longer.
+        // SAFETY: the size is not 0.
+        let short = unsafe { arena.alloc(layout(3, 1)) };
+        // SAFETY: it was taken with that size.
+        assert!(unsafe { arena.realloc(short, layout(3, 1), 24) }.addr().is_multiple_of(16));
         for (old, new) in [(100, 200), (200, 50), (50, SIZE + 1), (SIZE + 1, 60)] {
             // SAFETY: it was taken, or grew, with that size, and is not 0 long.
             piece = unsafe { arena.realloc(piece, layout(old, 1), new) };
