@@ -2,7 +2,7 @@
 //! the caller had ambient or inheritable.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use catena_tests::{Probe, TempDir, Tool, cap_bit, probe_path, requires, shell, tool};
+use catena_tests::{Probe, TempDir, Tool, cap_bit, copy_program, probe_path, requires, shell, tool};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
@@ -22,7 +22,7 @@ fn nothing(seen: &Probe) {
 fn payload(dir: &TempDir, mode: u32) -> PathBuf {
     std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
     let path = dir.join("payload");
-    std::fs::copy(probe_path(), &path).unwrap();
+    copy_program(probe_path(), &path);
     std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
     path
 }

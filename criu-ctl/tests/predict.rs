@@ -2,7 +2,7 @@
 //! is in tests/criu.rs.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use catena_tests::{Output, Running, TempDir, requires, shell, tool};
+use catena_tests::{Output, Running, TempDir, copy_program, requires, shell, tool};
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -120,7 +120,7 @@ fn a_part_of_the_host_s_tree_in_a_container_is_named() {
     for folder in [&root, &volume] {
         std::fs::create_dir(folder).unwrap();
     }
-    std::fs::copy("/bin/busybox", root.join("busybox")).unwrap();
+    copy_program("/bin/busybox", root.join("busybox"));
     let line = format!(
         "exec ns-enter -m -- rootfs-prep --bind {root} / --bind {volume} /vol -- /busybox sleep 600",
         root = root.display(),

@@ -1,7 +1,7 @@
 //! `--cache DIR`: a filter that comes again is not made again, and nothing that somebody planted is taken for it.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use catena_tests::{Output, TempDir, requires, shell};
+use catena_tests::{Output, TempDir, copy_program, requires, shell};
 use chain::filters::{About, Kept, Made};
 use chain::name::ToolName;
 use chain::state::Receipt;
@@ -224,7 +224,7 @@ fn a_later_link_finds_it_behind_another_root() {
         fs::create_dir(made).unwrap();
     }
     fs::set_permissions(&folder, Permissions::from_mode(0o700)).unwrap();
-    fs::copy("/bin/busybox", root.join("busybox")).unwrap();
+    copy_program("/bin/busybox", root.join("busybox"));
     let line = format!(
         "ns-enter -m -- rootfs-prep --bind {} / -- seccomp-load --cache {} -s mkdir:EXDEV,mkdirat:EXDEV -- /busybox mkdir /x",
         root.display(),

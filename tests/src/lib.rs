@@ -38,7 +38,7 @@ pub use mountinfo::Mount;
 pub use output::Output;
 pub use probe::{Caps, Dev, Fd, Ids, Interface, Limit, Probe, Signals, Status, Terminal};
 pub use recipe::{recipe, recipes};
-pub use rootfs::{TempRootfs, rootfs};
+pub use rootfs::{TempRootfs, copy_program, rootfs};
 pub use run::{Stdin, Tool, bin_dir, probe_path, shell, tool, tool_path, v2_view};
 pub use running::Running;
 pub use temp::TempDir;

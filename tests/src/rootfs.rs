@@ -45,6 +45,13 @@ fn copy(from: &Path, to: &Path) {
     fs::copy(from, to).unwrap_or_else(|e| panic!("copy {} to {}: {e}", from.display(), to.display()));
 }
 
+/// A copy of a program that is executed at once: made by another process, for what this one has open for writing is open
+/// in the child of any thread until that child executes something, and a file that is open for writing is not executed.
+pub fn copy_program(from: impl AsRef<Path>, to: impl AsRef<Path>) {
+    let done = std::process::Command::new("cp").arg("-p").arg(from.as_ref()).arg(to.as_ref()).status();
+    assert!(done.is_ok_and(|status| status.success()), "cp {}", from.as_ref().display());
+}
+
 fn write(path: &Path, text: &str) {
     fs::write(path, text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
 }

@@ -1,6 +1,8 @@
 //! docs/recipes.md: every recipe is run to the letter, in a folder that has what it names.
 
-use catena_tests::{Leftovers, Output, TempDir, probe_path, recipe, recipes, requires, rootfs, shell};
+use catena_tests::{
+    Leftovers, Output, TempDir, copy_program, probe_path, recipe, recipes, requires, rootfs, shell,
+};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -49,7 +51,7 @@ fn a_judge() {
     let leftovers = Leftovers::watch();
     let dir = TempDir::new();
     fs::create_dir(dir.join("box")).unwrap();
-    fs::copy(probe_path(), dir.join("box/solution")).unwrap();
+    copy_program(probe_path(), dir.join("box/solution"));
     dir.file("in", "42\n");
     let judge = |verb: &str| {
         let line = recipe("An online judge").replace("./solution ", &format!("./solution {verb} "));

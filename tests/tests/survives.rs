@@ -1,6 +1,6 @@
 //! What survives the execs of a chain, row by row of the table in docs/design.md.
 
-use catena_tests::{Probe, requires, rootfs, shell};
+use catena_tests::{Probe, copy_program, requires, rootfs, shell};
 
 /// A chain whose links change none of what the prelude sets up.
 const CHAIN: &str = "cap-drop --allow-new-privs --securebits=no_setuid_fixup --no-keyring --keep-groups -- seccomp-load --allow-new-privs -s mount:EPERM -- ";
@@ -148,7 +148,7 @@ fn a_setuid_program_gets_nothing_back() {
     }
     let root = rootfs();
     let setuid = root.path().join("setuid-probe");
-    std::fs::copy(root.path().join("probe"), &setuid).unwrap();
+    copy_program(root.path().join("probe"), &setuid);
     std::fs::set_permissions(&setuid, std::os::unix::fs::PermissionsExt::from_mode(0o4755)).unwrap();
     let open = "chmod 755 .. . ; ";
     let run = |flags: &str| {

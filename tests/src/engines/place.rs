@@ -164,7 +164,9 @@ impl Place {
         let mounts = Mount::parse_all(&mounts).into_iter().filter(ours).map(|m| format!("mount {}", m.point));
         let states =
             self.states.iter().flat_map(|dir| std::fs::read_dir(self.outside(dir)).into_iter().flatten());
-        let states = states.filter_map(Result::ok).map(|e| format!("state {}", e.path().display()));
+        // What a runner keeps of filters is for the containers to come.
+        let states = states.filter_map(Result::ok).filter(|e| e.file_name() != "@filters");
+        let states = states.map(|e| format!("state {}", e.path().display()));
         processes.chain(cgroups).chain(mounts).chain(states).collect()
     }
 

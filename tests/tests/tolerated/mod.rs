@@ -73,6 +73,7 @@ pub(crate) const TOLERATED: &[(&str, &str)] = &[
     ("read", "how many processors, for Rust; whose namespaces these are"),
     ("readlink", "what a path names, for a message"),
     ("readlinkat", "what an fd is called, for a message"),
+    ("renameat", "a filter is not kept for other containers then, and a warning says so"),
     ("rseq", "C does without"),
     ("rt_sigaction", "Rust's message for a stack overflow"),
     ("sched_setaffinity", "the caller's own affinity stays, which the cgroup bounds"),
