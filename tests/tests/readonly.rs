@@ -14,9 +14,15 @@ fn full_pipe() -> (OwnedFd, OwnedFd) {
     (read, write)
 }
 
-/// Lets one message through.
+/// Lets one message through: whoever stood still with it, or somebody else who did. The pipe is full again then, so that
+/// the next link stands still in its turn.
 fn drain(read: &OwnedFd) {
     rustix::io::read(read, &mut [0_u8; 4096]).unwrap();
+    wait_for("the next message", || {
+        let mut poll = [rustix::event::PollFd::new(read, rustix::event::PollFlags::IN)];
+        let now = rustix::event::Timespec::default();
+        (rustix::event::poll(&mut poll, Some(&now)).unwrap() == 1).then_some(())
+    });
 }
 
 /// Its own word for itself. A copy in memory is called memfd: by the kernel.
@@ -37,12 +43,13 @@ fn wait_for<T>(what: &str, mut get: impl FnMut() -> Option<T>) -> T {
         if let Some(found) = get() {
             return found;
         }
-        assert!(since.elapsed() < Duration::from_secs(5), "{what} did not come");
+        assert!(since.elapsed() < Duration::from_secs(20), "{what} did not come");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
-fn wchan_is_pipe(pid: i32) -> bool {
+/// In write(2): to the pipe, or it would not last.
+fn stands_still(pid: i32) -> bool {
     let call = std::fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
     call.starts_with("1 ")
 }
@@ -59,10 +66,15 @@ fn a_link_at_work_cannot_be_written_from_inside() {
     let front = running.pid();
     let mut seen: Vec<String> = Vec::new();
     while seen.len() < 3 {
-        // The front process writes ns-enter's receipt itself, or the child does: whoever is stuck and inside.
+        // The front process writes ns-enter's receipt itself, or the child does: whoever is stuck and inside. Who was
+        // just let through may be on its way out of that call, so it is looked at twice.
         let stuck = wait_for("a link that stands still", || {
-            let all = std::iter::once(front).chain(children(front));
-            all.into_iter().find(|pid| wchan_is_pipe(*pid))
+            let all = || std::iter::once(front).chain(children(front)).filter(|pid| stands_still(*pid));
+            let new = |pid: &i32| !seen.contains(&called(*pid));
+            let pid = all().find(new).or_else(|| all().next())?;
+            let name = called(pid);
+            std::thread::sleep(Duration::from_millis(20));
+            (stands_still(pid) && called(pid) == name).then_some(pid)
         });
         let name = called(stuck);
         // Nobody hostile lives yet in a namespace that the first link itself has just made.
@@ -74,15 +86,12 @@ fn a_link_at_work_cannot_be_written_from_inside() {
             assert!(out.stdout.ends_with("\nread-only\n"), "{name}: {out:?}");
         }
         // ns-enter tells of its child, and the child of what it did.
-        if seen.last() != Some(&name) {
+        if !seen.contains(&name) {
             seen.push(name);
         }
-        drain(&read);
         // The last link lands, and stands still again at once to tell of it.
         if seen.len() < 3 {
-            wait_for("its going on", || {
-                (!wchan_is_pipe(stuck) || called(stuck) != *seen.last().unwrap()).then_some(())
-            });
+            drain(&read);
         }
     }
     drop(read);
