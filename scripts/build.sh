@@ -10,3 +10,8 @@ packages=
 for tool in $tools; do packages="$packages -p $tool"; done
 # shellcheck disable=SC2086  # one word per package
 cargo build --release --locked --quiet $packages
+# Cargo.toml says why. Renamed over the other, for that one may be running, or be a second name of what cargo keeps.
+cargo build --profile release-quick --locked --quiet -p rootfs-prep
+release=$(built release)
+cp "$(built release-quick)/rootfs-prep" "$release/.rootfs-prep.$$"
+mv "$release/.rootfs-prep.$$" "$release/rootfs-prep"
