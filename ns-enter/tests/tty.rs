@@ -139,8 +139,9 @@ fn job_control_is_intact() {
         session.expect("outer> ");
         session.type_in(&format!("idmap -r -- ns-enter -u {tty} -- env PS1='inner> ' {bash}\n"));
         session.expect("inner> ");
-        // Says that it is there, and again when it was woken; by then the terminal is its own.
-        let job = "trap 'echo a\"\"wake' CONT; echo up$((40+2)); while :; do sleep 0.05; done";
+        // Says that it is there, and again when it was woken; by then the terminal is its own. It waits without a child:
+        // a shell whose child ended in peace when ^C came goes on.
+        let job = "trap 'echo a\"\"wake' CONT; echo up$((40+2)); while :; do :; done";
         session.type_in(&format!("bash -c {}\n", job_word(job)));
         session.expect("up42");
         session.type_in("\x1a");

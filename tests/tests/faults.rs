@@ -4,7 +4,8 @@
 //! Each process of it is killed at the first of each kind of its calls, too.
 //!
 //! `CATENA_FAULTS=all` makes each single call of each process fail once with each of three errnos, and kills the process
-//! at each, which takes hours; `CATENA_FAULTS=some` a choice of them. `CATENA_FAULTS=0.1:257:3:5` is that one.
+//! at each, which takes hours; `CATENA_FAULTS=each` takes one of these four in turn for each call, `CATENA_FAULTS=some` a
+//! choice of the calls. `CATENA_FAULTS=0.1:257:3:5` is that one.
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![cfg(target_arch = "x86_64")]
 
@@ -271,9 +272,11 @@ impl Start {
             self.try_fault(&call, call.who.ends_with('*'), what);
         } else {
             if !choice.is_empty() {
-                self.each_once(&calls, choice == "all");
+                self.each_once(&calls, &choice);
             }
-            self.each_kind(&calls, choice == "all");
+            if choice != "each" {
+                self.each_kind(&calls, choice == "all");
+            }
             if choice.is_empty() {
                 self.killed_at_each_kind(&calls);
             }
@@ -282,15 +285,16 @@ impl Start {
         assert!(self.wrong.is_empty(), "\n{}", self.wrong);
     }
 
-    fn each_once(&mut self, calls: &[Call], all: bool) {
+    fn each_once(&mut self, calls: &[Call], choice: &str) {
         const WHAT: [&str; 4] = ["1", "12", "5", "kill"];
         for call in calls {
             // Of many calls of one kind every so many, the same ones each time.
-            if !all && call.nth % 17 != 0 {
+            if choice == "some" && call.nth % 17 != 0 {
                 continue;
             }
-            let turn = call.who.len() + call.nth / 17 + call.call.bytes().map(usize::from).sum::<usize>();
-            let chosen = if all { &WHAT[..] } else { &WHAT[turn % 4..][..1] };
+            let nth = if choice == "some" { call.nth / 17 } else { call.nth };
+            let turn = call.who.len() + nth + call.call.bytes().map(usize::from).sum::<usize>();
+            let chosen = if choice == "all" { &WHAT[..] } else { &WHAT[turn % 4..][..1] };
             chosen.iter().for_each(|what| self.try_fault(call, false, what));
         }
     }
