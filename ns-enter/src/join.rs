@@ -4,13 +4,15 @@ use crate::targets::Target;
 use chain::oci::NamespaceKind;
 use chain::spec::NsEnter;
 use chain::state::State;
-use chain::sys::namespaces::kind_of;
 use chain::sys::process::prctl;
 use chain::{Cannot, Class, Error, Result, sys};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
-use rustix::fs::{CWD, FileType, Mode, OFlags, SealFlags, fcntl_get_seals, fstat, fstatvfs, openat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, SealFlags, fcntl_get_seals, fstat, fstatfs, fstatvfs, openat};
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
+
+/// linux/magic.h: the file system that holds the namespaces.
+const NSFS_MAGIC: rustix::fs::FsWord = 0x6e73_6673;
 
 /// Kinds through which the processes inside come to see this one, or what it has.
 const SEEN_BY: [NamespaceKind; 3] = [NamespaceKind::Pid, NamespaceKind::User, NamespaceKind::Mount];
@@ -43,10 +45,12 @@ pub(crate) fn guard(state: &State) -> Result<()> {
         // The listing's own fd is gone by now.
         let Ok(fd) = sys::fd::borrow(n) else { continue };
         let mode = fstat(fd).cannot(doing, format_args!("fstat({n})"))?.st_mode;
-        let what = match kind_of(fd) {
-            _ if FileType::from_raw_mode(mode) == FileType::Directory => "directory",
-            Ok(_) => "namespace",
-            Err(_) => continue,
+        // Not by NS_GET_NSTYPE: an fd by O_PATH answers no ioctl, and what refuses one may be anything.
+        let held_by = || fstatfs(fd).cannot(doing, format_args!("fstatfs({n})"));
+        let what = match FileType::from_raw_mode(mode) {
+            FileType::Directory => "directory",
+            _ if held_by()?.f_type == NSFS_MAGIC => "namespace",
+            _ => continue,
         };
         if state.fds.keep.contains(&n) {
             let detail = format!("fd {n} is a {what}, and whoever lives in there could leave through it");

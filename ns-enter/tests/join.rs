@@ -285,6 +285,11 @@ fn no_directory_and_no_other_namespace_crosses() {
     shell(&line).run().refuses(125, "fd 12 is a directory");
     let line = format!("exec 12</proc/self/ns/mnt; ns-enter -t {pid} -p --keep-fd 12 -- $PROBE ran");
     shell(&line).run().refuses(125, "fd 12 is a namespace");
+    // Whoever sees the name of it opens it anew, though this fd itself answers no ioctl.
+    let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC;
+    let name = rustix::fs::open("/proc/self/ns/mnt", flags, rustix::fs::Mode::empty()).expect("it opens");
+    let out = enter(&format!("-t {pid} -p --keep-fd 12")).fd(name, 12).verb(["ran"]).run();
+    out.refuses(125, "fd 12 is a namespace");
 }
 
 /// Before a link that joined goes on, root inside cannot look at it: not at its fds, its folder, its program.

@@ -18,7 +18,7 @@ use std::fmt::Write;
 use std::os::unix::fs::chown;
 use std::time::{Duration, Instant};
 use tolerated::call::Call;
-use tolerated::{OTHERWISE, RUNTIME, TOLERATED};
+use tolerated::{DEFAULT_MOUNTS, ONCE, OTHERWISE, RUNTIME, TOLERATED};
 
 /// A way to start the payload.
 struct Start {
@@ -174,7 +174,7 @@ impl Start {
         let mut wrong = Vec::new();
         // Where processes race, one may have come to its end without that call.
         if ran.hit {
-            wrong.extend(self.look(&ran, call, what));
+            wrong.extend(self.look(&ran, call, everywhere, what));
         }
         wrong.extend(self.clear(&ran, what));
         for wrong in wrong {
@@ -184,18 +184,19 @@ impl Start {
     }
 
     /// What is wrong with the way it went.
-    fn look(&self, ran: &Ran, call: &Call, what: &str) -> Option<String> {
+    fn look(&self, ran: &Ran, call: &Call, everywhere: bool, what: &str) -> Option<String> {
         let name = call.name();
+        let runtime = RUNTIME.contains(&name.as_str());
         if ran.hangs {
             return Some("it hangs".into());
         }
         if !ran.ran && ran.stdout.is_empty() {
-            let panicked = ran.stderr.contains("panicked") && !RUNTIME.contains(&name.as_str());
+            let panicked = ran.stderr.contains("panicked") && !runtime;
             return match (ran.status, ran.stderr.is_empty()) {
                 // Nobody can tell a first process that was killed just before its exec from one that was short.
                 (0, _) if what == "kill" && self.line.contains("create") => None,
                 (0, _) => Some("status 0, and the command did not run".into()),
-                (_, true) if what != "kill" && name != "write" => Some("it says nothing".into()),
+                (_, true) if what != "kill" && name != "write" && !runtime => Some("it says nothing".into()),
                 _ if panicked => Some("it panicked".into()),
                 _ => None,
             };
@@ -206,8 +207,9 @@ impl Start {
         };
         let seen = seen.shape();
         let differ = self.shape.keys().chain(seen.keys()).filter(|k| self.shape.get(*k) != seen.get(*k));
-        let otherwise =
-            |key: &str| OTHERWISE.iter().any(|(call, member)| *call == name && key.starts_with(member));
+        let defaults = if everywhere || self.line.contains("runner") { &[][..] } else { DEFAULT_MOUNTS };
+        let known = || OTHERWISE.iter().chain(defaults);
+        let otherwise = |key: &str| known().any(|(call, member)| *call == name && key.starts_with(member));
         let differ: Vec<String> = differ
             .filter(|k| !otherwise(k))
             .map(|k| format!("{k} {:?} not {:?}", seen.get(k), self.shape.get(k)))
@@ -215,7 +217,8 @@ impl Start {
         if !differ.is_empty() {
             return Some(format!("the command ran, and {}", differ.join(", ")));
         }
-        let tolerated = TOLERATED.iter().chain(OTHERWISE).any(|(known, _)| *known == name);
+        let once = if everywhere { &[][..] } else { ONCE };
+        let tolerated = TOLERATED.iter().chain(once).chain(known()).any(|(known, _)| *known == name);
         (ran.status == 0 && what != "kill" && !tolerated).then(|| format!("{name} failed, and it went on"))
     }
 

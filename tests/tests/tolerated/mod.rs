@@ -93,3 +93,27 @@ pub(crate) const OTHERWISE: &[(&str, &str)] = &[
     ("read", "env.HOME"),
     ("openat", "env.HOME"),
 ];
+
+/// What may fail once, though not always.
+pub(crate) const ONCE: &[(&str, &str)] = &[
+    ("fcntl.1034", "the program is sealed, and is copied and sealed once more"),
+    (
+        "mkdirat",
+        "a user may make no group in this hierarchy either; a filter is not kept, and a warning says so",
+    ),
+    ("move_mount", "by the fd of the place instead of its name in the fd of its folder"),
+    ("pread64", "a kept filter is made anew, and a warning says so"),
+    ("setns", "one namespace after the other instead of all at once"),
+    ("write", "a filter is not kept, and a warning says so"),
+];
+
+/// Where rootfs-prep is asked for its own default mounts: what it does without, or takes from the caller, and says so in
+/// `degraded`.
+pub(crate) const DEFAULT_MOUNTS: &[(&str, &str)] = &[
+    ("fsopen", "mounts"),
+    ("fsopen", "dev.mqueue"),
+    ("fsconfig", "mounts"),
+    ("fsconfig", "dev.mqueue"),
+    ("fsmount", "mounts"),
+    ("fsmount", "dev.mqueue"),
+];
