@@ -18,7 +18,7 @@ use std::fmt::Write;
 use std::os::unix::fs::chown;
 use std::time::{Duration, Instant};
 use tolerated::call::Call;
-use tolerated::{DEFAULT_MOUNTS, ONCE, OTHERWISE, RUNTIME, TOLERATED};
+use tolerated::{DEFAULT_MOUNTS, ONCE, ONCE_BY_USER, OTHERWISE, RUNTIME, TOLERATED};
 
 /// A way to start the payload.
 struct Start {
@@ -186,17 +186,18 @@ impl Start {
     /// What is wrong with the way it went.
     fn look(&self, ran: &Ran, call: &Call, everywhere: bool, what: &str) -> Option<String> {
         let name = call.name();
-        let runtime = RUNTIME.contains(&name.as_str());
         if ran.hangs {
             return Some("it hangs".into());
         }
         if !ran.ran && ran.stdout.is_empty() {
-            let panicked = ran.stderr.contains("panicked") && !runtime;
+            let panicked = ran.stderr.contains("panicked") && !RUNTIME.contains(&name.as_str());
+            // Rust's start-up aborts without a word.
+            let silent = name == "write" || name == "poll" && !everywhere;
             return match (ran.status, ran.stderr.is_empty()) {
                 // Nobody can tell a first process that was killed just before its exec from one that was short.
                 (0, _) if what == "kill" && self.line.contains("create") => None,
                 (0, _) => Some("status 0, and the command did not run".into()),
-                (_, true) if what != "kill" && name != "write" && !runtime => Some("it says nothing".into()),
+                (_, true) if what != "kill" && !silent => Some("it says nothing".into()),
                 _ if panicked => Some("it panicked".into()),
                 _ => None,
             };
@@ -217,8 +218,10 @@ impl Start {
         if !differ.is_empty() {
             return Some(format!("the command ran, and {}", differ.join(", ")));
         }
-        let once = if everywhere { &[][..] } else { ONCE };
-        let tolerated = TOLERATED.iter().chain(once).chain(known()).any(|(known, _)| *known == name);
+        let said = |(call, words, _): &(&str, &str, &str)| *call == name && ran.stderr.contains(words);
+        let by_user = !self.by.is_empty() && ONCE_BY_USER.contains(&name.as_str());
+        let once = !everywhere && (by_user || ONCE.iter().any(said));
+        let tolerated = once || TOLERATED.iter().chain(known()).any(|(known, _)| *known == name);
         (ran.status == 0 && what != "kill" && !tolerated).then(|| format!("{name} failed, and it went on"))
     }
 

@@ -94,17 +94,20 @@ pub(crate) const OTHERWISE: &[(&str, &str)] = &[
     ("openat", "env.HOME"),
 ];
 
-/// What may fail once, though not always.
-pub(crate) const ONCE: &[(&str, &str)] = &[
-    ("fcntl.1034", "the program is sealed, and is copied and sealed once more"),
-    (
-        "mkdirat",
-        "a user may make no group in this hierarchy either; a filter is not kept, and a warning says so",
-    ),
-    ("move_mount", "by the fd of the place instead of its name in the fd of its folder"),
-    ("pread64", "a kept filter is made anew, and a warning says so"),
-    ("setns", "one namespace after the other instead of all at once"),
-    ("write", "a filter is not kept, and a warning says so"),
+/// What may fail once, though not always; what must be said then; and why that is right.
+pub(crate) const ONCE: &[(&str, &str, &str)] = &[
+    ("fcntl.1034", "", "the program is sealed, and is copied and sealed once more"),
+    ("mkdirat", "warning: cannot keep filters", "a filter is not kept for other containers"),
+    ("move_mount", "", "by the fd of the place instead of its name in the fd of its folder"),
+    ("pread64", "warning: cannot take the filter", "a kept filter is made anew"),
+    ("setns", "", "one namespace after the other instead of all at once"),
+    ("write", "warning: cannot keep the filter", "a filter is not kept for other containers"),
+];
+
+/// The same for an ordinary user, without a word.
+pub(crate) const ONCE_BY_USER: &[&str] = &[
+    // A group, which no hierarchy lets a user make: the start goes on without in any case.
+    "mkdirat",
 ];
 
 /// Where rootfs-prep is asked for its own default mounts: what it does without, or takes from the caller, and says so in
