@@ -220,6 +220,7 @@ fn explain(error: Error, group: &Group, write: &Write) -> Error {
         (Some(Errno::EINVAL), "cpu") => error
             .why("a quota is from 1000 µs, a period from 1000 to 1000000 µs, and both within the parent's"),
         (Some(Errno::ENODEV), "blkio" | "io") => error.why("there is no such disk; a partition is none"),
+        (Some(Errno::ENODEV), "rdma") => error.why("there is no such device"),
         (Some(Errno::EINVAL | Errno::ERANGE), "blkio" | "io") => {
             error.why("a weight is from 10 to 1000, and a rate is of a whole disk")
         }

@@ -7,7 +7,9 @@ use crate::meeting::Listeners;
 use crate::plan::{Dump, Folders, Restore};
 use crate::rpc::{InheritFd, Kind, Notify, Opts, PageServer, Req, Resp};
 use crate::swrk::{Criu, Group, Told};
-use crate::{manifest, mountpoints, namespaces, outside, owner, restored, serve, stats, stdio};
+use crate::{
+    cgroup_options, manifest, mountpoints, namespaces, outside, owner, restored, serve, stats, stdio,
+};
 use chain::error::{Cannot, Class, Error, Result};
 use chain::pidfile::PidFile;
 use chain::report;
@@ -279,6 +281,7 @@ fn converse(
     told: &mut Told<'_>,
     doing: &str,
 ) -> Result<Resp> {
+    let _kept = cgroup_options::keep(opts)?;
     let request = Req { kind: kind as i32, opts: Some(folders.request(opts)), ..Req::default() };
     let answer = match criu.converse(request, told, doing) {
         Ok(answer) => answer,

@@ -6,6 +6,7 @@
 
 mod apply;
 mod cause;
+mod cgroup_options;
 mod check;
 mod cli;
 mod flags;

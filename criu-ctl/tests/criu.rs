@@ -5,7 +5,7 @@
 mod counter;
 
 use catena_tests::{Output, Running, TempDir, recipe, requires, shell, tool};
-use counter::{Counter, criu_ctl, dump, in_lane, processes_with, wait_for};
+use counter::{Counter, criu_ctl, dump, processes_with, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::net::TcpListener;
@@ -15,7 +15,7 @@ use std::process::Stdio;
 
 #[test]
 fn check_proves_the_host_and_names_a_feature_it_lacks() {
-    if !in_lane() {
+    if !requires::criu() {
         return;
     }
     let out = tool("criu-ctl").arg("check").run();
@@ -31,7 +31,7 @@ fn check_proves_the_host_and_names_a_feature_it_lacks() {
 
 #[test]
 fn a_tree_goes_on_counting_where_it_was() {
-    if !in_lane() {
+    if !requires::criu() {
         return;
     }
     let dir = TempDir::new();
@@ -52,7 +52,7 @@ fn a_tree_goes_on_counting_where_it_was() {
 /// Nothing of images that were changed becomes a process; without a manifest, as those of another tool are, they do.
 #[test]
 fn images_that_were_changed_are_refused_by_name() {
-    if !in_lane() {
+    if !requires::criu() {
         return;
     }
     let dir = TempDir::new();
@@ -86,7 +86,7 @@ fn images_that_were_changed_are_refused_by_name() {
 
 #[test]
 fn a_restored_tree_s_own_status_comes_back() {
-    if !in_lane() {
+    if !requires::criu() {
         return;
     }
     let dir = TempDir::new();
@@ -105,7 +105,7 @@ fn a_restored_tree_s_own_status_comes_back() {
 
 #[test]
 fn detached_it_writes_the_pid_and_ends() {
-    if !in_lane() {
+    if !requires::criu() {
         return;
     }
     let dir = TempDir::new();
@@ -125,7 +125,7 @@ fn detached_it_writes_the_pid_and_ends() {
 
 #[test]
 fn left_running_it_runs_and_its_pid_is_taken() {
-    if !in_lane() {
+    if !requires::criu() {
         return;
     }
     let dir = TempDir::new();
@@ -145,7 +145,7 @@ fn left_running_it_runs_and_its_pid_is_taken() {
 
 #[test]
 fn a_job_of_a_terminal_wants_to_be_called_one() {
-    if !in_lane() || !requires::command("script") {
+    if !requires::criu() || !requires::command("script") {
         return;
     }
     let dir = TempDir::new();
@@ -174,7 +174,7 @@ fn a_job_of_a_terminal_wants_to_be_called_one() {
 /// Each is refused with the flag that cures it, and the tree runs on. Whoever asks beforehand is told the same.
 #[test]
 fn what_needs_a_flag_says_which() {
-    if !in_lane() {
+    if !requires::criu() {
         return;
     }
     let dir = TempDir::new();
@@ -209,7 +209,7 @@ fn what_needs_a_flag_says_which() {
 
 #[test]
 fn a_file_lock_comes_along_with_its_flag() {
-    if !in_lane() {
+    if !requires::criu() {
         return;
     }
     let dir = TempDir::new();
@@ -226,7 +226,7 @@ fn a_file_lock_comes_along_with_its_flag() {
 
 #[test]
 fn its_own_tree_is_refused() {
-    if !in_lane() {
+    if !requires::criu() {
         return;
     }
     let dir = TempDir::new();
@@ -236,7 +236,7 @@ fn its_own_tree_is_refused() {
 
 #[test]
 fn a_full_disk_is_named_and_nothing_half_is_restored() {
-    if !in_lane() {
+    if !requires::criu() {
         return;
     }
     let dir = TempDir::new();
@@ -269,7 +269,7 @@ fn kill_criu(mut running: Running, at_work: impl Fn() -> bool) -> Output {
 /// The real criu, killed at work: the memory makes its work long enough.
 #[test]
 fn a_criu_killed_at_work_leaves_nothing_and_no_dump_to_trust() {
-    if !in_lane() {
+    if !requires::criu() {
         return;
     }
     let dir = TempDir::new();
@@ -294,7 +294,7 @@ fn a_criu_killed_at_work_leaves_nothing_and_no_dump_to_trust() {
 /// A restored tree stays in the cgroup that criu-ctl was started in.
 #[test]
 fn at_the_end_of_a_chain_the_tree_comes_back_under_its_limit() {
-    if !in_lane() || !requires::cgroup_v1("memory") {
+    if !requires::criu() || !requires::cgroup_v1("memory") {
         return;
     }
     let dir = TempDir::new();
@@ -317,7 +317,7 @@ fn at_the_end_of_a_chain_the_tree_comes_back_under_its_limit() {
 
 #[test]
 fn the_recipe_works_as_it_stands() {
-    if !in_lane() || !requires::cgroup_v1("memory") {
+    if !requires::criu() || !requires::cgroup_v1("memory") {
         return;
     }
     let dir = TempDir::new();
@@ -331,7 +331,7 @@ fn the_recipe_works_as_it_stands() {
 /// Namespaces of its own, a root of its own, a bind mount from outside, all known from its config.json.
 #[test]
 fn a_container_comes_back_in_its_namespaces() {
-    if !in_lane() {
+    if !requires::criu() {
         return;
     }
     let dir = TempDir::new();

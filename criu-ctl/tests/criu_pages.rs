@@ -3,14 +3,14 @@
 
 mod counter;
 
-use catena_tests::{TempDir, tool};
-use counter::{Counter, criu_ctl, dump, in_lane, wait_for};
+use catena_tests::{TempDir, requires, tool};
+use counter::{Counter, criu_ctl, dump, wait_for};
 use nix::sys::signal::Signal;
 use std::net::TcpListener;
 
 #[test]
 fn show_tells_what_a_folder_holds_and_dump_how_long_the_tree_stood_still() {
-    if !in_lane() {
+    if !requires::criu() {
         return;
     }
     let dir = TempDir::new();
@@ -43,7 +43,7 @@ fn listens(port: u16) -> bool {
 
 #[test]
 fn pages_go_to_a_server_and_come_back_with_the_rest() {
-    if !in_lane() {
+    if !requires::criu() {
         return;
     }
     let dir = TempDir::new();

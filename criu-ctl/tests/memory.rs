@@ -4,7 +4,7 @@
 mod counter;
 
 use catena_tests::{TempDir, requires, tool};
-use counter::{criu_ctl, in_lane, wait_for};
+use counter::{criu_ctl, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::path::Path;
@@ -36,7 +36,7 @@ fn free_bytes(folder: &Path) -> u64 {
 
 #[test]
 fn a_gibibyte_comes_back_as_it_was() {
-    if !in_lane() {
+    if !requires::criu() {
         return;
     }
     let dir = TempDir::new();

@@ -3,9 +3,9 @@
 
 mod counter;
 
-use catena_tests::{Output, TempDir, shell};
+use catena_tests::{TempDir, requires, shell};
 use counter::migrating::{expect_it_counts, expect_nothing_happened, migrate, network_of, started};
-use counter::{Counter, child_with, criu_ctl, in_lane, processes_with, wait_for};
+use counter::{Counter, child_with, criu_ctl, processes_with, wait_for};
 use nix::mount::{MsFlags, mount};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -23,7 +23,7 @@ fn end(counter: &mut Counter) {
 
 #[test]
 fn it_goes_on_where_it_stopped_and_says_how_long_it_stood_still() {
-    if !in_lane() {
+    if !requires::criu() {
         return;
     }
     let dir = TempDir::new();
@@ -61,7 +61,7 @@ fn it_goes_on_where_it_stopped_and_says_how_long_it_stood_still() {
 
 #[test]
 fn in_the_foreground_it_looks_after_the_tree() {
-    if !in_lane() {
+    if !requires::criu() {
         return;
     }
     let dir = TempDir::new();
@@ -77,7 +77,7 @@ fn in_the_foreground_it_looks_after_the_tree() {
 
 #[test]
 fn it_goes_on_in_a_network_namespace_of_its_own() {
-    if !in_lane() {
+    if !requires::criu() {
         return;
     }
     let dir = TempDir::new();
@@ -109,7 +109,7 @@ fn it_goes_on_in_a_network_namespace_of_its_own() {
 
 #[test]
 fn a_full_disk_at_the_destination_leaves_the_source_running() {
-    if !in_lane() {
+    if !requires::criu() {
         return;
     }
     let dir = TempDir::new();
@@ -130,7 +130,7 @@ fn a_full_disk_at_the_destination_leaves_the_source_running() {
 
 #[test]
 fn a_page_server_that_is_killed_leaves_the_source_running() {
-    if !in_lane() {
+    if !requires::criu() {
         return;
     }
     let dir = TempDir::new();
@@ -153,7 +153,7 @@ fn a_page_server_that_is_killed_leaves_the_source_running() {
 
 #[test]
 fn what_makes_no_sense_is_refused_before_anything_is_done() {
-    if !in_lane() {
+    if !requires::criu() {
         return;
     }
     let dir = TempDir::new();
@@ -174,44 +174,9 @@ fn what_makes_no_sense_is_refused_before_anything_is_done() {
     expect_it_counts(&counter);
 }
 
-fn knows_dirty_pages() -> bool {
-    shell("criu-ctl check --feature mem_dirty_track").run().status == 0
-}
-
-/// Said aloud, or an error where rounds were demanded.
-#[test]
-fn where_the_kernel_cannot_tell_pages_apart_there_is_one_round() {
-    if !in_lane() {
-        return;
-    }
-    let dir = TempDir::new();
-    let there = dir.join("there");
-    let mut counter = started(&dir, "LOOP");
-    if knows_dirty_pages() {
-        let out = migrate(counter.pid, &there, "-d --json --pre-copy --dirty-below 0").run();
-        assert_eq!(out.status, 0, "{out:?}");
-        assert!(out.json()["rounds"].as_array().unwrap().len() > 1, "{out:?}");
-        assert!(out.stderr.contains("criu-ctl: round 1: "), "{out:?}");
-    } else {
-        migrate(counter.pid, &there, "-d --pre-copy")
-            .run()
-            .refuses(125, "does not tell which pages were written to");
-        expect_nothing_happened(&counter, &there);
-        let out: Output = migrate(counter.pid, &there, "-d --json").run();
-        assert_eq!(out.status, 0, "{out:?}");
-        assert!(
-            out.stderr.contains("warning: this kernel does not tell which pages were written to"),
-            "{out:?}"
-        );
-        assert_eq!(out.json()["rounds"].as_array().unwrap().len(), 1);
-    }
-    expect_it_counts(&counter);
-    end(&mut counter);
-}
-
 #[test]
 fn a_terminal_gets_a_bar_and_everything_else_lines() {
-    if !in_lane() {
+    if !requires::criu() {
         return;
     }
     let dir = TempDir::new();

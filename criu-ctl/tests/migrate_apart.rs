@@ -3,9 +3,9 @@
 
 mod counter;
 
-use catena_tests::{Output, Running, TempDir, shell};
+use catena_tests::{Output, Running, TempDir, requires, shell};
 use counter::migrating::{expect_nothing_happened, migrate, network_of, roots, started};
-use counter::{Counter, in_lane, wait_for};
+use counter::{Counter, wait_for};
 use nix::mount::{MsFlags, mount};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -82,7 +82,7 @@ impl Drop for Contained {
 /// It is held still until it runs over there: never twice, never not at all.
 #[test]
 fn a_tree_with_pids_of_its_own_gets_another_one_outside() {
-    if !in_lane() {
+    if !requires::criu() {
         return;
     }
     let dir = TempDir::new();
@@ -149,7 +149,7 @@ impl Drop for Taken {
 /// It stands still while the destination tries, and goes on when that fails.
 #[test]
 fn a_destination_that_cannot_take_it_leaves_the_source_running() {
-    if !in_lane() {
+    if !requires::criu() {
         return;
     }
     let dir = TempDir::new();
@@ -166,7 +166,7 @@ fn a_destination_that_cannot_take_it_leaves_the_source_running() {
 /// A lock has one holder: then the source ends before the other begins.
 #[test]
 fn a_lock_comes_along() {
-    if !in_lane() {
+    if !requires::criu() {
         return;
     }
     let dir = TempDir::new();
@@ -181,7 +181,7 @@ fn a_lock_comes_along() {
 /// Its pids are in use while it is there, so it ends first; where it cannot go on, it comes back.
 #[test]
 fn a_tree_that_ended_for_nothing_comes_back_where_it_was() {
-    if !in_lane() {
+    if !requires::criu() {
         return;
     }
     let dir = TempDir::new();

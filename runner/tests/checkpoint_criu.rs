@@ -3,12 +3,12 @@
 
 mod common;
 
-use catena_tests::{Leftovers, shell};
-use common::criu::{checkpoint, counter, counting, counts_on, images, in_lane, restore, v2_alone};
+use catena_tests::{Leftovers, requires, shell};
+use common::criu::{checkpoint, counter, counting, counts_on, images, restore, v2_alone};
 
 #[test]
 fn a_container_goes_on_where_it_was() {
-    if !in_lane() {
+    if !requires::criu() {
         return;
     }
     let leftovers = Leftovers::watch();
@@ -43,7 +43,7 @@ fn a_container_goes_on_where_it_was() {
 /// bring both back.
 #[test]
 fn what_was_executed_in_a_restored_container_comes_along_the_next_time() {
-    if !in_lane() {
+    if !requires::criu() {
         return;
     }
     let leftovers = Leftovers::watch();
@@ -68,7 +68,7 @@ fn what_was_executed_in_a_restored_container_comes_along_the_next_time() {
 
 #[test]
 fn restored_in_the_foreground_its_status_comes_back() {
-    if !in_lane() {
+    if !requires::criu() {
         return;
     }
     let leftovers = Leftovers::watch();

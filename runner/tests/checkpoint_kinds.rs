@@ -4,10 +4,8 @@
 
 mod common;
 
-use catena_tests::{TempDir, shell};
-use common::criu::{
-    COUNTS, checkpoint, counter, counting, counts_on, images, in_lane, numbers, restore, wait_for,
-};
+use catena_tests::{TempDir, requires, shell};
+use common::criu::{COUNTS, checkpoint, counter, counting, counts_on, images, numbers, restore, wait_for};
 use nix::mount::MsFlags;
 use serde_json::json;
 use std::os::unix::fs::symlink;
@@ -15,7 +13,7 @@ use std::os::unix::fs::symlink;
 /// The other end of its terminal is held by a proxy that has ended, and by another one after it.
 #[test]
 fn a_terminal_comes_back_with_another_end() {
-    if !in_lane() {
+    if !requires::criu() {
         return;
     }
     let bundle = counting("while read word; do i=$((i+1)); echo $i >>/count; done")
@@ -42,7 +40,7 @@ fn a_terminal_comes_back_with_another_end() {
 /// That of before may be gone: it is the config's at restore that counts.
 #[test]
 fn a_network_namespace_of_others_is_joined_again() {
-    if !in_lane() {
+    if !requires::criu() {
         return;
     }
     let dir = TempDir::new();
@@ -73,7 +71,7 @@ fn a_network_namespace_of_others_is_joined_again() {
 /// A bind in a bind, one through a link, and mount points that a new root has not.
 #[test]
 fn binds_in_binds_come_back_wherever_their_names_lead() {
-    if !in_lane() {
+    if !requires::criu() {
         return;
     }
     let volumes = TempDir::new();
@@ -141,7 +139,7 @@ fn follows(bundle: &common::Bundle, at: &str) -> Vec<String> {
 /// Two parts of one mount of the host, both of which follow it, and one that does not.
 #[test]
 fn binds_that_followed_the_host_follow_it_again_and_others_do_not() {
-    if !in_lane() {
+    if !requires::criu() {
         return;
     }
     let host = Shared::new();
@@ -175,7 +173,7 @@ fn binds_that_followed_the_host_follow_it_again_and_others_do_not() {
 /// them back.
 #[test]
 fn binds_that_could_not_be_restored_are_not_taken_away() {
-    if !in_lane() {
+    if !requires::criu() {
         return;
     }
     let host = Shared::new();
@@ -204,7 +202,7 @@ fn binds_that_could_not_be_restored_are_not_taken_away() {
 /// Root of its user namespace is a user outside who may look neither into the images nor into the folder of the bundle.
 #[test]
 fn a_container_whose_root_is_a_user_outside_comes_back() {
-    if !in_lane() {
+    if !requires::criu() {
         return;
     }
     let leftovers = catena_tests::Leftovers::watch();
@@ -246,7 +244,7 @@ fn a_container_whose_root_is_a_user_outside_comes_back() {
 /// criu opens the file again, and that user may not.
 #[test]
 fn a_stream_that_its_root_may_not_open_is_named() {
-    if !in_lane() {
+    if !requires::criu() {
         return;
     }
     let maps = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);

@@ -5,9 +5,7 @@ mod common;
 
 use catena_tests::{Leftovers, Tool, requires, shell, tool};
 use common::Bundle;
-use common::criu::{
-    COUNTS, checkpoint, counter, counting, counts_on, images, in_lane, numbers, restore, wait_for,
-};
+use common::criu::{COUNTS, checkpoint, counter, counting, counts_on, images, numbers, restore, wait_for};
 use std::io::Read;
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
@@ -38,7 +36,7 @@ fn listens(port: u16) -> bool {
 
 #[test]
 fn memory_comes_from_the_folder_when_it_is_used() {
-    if !in_lane() {
+    if !requires::criu() {
         return;
     }
     let leftovers = Leftovers::watch();
@@ -58,7 +56,7 @@ fn memory_comes_from_the_folder_when_it_is_used() {
 /// The one here stands still until the last page was fetched by the one there, and is gone then.
 #[test]
 fn memory_is_fetched_from_where_it_was() {
-    if !in_lane() {
+    if !requires::criu() {
         return;
     }
     let leftovers = Leftovers::watch();
@@ -100,7 +98,7 @@ fn memory_is_fetched_from_where_it_was() {
 
 #[test]
 fn lazy_memory_that_nobody_could_fetch_is_refused() {
-    if !in_lane() {
+    if !requires::criu() {
         return;
     }
     let bundle = counter().up();
@@ -112,7 +110,7 @@ fn lazy_memory_that_nobody_could_fetch_is_refused() {
 /// criu kills the tree then and waits for it; its init waits for the process that criu traces, and both for ever.
 #[test]
 fn a_server_of_memory_that_goes_away_is_an_error_and_not_waited_for() {
-    if !in_lane() {
+    if !requires::criu() {
         return;
     }
     let leftovers = Leftovers::watch();
@@ -137,7 +135,7 @@ fn a_server_of_memory_that_goes_away_is_an_error_and_not_waited_for() {
 
 #[test]
 fn memory_goes_to_a_server_and_comes_back_with_the_rest() {
-    if !in_lane() {
+    if !requires::criu() {
         return;
     }
     let leftovers = Leftovers::watch();
@@ -156,36 +154,6 @@ fn memory_goes_to_a_server_and_comes_back_with_the_rest() {
         std::fs::copy(&entry, images(&bundle).join(entry.file_name().unwrap())).unwrap();
     }
     restore(&bundle, "").succeeds();
-    counts_on(&bundle);
-    drop(bundle);
-    leftovers.check();
-}
-
-/// Where the kernel cannot tell which pages were written to, that is said, and it goes on.
-#[test]
-fn memory_is_taken_in_rounds_or_it_is_said_why_not() {
-    if !in_lane() {
-        return;
-    }
-    let leftovers = Leftovers::watch();
-    let bundle = large().up();
-    counts_on(&bundle);
-    let folder = bundle.rootfs.parent().to_path_buf();
-    let round =
-        bundle.runner(["checkpoint", "--pre-dump", "--image-path"]).arg(folder.join("round")).arg(&bundle.id);
-    if tool("criu-ctl").args(["check", "--feature", "mem_dirty_track"]).run().status == 0 {
-        round.run().succeeds();
-        counts_on(&bundle);
-        checkpoint(&bundle, ["--parent-path", "../round"]).succeeds();
-        restore(&bundle, "").succeeds();
-    } else {
-        let why = "this kernel does not tell which pages were written to";
-        for out in [round.run(), checkpoint(&bundle, ["--parent-path", "../round"])] {
-            out.refuses(1, "Tracking memory is not available");
-            assert!(out.stderr.contains(why), "{out:#?}");
-            assert_eq!(bundle.status(), "running");
-        }
-    }
     counts_on(&bundle);
     drop(bundle);
     leftovers.check();

@@ -5,8 +5,8 @@
 
 mod common;
 
-use catena_tests::{Leftovers, shell};
-use common::criu::{COUNTS, counting, counts_on, images, in_lane, restore};
+use catena_tests::{Leftovers, requires, shell};
+use common::criu::{COUNTS, counting, counts_on, images, restore};
 use serde_json::json;
 use std::collections::HashMap;
 use std::path::Path;
@@ -112,7 +112,7 @@ fn leave_out(before: &Path, folder: &Path, name: &str) -> usize {
 
 #[test]
 fn what_a_round_before_has_is_found_there_by_a_root_that_is_a_user_outside() {
-    if !in_lane() {
+    if !requires::criu() {
         return;
     }
     let leftovers = Leftovers::watch();

@@ -1,11 +1,11 @@
 #!/bin/bash
 # Makes a root folder of Debian 13, with criu, for Debian 12's criu 3.17 does not know the vDSO of newer kernels; or
-# with systemd, to be booted.
+# with systemd and a kernel too, to be booted.
 #
 #   tests/lanes/trixie.sh [criu|systemd]            makes it once (about half a minute), says where it is
 #   tests/lanes/trixie.sh [criu|systemd] --again    throws the old one away first
 #   tests/lanes/in-trixie CMD...                    runs a command in the one with criu
-#   tests/lanes/systemd.sh CMD...                   boots the one with systemd, and runs a command there
+#   tests/lanes/vm.sh CMD...                        boots the one with systemd, and runs a command there
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 . "$here/common.sh"
@@ -15,7 +15,7 @@ packages=criu,iproute2,procps,busybox-static
 if [ "${1-}" = criu ]; then shift; fi
 if [ "${1-}" = systemd ]; then
     root=$lanes/systemd
-    packages=systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,iproute2,procps,busybox-static
+    packages=systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,criu,iproute2,kmod,procps,busybox-static
     shift
 fi
 
@@ -51,9 +51,23 @@ eval "$(apt-config shell proxy Acquire::http::Proxy)"
 say "making $root from $from with $packages"
 rm -rf --one-file-system "$root" "$root.new"
 options=(--quiet --variant=minbase --mode=root "--include=$packages" --aptopt='Acquire::Retries "3"')
-# Somebody with a systemd of his own.
-# shellcheck disable=SC2016  # mmdebstrap fills it in
-[ "${root##*/}" != systemd ] || options+=('--customize-hook=chroot "$1" useradd -m -u 1000 tester')
+if [ "${root##*/}" = systemd ]; then
+    # Somebody with a systemd of his own. The kernel is only unpacked: installed, it would want an initrd made.
+    # shellcheck disable=SC2016  # mmdebstrap fills it in
+    options+=('--customize-hook=chroot "$1" useradd -m -u 1000 tester'
+        '--customize-hook=export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" && cd "$1" &&
+            kernel=$(apt-cache depends linux-image-cloud-amd64 | sed -n "s/.*Depends: \(linux-image-[0-9].*\)/\1/p") &&
+            apt-get -q -o APT::Sandbox::User=root download "$kernel" && dpkg-deb -x "$kernel"_*.deb . && rm "$kernel"_*.deb &&
+            chroot . depmod "${kernel#linux-image-}"')
+    # What a machine that lives for minutes has no use for takes half of its boot.
+    # shellcheck disable=SC2016  # mmdebstrap fills it in
+    options+=('--customize-hook=cd "$1/usr/lib/systemd/system-generators" && mv systemd-run-generator systemd-fstab-generator .. && rm ./* &&
+            mv ../systemd-*-generator . && cd "$1/etc/systemd/system" &&
+            for unit in dev-hugepages.mount run-lock.mount sys-kernel-debug.mount sys-kernel-tracing.mount \
+                ldconfig.service systemd-journal-catalog-update.service systemd-random-seed.service \
+                systemd-sysctl.service systemd-tmpfiles-setup-dev-early.service systemd-tmpfiles-setup-dev.service \
+                systemd-update-done.service; do ln -s /dev/null "$unit"; done')
+fi
 [ -z "${proxy-}" ] || options+=("--aptopt=Acquire::http::Proxy \"$proxy\"")
 mmdebstrap "${options[@]}" trixie "$root.new" "$from" >&2 9>&- || die "make $root"
 echo "$packages" >"$root.new/.lane-complete"

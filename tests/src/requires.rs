@@ -41,6 +41,12 @@ pub fn criu_tree() -> Option<PathBuf> {
     need(there, "needs the lane of criu: tests/lanes/trixie.sh").then_some(tree)
 }
 
+/// A criu that works with this kernel, in a lane that has one.
+pub fn criu() -> bool {
+    let lane = std::env::var_os("CATENA_LANE").unwrap_or_default();
+    need(lane == "trixie" || lane == "vm", "needs the lane of criu: tests/lanes/in-trixie")
+}
+
 /// To be root.
 pub fn root() -> bool {
     need(nix::unistd::geteuid().is_root(), "needs root")
@@ -76,7 +82,7 @@ pub fn cgroup_v2_controller(controller: &str) -> bool {
 /// systemd as the first process, and D-Bus.
 pub fn systemd() -> bool {
     let there = std::path::Path::new("/run/systemd/private").exists();
-    need(there, "needs systemd: tests/lanes/systemd.sh") && root()
+    need(there, "needs systemd: tests/lanes/vm.sh") && root()
 }
 
 /// A cgroup controller of either version, which root may use.

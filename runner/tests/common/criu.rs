@@ -1,16 +1,10 @@
 //! Containers that count, taken off the machine and brought back with a real criu.
 
 use super::Bundle;
-use catena_tests::{Output, requires, shell};
+use catena_tests::{Output, shell};
 use serde_json::json;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-
-/// Whether this is the lane with a criu that works; says so where it is not.
-pub fn in_lane() -> bool {
-    let there = std::env::var_os("CATENA_LANE").is_some_and(|lane| lane == "trixie");
-    there || requires::skip("needs the lane of criu: tests/lanes/in-trixie")
-}
 
 /// Whether /sys/fs/cgroup is cgroup v2 and nothing else.
 pub fn v2_alone() -> bool {
