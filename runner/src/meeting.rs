@@ -15,9 +15,13 @@ use chain::state::State;
 use chain::{Cannot, Class, Error, Result, proc, sys};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::wait::{WaitPidFlag, waitpid};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+/// What a failed chain may take to end.
+const SOON: u16 = 1000;
 
 /// Starts the process that becomes the chain, in this v2 cgroup if the kernel can; gives our end of the meeting
 /// socket and the process.
@@ -93,6 +97,29 @@ impl Front {
     /// Waits for the end of all of them.
     pub(crate) fn reap_quietly(self) {
         self.pids.into_iter().for_each(reap_quietly);
+    }
+
+    /// Waits for all of them, and the first process if it is there, once a chain has failed: one that nobody waits for is a
+    /// zombie of the container until init comes by, and the container cannot end before. Not for long, for a frozen cgroup
+    /// may keep them from their end.
+    pub(crate) fn reap_failed(self, process: Option<BorrowedFd<'_>>) {
+        for process in process.into_iter().chain([self.ends.as_fd()]) {
+            let mut end = [PollFd::new(process, PollFlags::POLLIN)];
+            if poll(&mut end, SOON).is_ok_and(|ended| ended > 0) {
+                match waitid(WaitId::PidFd(process), WaitIdOptions::EXITED) {
+                    // Whose parent is not this process is somebody else's to wait for.
+                    Ok(_) | Err(rustix::io::Errno::CHILD) => {}
+                    Err(e) => log::warn(Error::call("wait for the chain's end", "waitid(P_PIDFD)", e)),
+                }
+            }
+        }
+        // Those that had handed over.
+        for pid in self.pids {
+            match waitpid(nix::unistd::Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG)) {
+                Ok(_) | Err(Errno::ECHILD) => {}
+                Err(e) => log::warn(Error::call("wait for the chain's end", "wait4", e)),
+            }
+        }
     }
 
     /// Not when it has handed over to those it made.
@@ -246,5 +273,5 @@ fn is_of_the_tool(cure: &str) -> bool {
 }
 
 fn reap_quietly(pid: i32) {
-    while nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None) == Err(Errno::EINTR) {}
+    while waitpid(nix::unistd::Pid::from_raw(pid), None) == Err(Errno::EINTR) {}
 }

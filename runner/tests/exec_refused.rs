@@ -3,7 +3,7 @@
 
 mod common;
 
-use catena_tests::{Leftovers, requires};
+use catena_tests::{Leftovers, requires, shell};
 use common::Bundle;
 use serde_json::json;
 
@@ -35,6 +35,30 @@ fn no_process_of_the_chain_holds_a_directory_from_outside() {
     }
     assert!(seen(&bundle), "the watcher saw no link at work in {rounds} rounds: {}", bundle.output());
     assert!(!bundle.output().contains("DIRECTORY"), "{}", bundle.output());
+}
+
+/// A zombie in the container would keep it from its end until the host's init comes by. Here init waits for
+/// its own child alone.
+#[test]
+fn one_that_fails_leaves_no_zombie() {
+    if !requires::root() {
+        return;
+    }
+    let bundle = Bundle::asleep();
+    let (root, dir, id) = (bundle.state.path().display(), bundle.dir(), &bundle.id);
+    let line = format!(
+        "runner --root {root} run -d -b {dir} {id} >{dir}/out 2>&1 </dev/null || exit
+         runner --root {root} exec {id} /none
+         for stat in /proc/[0-9]*/stat; do read -r line <$stat && case $line in *') Z '*) echo \"$line\" ;; esac; done
+         runner --root {root} delete --force {id}"
+    );
+    let out = shell(
+        "exec unshare --pid --fork --mount-proc perl -e 'exit(system(\"sh\", \"-c\", $ARGV[0]) >> 8)' \"$0\"",
+    )
+    .args([&line])
+    .run();
+    assert!(out.stderr.contains("execve(/none)"), "{out:#?}");
+    assert_eq!((out.status, &*out.stdout), (0, ""), "{out:#?}");
 }
 
 /// CVE-2024-21626: a working directory by an fd that leads out.

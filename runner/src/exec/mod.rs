@@ -111,9 +111,16 @@ fn launch(
     let mut met = Met::default();
     let result = listen((meet.as_fd(), &mut front), options, &mut met)
         .and_then(|()| let_go(meet, container, before, options, &mut met));
-    if let (Err(_), Some((_, process))) = (&result, &met.process) {
-        // Nobody knows of it: it may hang where nothing ends it, in a cgroup that is frozen.
-        pidfd_signal(process.as_fd(), libc::SIGKILL).unwrap_or(());
+    if result.is_err() {
+        let process = met.process.as_ref().map(|(_, process)| process.as_fd());
+        if let Some(process) = process {
+            // Nobody knows of it: it may hang where nothing ends it, in a cgroup that is frozen.
+            pidfd_signal(process, libc::SIGKILL).unwrap_or(());
+        }
+        front.reap_failed(process);
+    } else if options.detach {
+        // Its command is for whoever adopts it, and it is not.
+        front.reap_quietly();
     }
     result
 }
