@@ -15,7 +15,6 @@ use chain::state::State;
 use chain::{Cannot, Class, Error, Result, proc, sys};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::wait::{WaitPidFlag, waitpid};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -78,46 +77,52 @@ pub(crate) fn start_chain(
 /// The process in which the chain goes on, a child of ours. It ends when the container's first process is there, or when
 /// it has said who goes on in its place.
 pub(crate) struct Front {
-    pids: Vec<i32>,
-    ends: OwnedFd,
+    /// The one that goes on.
+    now: OwnedFd,
+    /// Those before it.
+    before: Vec<OwnedFd>,
 }
 
 impl Front {
     fn of(pid: i32) -> Result<Front> {
-        Ok(Front { pids: vec![pid], ends: watched(pid)? })
+        Ok(Front { now: watched(pid)?, before: Vec::new() })
     }
 
     /// Another one goes on.
     pub(crate) fn is_now(&mut self, pid: i32) -> Result<()> {
-        self.ends = watched(pid)?;
-        self.pids.push(pid);
+        self.before.push(std::mem::replace(&mut self.now, watched(pid)?));
         Ok(())
     }
 
     /// Waits for the end of all of them.
     pub(crate) fn reap_quietly(self) {
-        self.pids.into_iter().for_each(reap_quietly);
+        self.reap(None, PollTimeout::NONE);
     }
 
     /// Waits for all of them, and the first process if it is there, once a chain has failed: one that nobody waits for is a
     /// zombie of the container until init comes by, and the container cannot end before. Not for long, for a frozen cgroup
     /// may keep them from their end.
     pub(crate) fn reap_failed(self, process: Option<BorrowedFd<'_>>) {
-        for process in process.into_iter().chain([self.ends.as_fd()]) {
+        self.reap(process, PollTimeout::from(SOON));
+    }
+
+    fn reap(self, process: Option<BorrowedFd<'_>>, patience: PollTimeout) {
+        let fronts = self.before.iter().chain([&self.now]).map(AsFd::as_fd);
+        for process in process.into_iter().chain(fronts) {
             let mut end = [PollFd::new(process, PollFlags::POLLIN)];
-            if poll(&mut end, SOON).is_ok_and(|ended| ended > 0) {
-                match waitid(WaitId::PidFd(process), WaitIdOptions::EXITED) {
-                    // Whose parent is not this process is somebody else's to wait for.
-                    Ok(_) | Err(rustix::io::Errno::CHILD) => {}
-                    Err(e) => log::warn(Error::call("wait for the chain's end", "waitid(P_PIDFD)", e)),
+            let ended = loop {
+                match poll(&mut end, patience) {
+                    Err(Errno::EINTR) => {}
+                    other => break other,
                 }
+            };
+            if !ended.is_ok_and(|ended| ended > 0) {
+                continue;
             }
-        }
-        // Those that had handed over.
-        for pid in self.pids {
-            match waitpid(nix::unistd::Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG)) {
-                Ok(_) | Err(Errno::ECHILD) => {}
-                Err(e) => log::warn(Error::call("wait for the chain's end", "wait4", e)),
+            match waitid(WaitId::PidFd(process), WaitIdOptions::EXITED) {
+                // Whose parent is not this process is somebody else's to wait for.
+                Ok(_) | Err(rustix::io::Errno::CHILD) => {}
+                Err(e) => log::warn(Error::call("wait for the chain's end", "waitid(P_PIDFD)", e)),
             }
         }
     }
@@ -125,7 +130,7 @@ impl Front {
     /// Not when it has handed over to those it made.
     fn was_ended(&self) -> Result<bool> {
         let how = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-        let status = waitid(WaitId::PidFd(self.ends.as_fd()), how);
+        let status = waitid(WaitId::PidFd(self.now.as_fd()), how);
         let status = status.cannot("look at the chain's first process", "waitid(P_PIDFD)")?;
         Ok(status.is_some_and(|status| status.exit_status() != Some(0)))
     }
@@ -134,7 +139,7 @@ impl Front {
     /// any more, and also when the one is gone who alone can say that: the other would wait for our word, and we for its
     /// name.
     pub(crate) fn hear(&self, meet: BorrowedFd<'_>) -> Result<Option<(Message, Option<OwnedFd>)>> {
-        let mut either = [meet, self.ends.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        let mut either = [meet, self.now.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         while let Err(error) = poll(&mut either, PollTimeout::NONE) {
             if error != Errno::EINTR {
                 return Err(Error::call("hear from the chain", "poll", error));
@@ -273,5 +278,5 @@ fn is_of_the_tool(cure: &str) -> bool {
 }
 
 fn reap_quietly(pid: i32) {
-    while waitpid(nix::unistd::Pid::from_raw(pid), None) == Err(Errno::EINTR) {}
+    while nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None) == Err(Errno::EINTR) {}
 }

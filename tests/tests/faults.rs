@@ -1,11 +1,11 @@
 //! Each kind of system call of a start fails always, in each process of it, as behind a filter. Whatever fails: the
 //! command runs as it does when nothing fails, or not at all; and nothing is left behind.
 //!
-//! Each process of it is killed at the first of each kind of its calls, too.
+//! Each single call of each process of it fails once, too, with one of three errnos, or the process is killed there, in
+//! turn; for an exec and an ordinary user, whose starts take longer here, the process is killed at the first of each kind.
 //!
-//! `CATENA_FAULTS=all` makes each single call of each process fail once with each of three errnos, and kills the process
-//! at each, which takes hours; `CATENA_FAULTS=each` takes one of these four in turn for each call, `CATENA_FAULTS=some` a
-//! choice of the calls. `CATENA_FAULTS=0.1:257:3:5` is that one.
+//! `CATENA_FAULTS=each` makes each single call fail for all of them, `CATENA_FAULTS=all` with each of the errnos, which
+//! takes hours, and `CATENA_FAULTS=some` a choice of the calls. `CATENA_FAULTS=0.1:257:3:5` is that one.
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![cfg(target_arch = "x86_64")]
 
@@ -268,23 +268,21 @@ impl Start {
         }
     }
 
-    /// Every call that the choice of `CATENA_FAULTS` takes.
-    fn sweep(mut self) {
-        let choice = std::env::var("CATENA_FAULTS").unwrap_or_default();
+    /// Every call that the choice of `CATENA_FAULTS` takes, or else this one.
+    fn sweep(mut self, choice: &str) {
+        let choice = std::env::var("CATENA_FAULTS").unwrap_or_else(|_| choice.into());
         let calls = std::mem::take(&mut self.calls);
         if choice.contains(':') {
             let (at, what) = choice.rsplit_once(':').unwrap();
             let call = Call::parse(at).unwrap();
             self.try_fault(&call, call.who.ends_with('*'), what);
         } else {
-            if !choice.is_empty() {
-                self.each_once(&calls, &choice);
+            match choice.as_str() {
+                "kinds" => self.killed_at_each_kind(&calls),
+                _ => self.each_once(&calls, &choice),
             }
             if choice != "each" {
                 self.each_kind(&calls, choice == "all");
-            }
-            if choice.is_empty() {
-                self.killed_at_each_kind(&calls);
             }
         }
         eprintln!("{}: {} calls, {} runs", self.id, calls.len(), self.runs);
@@ -342,7 +340,7 @@ impl Drop for Naming {
 #[test]
 fn run() {
     if requires::root() {
-        Start::new("faults-run", "runner run ID; exit $?").sweep();
+        Start::new("faults-run", "runner run ID; exit $?").sweep("whole");
     }
 }
 
@@ -351,7 +349,7 @@ fn exec() {
     if requires::root() {
         let line =
             "runner run --detach ID && { runner exec ID /probe; s=$?; runner delete --force ID; exit $s; }";
-        Start::made("faults-exec", "", "0.1", line, &["/bin/sleep", "1000"]).sweep();
+        Start::made("faults-exec", "", "0.1", line, &["/bin/sleep", "1000"]).sweep("kinds");
     }
 }
 
@@ -359,7 +357,7 @@ fn exec() {
 fn run_by_an_ordinary_user() {
     if requires::root() {
         let line = "runner run ID; exit $?";
-        Start::made("faults-user", BY_USER, "0.", line, &["/probe"]).sweep();
+        Start::made("faults-user", BY_USER, "0.", line, &["/probe"]).sweep("kinds");
     }
 }
 
@@ -368,7 +366,7 @@ fn create_and_start() {
     if requires::root() {
         let line =
             "runner create ID || exit; runner start ID || { s=$?; runner delete --force ID; exit $s; }";
-        Start::new("faults-create", line).sweep();
+        Start::new("faults-create", line).sweep("whole");
     }
 }
 
@@ -377,7 +375,7 @@ fn a_chain() {
     if requires::root() && requires::controller("memory") {
         let line = "cg-apply --cgroup faults-chain -m 512M -- idmap -r -- ns-enter -mpniuC -- rootfs-prep --root ./rootfs -- cap-drop --all \
             -- seccomp-load @default -- /probe; exit $?";
-        Start::new("faults-chain", line).sweep();
+        Start::new("faults-chain", line).sweep("whole");
     }
 }
 

@@ -101,6 +101,7 @@ pub(crate) const ONCE: &[(&str, &str, &str)] = &[
     ("move_mount", "", "by the fd of the place instead of its name in the fd of its folder"),
     ("pread64", "warning: cannot take the filter", "a kept filter is made anew"),
     ("setns", "", "one namespace after the other instead of all at once"),
+    ("waitid", "warning: cannot wait for the chain's end", "init reaps it"),
     ("write", "warning: cannot keep the filter", "a filter is not kept for other containers"),
 ];
 
