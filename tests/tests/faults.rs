@@ -1,8 +1,8 @@
 //! Each kind of system call of a start fails always, in each process of it, as behind a filter. Whatever fails: the
 //! command runs as it does when nothing fails, or not at all; and nothing is left behind.
 //!
-//! Each single call of each process of it fails once, too, with one of three errnos, or the process is killed there, in
-//! turn; for an exec and an ordinary user, whose starts take longer here, the process is killed at the first of each kind.
+//! Each single call of each process of a run and of a chain fails once, too, with one of three errnos, or the process is
+//! killed there, in turn. For a create, an exec and an ordinary user the process is killed at the first of each kind.
 //!
 //! `CATENA_FAULTS=each` makes each single call fail for all of them, `CATENA_FAULTS=all` with each of the errnos, which
 //! takes hours, and `CATENA_FAULTS=some` a choice of the calls. `CATENA_FAULTS=0.1:257:3:5` is that one.
@@ -366,7 +366,7 @@ fn create_and_start() {
     if requires::root() {
         let line =
             "runner create ID || exit; runner start ID || { s=$?; runner delete --force ID; exit $s; }";
-        Start::new("faults-create", line).sweep("whole");
+        Start::new("faults-create", line).sweep("kinds");
     }
 }
 

@@ -83,6 +83,7 @@ pub(crate) const TOLERATED: &[(&str, &str)] = &[
     ("statfs", "which version of cgroups: both layouts lead to the same groups"),
     ("statx", "fstat(2) instead"),
     ("wait4", "of what has ended: a zombie goes with its parent"),
+    ("waitid", "the same, and a warning says so"),
 ];
 
 /// Calls in place of which something else is done, which shows in what the payload sees: members that may differ.
@@ -101,7 +102,6 @@ pub(crate) const ONCE: &[(&str, &str, &str)] = &[
     ("move_mount", "", "by the fd of the place instead of its name in the fd of its folder"),
     ("pread64", "warning: cannot take the filter", "a kept filter is made anew"),
     ("setns", "", "one namespace after the other instead of all at once"),
-    ("waitid", "warning: cannot wait for the chain's end", "init reaps it"),
     ("write", "warning: cannot keep the filter", "a filter is not kept for other containers"),
 ];
 
