@@ -46,8 +46,9 @@ grep -vE '^(cg-apply|cap-drop)/|^tests/(order|signals|harness|status|stdin|plan_
         >"$logs/old-tests" || :
 
 # User-mode Linux is another kernel with pure cgroup v2: what has to do with cgroups, mounts and namespaces. It is slow,
-# too slow for recipes with a clock in them, and for what is made of words alone: spellings, refusals, what is handed on.
-grep -E '^(cg-apply|ns-enter|rootfs-prep|runner|tests)/' "$logs/integration" | grep -vE '^tests/(recipes|plan_refused|dependencies|schema|cves|faults|forms|harness|order|stdin|status)	|^runner/(bad_input|features|flags|durable|hooks|hooks_fail|exec_refused|exec_parity|parity|seccomp_agent)	|/rdt	' >"$logs/uml-tests" || :
+# too slow for recipes with a clock in them, for terminals, and for what is made of words alone: spellings, refusals, what
+# is handed on, hooks.
+grep -E '^(cg-apply|ns-enter|rootfs-prep|runner|tests)/' "$logs/integration" | grep -vE '^tests/(recipes|plan_refused|dependencies|schema|cves|faults|forms|harness|order|signals|stdin|status)	|^ns-enter/tty	|^runner/(bad_input|features|flags|durable|hooks|hooks_fail|terminal|exec_refused|exec_parity|parity|seccomp_agent)	|/rdt	' >"$logs/uml-tests" || :
 
 # What may be skipped in a lane, by .ci/may-skip: `LANE: part of the reason`.
 may_skip() { sed -n "s/^\(all\|$1\): //p" "$top/.ci/may-skip" 2>/dev/null | paste -sd';'; }
