@@ -1,8 +1,8 @@
 //! Each kind of system call of a start fails always, in each process of it, as behind a filter. Whatever fails: the
 //! command runs as it does when nothing fails, or not at all; and nothing is left behind.
 //!
-//! Each single call of each process of a run and of a chain fails once, too, with one of three errnos, or the process is
-//! killed there, in turn. For a create, an exec and an ordinary user the process is killed at the first of each kind.
+//! Each single call of each process of a run fails once, too, with one of three errnos, or the process is killed there, in
+//! turn. For the other starts each process is killed at the first of each kind.
 //!
 //! `CATENA_FAULTS=each` makes each single call fail for all of them, `CATENA_FAULTS=all` with each of the errnos, which
 //! takes hours, and `CATENA_FAULTS=some` a choice of the calls. `CATENA_FAULTS=0.1:257:3:5` is that one.
@@ -375,7 +375,7 @@ fn a_chain() {
     if requires::root() && requires::controller("memory") {
         let line = "cg-apply --cgroup faults-chain -m 512M -- idmap -r -- ns-enter -mpniuC -- rootfs-prep --root ./rootfs -- cap-drop --all \
             -- seccomp-load @default -- /probe; exit $?";
-        Start::new("faults-chain", line).sweep("whole");
+        Start::new("faults-chain", line).sweep("kinds");
     }
 }
 
