@@ -18,7 +18,7 @@ use std::fmt::Write;
 use std::os::unix::fs::chown;
 use std::time::{Duration, Instant};
 use tolerated::call::Call;
-use tolerated::{DEFAULT_MOUNTS, ONCE, ONCE_BY_USER, OTHERWISE, RUNTIME, TOLERATED};
+use tolerated::{DEFAULT_MOUNTS, ONCE, ONCE_BY_USER, OTHERWISE, RUNTIME, TOLERATED, WARNED};
 
 /// A way to start the payload.
 struct Start {
@@ -221,7 +221,9 @@ impl Start {
         let said = |(call, words, _): &(&str, &str, &str)| *call == name && ran.stderr.contains(words);
         let by_user = !self.by.is_empty() && ONCE_BY_USER.contains(&name.as_str());
         let once = !everywhere && (by_user || ONCE.iter().any(said));
-        let tolerated = once || TOLERATED.iter().chain(known()).any(|(known, _)| *known == name);
+        let tolerated = once
+            || WARNED.iter().any(said)
+            || TOLERATED.iter().chain(known()).any(|(known, _)| *known == name);
         (ran.status == 0 && what != "kill" && !tolerated).then(|| format!("{name} failed, and it went on"))
     }
 

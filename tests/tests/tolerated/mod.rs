@@ -83,7 +83,6 @@ pub(crate) const TOLERATED: &[(&str, &str)] = &[
     ("statfs", "which version of cgroups: both layouts lead to the same groups"),
     ("statx", "fstat(2) instead"),
     ("wait4", "of what has ended: a zombie goes with its parent"),
-    ("waitid", "the same, and a warning says so"),
 ];
 
 /// Calls in place of which something else is done, which shows in what the payload sees: members that may differ.
@@ -94,6 +93,10 @@ pub(crate) const OTHERWISE: &[(&str, &str)] = &[
     ("read", "env.HOME"),
     ("openat", "env.HOME"),
 ];
+
+/// What may fail, always or once; what must be said then; and why that is right.
+pub(crate) const WARNED: &[(&str, &str, &str)] =
+    &[("waitid", "warning: cannot wait for the chain's end", "of what has ended: init waits for it then")];
 
 /// What may fail once, though not always; what must be said then; and why that is right.
 pub(crate) const ONCE: &[(&str, &str, &str)] = &[
