@@ -1,5 +1,7 @@
 //! A folder that is gone at the end of the test.
 
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -8,13 +10,18 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 pub struct TempDir(PathBuf);
 
 impl TempDir {
-    /// A fresh one.
+    /// A fresh one. Process ids come again, and who had this one before may have left a folder.
     pub fn new() -> TempDir {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("catena-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Relaxed));
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        TempDir(path)
+        loop {
+            let name = format!("catena-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Relaxed));
+            let path = std::env::temp_dir().join(name);
+            match std::fs::create_dir(&path) {
+                Ok(()) => return TempDir(path),
+                Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+                Err(e) => panic!("{}: {e}", path.display()),
+            }
+        }
     }
 
     /// Where it is.
@@ -63,6 +70,22 @@ impl Drop for TempDir {
                 return;
             }
         }
+        if std::fs::remove_dir_all(&self.0).is_ok() {
+            return;
+        }
+        // Overlayfs leaves a folder of mode 0 below its workdir, which only root looks into.
+        open_up(&self.0);
         std::fs::remove_dir_all(&self.0).unwrap_or_else(|e| eprintln!("{}: {e}", self.0.display()));
+    }
+}
+
+/// Gives every folder below `dir` to its owner; one that is not ours stays as it is, and is told of when it stays.
+fn open_up(dir: &Path) {
+    let is_folder = |path: &Path| path.symlink_metadata().is_ok_and(|m| m.is_dir());
+    if !is_folder(dir) || std::fs::set_permissions(dir, PermissionsExt::from_mode(0o700)).is_err() {
+        return;
+    }
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        open_up(&entry.path());
     }
 }
