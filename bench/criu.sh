@@ -4,13 +4,13 @@
 #
 #     bench/criu.sh [PAIRS]        with the release build, or the one in $BIN
 #
-# Pairs take turns, ours first in every other one, and the images are in memory, so that no disk is measured. A dump is over
-# when the process is gone, for which criu-ctl waits and criu does not. The first pair is to warm up, and of the others the
-# fastest counts: what disturbs a run, as the memory that the machine has to find for it, only ever makes it slower.
+# Pairs take turns, ours first in every other one, and the images are in memory, so that no disk is measured. All dumps are
+# of the same process, which goes on, and all restores from the same images. The first pair is to warm up, and of the others
+# the fastest counts: what disturbs a run, as the memory that the machine has to find for it, only ever makes it slower.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 top=$(dirname "$here")
-pairs=${1:-7}
+pairs=${1:-15}
 if [ "${CATENA_LANE:-}" != trixie ]; then exec "$top/tests/lanes/in-trixie" "$here/criu.sh" "$pairs"; fi
 
 bin=${BIN:-$top/target/x86_64-unknown-linux-gnu/release}
@@ -43,15 +43,14 @@ timed() {
     shift
     start=$(microseconds)
     "$@" >out 2>&1 </dev/null || { echo "criu.sh: $* does not run" >&2; cat out >&2; exit 1; }
-    case $name in dump-*) ended ;; esac
     echo $(($(microseconds) - start)) >>"$name"
 }
 # What criu-ctl asks for too: as much of a log, cgroups left alone, a restored tree that is let go.
 dump() {
     rm -rf img && mkdir -m 700 img
     case $1 in
-    criu) timed dump-criu criu dump -t "$pid" -D img -v4 -o dump.log --manage-cgroups=ignore ;;
-    criu-ctl) timed dump-criu-ctl "$bin/criu-ctl" dump -t "$pid" -D img ;;
+    criu) timed dump-criu criu dump -t "$pid" -D img -v4 -o dump.log --manage-cgroups=ignore --leave-running ;;
+    criu-ctl) timed dump-criu-ctl "$bin/criu-ctl" dump -t "$pid" -D img --leave-running ;;
     esac
 }
 restore() {
@@ -60,16 +59,36 @@ restore() {
     criu-ctl) timed restore-criu-ctl "$bin/criu-ctl" restore -D img -d ;;
     esac
 }
-both() {
-    dump "$1"
-    restore "$1"
+gone() {
+    kill -9 "$pid"
+    ended
 }
+# ours_first N: who goes first takes turns, for what one leaves to the other, memory above all, is not what is measured.
+ours_first() { [ $(($1 % 2)) = 0 ]; }
 n=0
 while [ "$n" -le "$pairs" ]; do
-    [ "$n" != 1 ] || rm -f dump-* restore-*
-    if [ $((n % 2)) = 0 ]; then both criu-ctl && both criu; else both criu && both criu-ctl; fi
+    [ "$n" != 1 ] || rm -f dump-*
+    if ours_first "$n"; then order='criu-ctl criu'; else order='criu criu-ctl'; fi
+    for who in $order; do
+        dump "$who"
+    done
     n=$((n + 1))
 done
+rm -f restore-*
+# All restores are from one dump of ours, with its manifest.
+dump criu-ctl
+gone
+n=0
+while [ "$n" -le "$pairs" ]; do
+    [ "$n" != 1 ] || rm -f restore-*
+    if ours_first "$n"; then order='criu-ctl criu'; else order='criu criu-ctl'; fi
+    for who in $order; do
+        restore "$who"
+        gone
+    done
+    n=$((n + 1))
+done
+restore criu
 n=0
 while [ "$n" -lt 5 ]; do
     rm -rf img
@@ -83,7 +102,8 @@ cat <<E
 ## A checkpoint
 
 \`bench/criu.sh $pairs\`: \`criu-ctl dump\` and \`restore -d\` of a process with 1 GiB of touched memory, against \`criu\`
-called by hand with as much of a log: $pairs pairs that took turns, images in memory, criu-ctl $("$bin/criu-ctl" --version | sed -n '1s/.* //p'),
+called by hand with as much of a log: $pairs pairs that took turns, images in memory, all dumps of the
+same process and all restores from the same, criu-ctl $("$bin/criu-ctl" --version | sed -n '1s/.* //p'),
 criu $(criu --version | sed -n 's/^Version: //p'), Linux $(uname -r). The fastest of each; the goal is at most 1.03 times criu.
 
 E
