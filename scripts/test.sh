@@ -31,8 +31,9 @@ grep -v '^tests/engines	' "$logs/found" | cut -f1-3 >"$logs/everything" || :
 awk -F'\t' '$4 == "test" && $1 != "tests/engines"' "$logs/found" | cut -f1-3 >"$logs/integration"
 grep -E '^(criu-ctl|runner|tests)/' "$logs/integration" | grep -iE '^criu-ctl/|criu|checkpoint' >"$logs/criu" || :
 
-# An emulated machine is slower still: what needs systemd, or a kernel that tells which pages were written to.
-grep -E '/systemd	|^criu-ctl/migrate_tracked	|^runner/checkpoint_tracked	' "$logs/integration" >"$logs/vm-tests" || :
+# An emulated machine is slower still: what needs systemd, or a kernel that tells which pages were written to and whose
+# sockets criu knows.
+grep -E '/systemd	|/migrate_tracked	|/checkpoint_tracked	|/(criu|checkpoint)_tcp	' "$logs/integration" >"$logs/vm-tests" || :
 
 # The other view of cgroups: what makes or looks at one.
 grep -E '^(cg-apply|runner|tests)/|^rootfs-prep/(cgroups|hostile|oci|paths|questions)	|^ns-enter/(ask|join)	' \

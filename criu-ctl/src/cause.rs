@@ -87,6 +87,17 @@ const SIGNS: &[Sign] = &[
         },
     },
     Sign {
+        // SO_PASSCRED, which is for unix and netlink sockets alone since Linux 6.16.
+        words: &["Can't get 1:16 opt"],
+        given: never,
+        cause: Cause {
+            class: Class::Unsupported,
+            why: "this criu is too old for the sockets of this kernel: up to 4.1.1 it asks each for an option that none \
+                  but unix sockets has since Linux 6.16",
+            cure: Some("--criu with a newer one"),
+        },
+    },
+    Sign {
         words: &["criu itself is within dumped tree"],
         given: never,
         cause: Cause { class: Class::Usage, why: "criu-ctl runs inside the tree it is to dump", cure: None },

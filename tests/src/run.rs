@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 /// What a run may take, unless the test says otherwise.
 const TIMEOUT: Duration = Duration::from_secs(20);
+/// The same where each instruction is emulated.
+const EMULATED: Duration = Duration::from_secs(90);
 
 /// Where the tools are: the grandparent of the test's own binary.
 pub fn bin_dir() -> PathBuf {
@@ -97,7 +99,11 @@ impl Tool {
             stdin: Stdin::Null,
             fds: Vec::new(),
             cwd: None,
-            timeout: TIMEOUT,
+            timeout: if std::env::var_os("CATENA_LANE").is_some_and(|lane| lane == "vm") {
+                EMULATED
+            } else {
+                TIMEOUT
+            },
         }
     }
 
