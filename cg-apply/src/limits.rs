@@ -293,7 +293,9 @@ fn huge_pages(limits: &Value, sheet: &mut Sheet<'_>) -> Result<()> {
         Err(Error::usage("limit the cgroup", format_args!("resources.hugepageLimits[{at}]: {what}")))
     };
     for (at, limit) in limits.as_array().into_iter().flatten().enumerate() {
-        let (Some(size), Some(bytes)) = (limit["pageSize"].as_str(), limit["limit"].as_u64()) else {
+        // Go reads names in any case, and configs were written that rely on it.
+        let size = ["pageSize", "pagesize"].iter().find_map(|name| limit[*name].as_str());
+        let (Some(size), Some(bytes)) = (size, limit["limit"].as_u64()) else {
             return wrong(at, "not a pageSize and a limit");
         };
         let Some(multiple) = page_size(size) else { return wrong(at, "pageSize: not as 2MB, 1GB") };

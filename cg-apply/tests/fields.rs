@@ -122,6 +122,8 @@ fn tasks_and_huge_pages() {
         to("hugetlb.2MB.rsvd.limit_in_bytes", 6 << 20),
         to("hugetlb.2MB.rsvd.max", 6 << 20),
     );
+    let small = json!({"hugepageLimits": [{"pagesize": "2MB", "limit": 6_u64 << 20}]});
+    check("hugetlb", &small, to("hugetlb.2MB.limit_in_bytes", 6 << 20), to("hugetlb.2MB.max", 6 << 20));
     // The kernel counts in whole pages, and that is what is meant.
     let odd = json!({"hugepageLimits": [{"pageSize": "2MB", "limit": (6_u64 << 20) + 5}]});
     check("hugetlb", &odd, to("hugetlb.2MB.limit_in_bytes", 6 << 20), to("hugetlb.2MB.max", 6 << 20));

@@ -180,7 +180,10 @@ fn what_cannot_be_is_refused_and_leaves_nothing() {
     let first = scoped("exec sleep 60");
     up(&first);
     let second = scoped("echo RAN").set("/linux/cgroupsPath", first.config["linux"]["cgroupsPath"].clone());
-    runner(&second, ["run", "-b", second.dir(), &second.id]).run().refuses(1, "UnitExists");
+    runner(&second, ["run", "-b", second.dir(), &second.id])
+        .run()
+        .refuses(1, "UnitExists")
+        .refuses(1, "container's cgroup is not empty");
     assert_eq!(told(&unit(&first), "ActiveState"), "active");
     runner(&first, ["delete", "--force", &first.id]).run().succeeds();
     is_gone(&first);

@@ -32,8 +32,9 @@ pub(crate) fn start(unit: &Unit) -> Result<Group> {
     let answer = match bus.call(&doing, "StartTransientUnit", body.clone()) {
         Err(error) if error.class == Class::Conflict => {
             // One that failed, of a systemd that does not collect it.
-            bus.call(&doing, "ResetFailedUnit", vec![Value::Str(unit.name.clone())]).map_err(|_| error)?;
-            bus.call(&doing, "StartTransientUnit", body)?
+            bus.call(&doing, "ResetFailedUnit", vec![Value::Str(unit.name.clone())])
+                .map_err(|_| taken(error))?;
+            bus.call(&doing, "StartTransientUnit", body).map_err(taken)?
         }
         other => other?,
     };
@@ -44,6 +45,15 @@ pub(crate) fn start(unit: &Unit) -> Result<Group> {
             .why(format_args!("systemctl status {}, journalctl -u {}", unit.name, unit.name)));
     }
     own_group(&doing, &unit.name)
+}
+
+/// A scope is there for as long as something is in it; the words are those that engines know.
+fn taken(error: Error) -> Error {
+    if error.class != Class::Conflict {
+        return error;
+    }
+    error
+        .why("container's cgroup is not empty: that is another container's scope, or a unit of the same name")
 }
 
 /// Gives a unit that is there the limits that systemd has names for.
