@@ -94,6 +94,19 @@ fn a_container_is_a_scope_with_its_limits_for_as_long_as_it_lives() {
     is_gone(&bundle);
 }
 
+#[test]
+fn a_controller_that_systemd_does_not_know_is_handed_down_to_the_scope() {
+    if !requires::systemd() {
+        return;
+    }
+    let limits = json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 2_097_152}]});
+    let bundle = scoped("exec sleep 60").set("/linux/resources", limits);
+    up(&bundle);
+    assert_eq!(file(&bundle, "hugetlb.2MB.max"), "2097152");
+    runner(&bundle, ["delete", "--force", &bundle.id]).run().succeeds();
+    is_gone(&bundle);
+}
+
 /// systemd would carry out at once what is then refused.
 #[test]
 fn a_limit_below_what_is_in_use_does_not_reach_systemd() {
@@ -176,14 +189,21 @@ fn what_cannot_be_is_refused_and_leaves_nothing() {
     runner(&bundle, ["run", "-b", bundle.dir(), &bundle.id]).run().refuses(1, "memory.frob");
     assert_eq!(names(&bundle), 0);
     is_gone(&bundle);
+    // A group that somebody made and froze, in which it would never come to an end.
+    let frozen = scoped("echo RAN");
+    let group = format!("/sys/fs/cgroup/machine.slice/{}", unit(&frozen));
+    std::fs::DirBuilder::new().recursive(true).create(&group).unwrap();
+    std::fs::write(format!("{group}/cgroup.freeze"), "1").unwrap();
+    let out = runner(&frozen, ["run", "-b", frozen.dir(), &frozen.id]).run();
+    std::fs::remove_dir(&group).unwrap();
+    out.refuses(1, "container's cgroup unexpectedly frozen");
     // Somebody else's scope is not taken.
     let first = scoped("exec sleep 60");
     up(&first);
     let second = scoped("echo RAN").set("/linux/cgroupsPath", first.config["linux"]["cgroupsPath"].clone());
     runner(&second, ["run", "-b", second.dir(), &second.id])
         .run()
-        .refuses(1, "UnitExists")
-        .refuses(1, "container's cgroup is not empty");
+        .refuses(1, "container's cgroup is not empty: 1 process(es)");
     assert_eq!(told(&unit(&first), "ActiveState"), "active");
     runner(&first, ["delete", "--force", &first.id]).run().succeeds();
     is_gone(&first);

@@ -18,6 +18,7 @@ use wire::Value;
 /// wait for its job; three calls where a bus is between.
 pub(crate) fn start(unit: &Unit) -> Result<Group> {
     let doing = format!("start {} by systemd", unit.name);
+    refuse_taken(unit)?;
     let mut bus = connect(&doing)?;
     let mut properties = unit.properties.clone();
     let pids = Value::Array("u".into(), vec![Value::U32(std::process::id())]);
@@ -45,6 +46,36 @@ pub(crate) fn start(unit: &Unit) -> Result<Group> {
             .why(format_args!("systemctl status {}, journalctl -u {}", unit.name, unit.name)));
     }
     own_group(&doing, &unit.name)
+}
+
+/// A group that somebody made where the scope's will be: systemd would put this process into it as it is, and in a frozen
+/// one it would never come back from there.
+fn refuse_taken(unit: &Unit) -> Result<()> {
+    let hierarchies = Hierarchies::detect()?;
+    let Some((mount, (manager, slice))) = hierarchies.v2().map(|v2| &v2.mount).zip(manager()?) else {
+        return Ok(());
+    };
+    let mut path = mount.clone();
+    path.0.extend_from_slice(manager.as_bytes());
+    path.0.extend_from_slice(unit.place(slice).as_bytes());
+    Group::at(&[path])?.refuse_if_in_use()
+}
+
+/// The group of our systemd, and the slice that it puts a scope into by itself.
+fn manager() -> Result<Option<(String, &'static str)>> {
+    let root = is_ours_the_systems();
+    let text = chain::proc::read(if root { "/proc/1/cgroup" } else { "/proc/self/cgroup" })?;
+    let text = String::from_utf8_lossy(&text);
+    let Some(path) = text.lines().find_map(|line| line.strip_prefix("0::")) else { return Ok(None) };
+    if root {
+        return Ok(path.strip_suffix("/init.scope").map(|path| (path.into(), "system.slice")));
+    }
+    // Its user is not the one we are, in a user namespace.
+    let is_manager = |name: &str| name.starts_with("user@") && name.ends_with(".service");
+    let mut parts: Vec<&str> = path.split('/').collect();
+    let Some(at) = parts.iter().position(|name| is_manager(name)) else { return Ok(None) };
+    parts.truncate(at + 1);
+    Ok(Some((parts.join("/"), "app.slice")))
 }
 
 /// A scope is there for as long as something is in it; the words are those that engines know.
@@ -79,10 +110,13 @@ pub(crate) fn stop(name: &str) -> Result<()> {
     }
 }
 
+/// Root of a user namespace has the systemd of the user.
+fn is_ours_the_systems() -> bool {
+    rustix::process::geteuid().is_root() && !chain::proc::in_user_namespace()
+}
+
 fn connect(doing: &str) -> Result<Bus> {
-    // Root of a user namespace has the systemd of the user.
-    let is_root = rustix::process::geteuid().is_root() && !chain::proc::in_user_namespace();
-    Bus::connect(is_root).map_err(|error| Error { doing: doing.into(), ..error })
+    Bus::connect(is_ours_the_systems()).map_err(|error| Error { doing: doing.into(), ..error })
 }
 
 /// The group that this process is in now, which has the unit's name.
@@ -101,6 +135,8 @@ pub(crate) fn make(plan: &mut Plan) -> Result<()> {
     let Some(unit) = plan.unit.take() else { return Ok(()) };
     let group = start(&unit)?;
     (plan.in_v2, plan.scope) = (true, Some(unit.name));
+    let needed: Vec<&str> = plan.needed.iter().map(String::as_str).collect();
+    group.give(&needed)?;
     crate::apply::limit(&group, plan)?;
     // It writes some of the same files, and may do so once more.
     plan.writes.iter_mut().for_each(|write| write.found = None);

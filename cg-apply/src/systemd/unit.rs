@@ -18,6 +18,26 @@ pub(crate) struct Unit {
     pub(crate) properties: Vec<(String, Value)>,
 }
 
+impl Unit {
+    /// Where its group is below its systemd's, if no slice is named in `default`: a-b.slice is in a.slice.
+    pub(crate) fn place(&self, default: &str) -> String {
+        let named = |(name, value): &(String, Value)| match value {
+            Value::Str(slice) if name == "Slice" => Some(slice.clone()),
+            _ => None,
+        };
+        let slice = self.properties.iter().rev().find_map(named).unwrap_or_else(|| default.into());
+        let stem = slice.strip_suffix(".slice").unwrap_or(&slice);
+        let ends = stem.match_indices('-').map(|(at, _)| at).chain([stem.len()]);
+        let mut place: String = ends
+            .filter(|end| *end > 0 && stem != "-")
+            .map(|end| format!("/{}.slice", &stem[..end]))
+            .collect();
+        place.push('/');
+        place.push_str(&self.name);
+        place
+    }
+}
+
 /// The unit of a layer, with the limits of `writes`.
 pub(crate) fn resolve(spec: &CgApply, systemd: &Systemd, layout: Layout, writes: &[Write]) -> Result<Unit> {
     if spec.cgroups_path.is_some() || spec.existing.is_some() {
@@ -194,6 +214,18 @@ mod tests {
         for (name, text) in [("A b", "1"), ("", "1"), ("X", "nonsense"), ("XSec", "-1"), ("XSec", "'5'")] {
             assert_eq!(property(name, text).expect_err("it is none").class, Class::Usage, "{name} {text}");
         }
+    }
+
+    #[test]
+    fn a_slice_is_in_that_of_the_part_before_its_dash() {
+        let place = |slices: &[&str]| {
+            let properties =
+                slices.iter().map(|slice| ("Slice".to_string(), Value::Str(slice.to_string()))).collect();
+            Unit { name: "x-y.scope".into(), properties }.place("system.slice")
+        };
+        assert_eq!(place(&[]), "/system.slice/x-y.scope");
+        assert_eq!(place(&["-.slice"]), "/x-y.scope");
+        assert_eq!(place(&["machine.slice", "a-b-c.slice"]), "/a.slice/a-b.slice/a-b-c.slice/x-y.scope");
     }
 
     #[test]

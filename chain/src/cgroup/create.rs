@@ -23,6 +23,24 @@ impl Group {
         Ok(())
     }
 
+    /// Hands these v2 controllers, and no others, down to a group that somebody else made: systemd gives a scope the
+    /// ones it knows, and leaves the rest of an ancestor's list as it is.
+    pub fn give(&self, needed: &[&str]) -> Result<()> {
+        for dir in self.dirs.iter().filter(|dir| dir.version == Version::V2) {
+            let has = dir.read("cgroup.controllers")?.unwrap_or_default();
+            let absent = needed.iter().filter(|n| !has.split_whitespace().any(|h| h == **n));
+            for controller in absent {
+                dir.hand_down(controller)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a group that was there before and holds processes or is frozen.
+    pub fn refuse_if_in_use(&self) -> Result<()> {
+        self.dirs.iter().try_for_each(Dir::refuse_if_in_use)
+    }
+
     /// Removes the directories that [`Group::create`] made. One that somebody else has put something into stays.
     pub fn undo(&mut self) -> Result<()> {
         self.dirs.iter_mut().try_for_each(Dir::undo)
@@ -67,6 +85,21 @@ impl Dir {
             parent = child;
         }
         self.fd = Some(Rc::new(parent));
+        Ok(())
+    }
+
+    fn hand_down(&self, controller: &str) -> Result<()> {
+        let doing = format!("limit {controller} in the cgroup {}", self.path);
+        let mut parent = self.open_mount()?;
+        for name in &self.below {
+            let has = read_at(parent.as_fd(), "cgroup.controllers", &self.path)?.unwrap_or_default();
+            if !has.split_whitespace().any(|h| h == controller) {
+                return Err(no_controller(controller, has.trim(), &self.path));
+            }
+            give(parent.as_fd(), controller, &self.path)?;
+            parent = openat(&parent, name.as_slice(), PATH_FLAGS, Mode::empty())
+                .cannot(&doing, format_args!("open({})", self.path))?;
+        }
         Ok(())
     }
 
@@ -153,14 +186,20 @@ fn enable(parent: BorrowedFd<'_>, needed: &[&str], path: &Bytes) -> Result<()> {
     }
     // It is all or nothing in one write, so one by one.
     for controller in missing {
-        let result = write_at(parent, "cgroup.subtree_control", &format!("+{controller}"));
-        if let (Err(e), true) = (result, needed.contains(&controller)) {
-            let doing = format!("limit {controller} in the cgroup {path}");
-            let error = Error::call(doing, format_args!("write(cgroup.subtree_control, +{controller})"), e);
-            return Err(explain_enable(error, parent, path));
+        let result = give(parent, controller, path);
+        if needed.contains(&controller) {
+            result?;
         }
     }
     Ok(())
+}
+
+fn give(parent: BorrowedFd<'_>, controller: &str, path: &Bytes) -> Result<()> {
+    write_at(parent, "cgroup.subtree_control", &format!("+{controller}")).map_err(|e| {
+        let doing = format!("limit {controller} in the cgroup {path}");
+        let error = Error::call(doing, format_args!("write(cgroup.subtree_control, +{controller})"), e);
+        explain_enable(error, parent, path)
+    })
 }
 
 fn no_controller(name: &str, has: &str, path: &Bytes) -> Error {
