@@ -336,6 +336,7 @@ pub(crate) fn resolve(spec: &CgApply, facts: &Facts) -> Result<Plan> {
     }
     plan.needed = needed(&plan);
     if let Some(systemd) = &spec.systemd {
+        systemd::unit::as_kept(&mut plan.writes);
         plan.unit = Some(systemd::unit::resolve(spec, systemd, facts.hierarchies.layout, &plan.writes)?);
         // Nobody has to remove it.
         plan.keep = true;

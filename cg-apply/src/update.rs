@@ -48,6 +48,7 @@ pub(crate) fn group(args: &Args) -> Result<u8> {
         if let (Some(limits), Some(group)) = (plan.check_usage, &plan.group) {
             limits.refuse_below_use(group)?;
         }
+        systemd::unit::as_kept(&mut plan.writes);
         systemd::change(unit, &systemd::unit::limits(&plan.writes))?;
     }
     let applied = apply::change(&mut plan)?;

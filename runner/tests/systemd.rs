@@ -86,6 +86,10 @@ fn a_container_is_a_scope_with_its_limits_for_as_long_as_it_lives() {
     shell("systemctl daemon-reload").run().succeeds();
     shell(&format!("systemctl set-property --runtime {unit} CPUWeight=50")).run().succeeds();
     assert_eq!(limits(), ["134217728", "40", "50000 100000"]);
+    // Whole percents of a CPU, for systemd would make 56 of 55.6 the next time.
+    runner(&bundle, ["update", "--cpu-period", "90000", &bundle.id]).run().succeeds();
+    assert_eq!(told(&unit, "CPUQuotaPerSecUSec"), "560ms");
+    assert_eq!(file(&bundle, "cpu.max"), "50400 90000");
     for (verb, state) in [("pause", "paused"), ("resume", "running")] {
         runner(&bundle, [verb, &bundle.id]).run().succeeds();
         assert_eq!(bundle.status(), state);

@@ -83,8 +83,18 @@ fn name(name: &str, suffix: &str) -> Result<()> {
     Ok(())
 }
 
+/// A quota as systemd keeps it: what is in the file is what systemd would write there the next time it looks at its units.
+pub(crate) fn as_kept(writes: &mut [Write]) {
+    for write in writes.iter_mut().filter(|write| write.file == "cpu.max") {
+        if let Some((quota, period)) = rate(&write.value) {
+            let kept = u128::from(kept(quota, period)) * u128::from(period) / SECOND;
+            write.value = format!("{} {period}", kept.max(LEAST));
+        }
+    }
+}
+
 /// The limits by systemd's names, so that it keeps them when it looks at its units again. Each is written to its file
-/// once more afterwards, for systemd rounds some, and has no name for others.
+/// once more afterwards, for systemd has no name for some.
 pub(crate) fn limits(writes: &[Write]) -> Vec<(String, Value)> {
     writes.iter().flat_map(|write| of_file(&write.file, &write.value)).collect()
 }
@@ -114,19 +124,27 @@ fn of_file(file: &str, value: &str) -> Vec<(String, Value)> {
 
 /// What systemd keeps of a quota: it writes it down in whole percents of a CPU, and drops the rest.
 const PERCENT: u128 = 10_000;
+/// The least that the kernel takes, and so systemd writes, in microseconds.
+const LEAST: u128 = 1000;
+const SECOND: u128 = 1_000_000;
 
-/// `QUOTA PERIOD` in microseconds: run time per second, rounded up to what systemd keeps, as runc does.
-fn quota(value: &str) -> Vec<(String, Value)> {
+/// `QUOTA PERIOD`, where there is a quota.
+fn rate(value: &str) -> Option<(u64, u64)> {
     let mut words = value.split_whitespace();
-    let quota = words.next().unwrap_or("max");
-    let period: u64 = words.next().and_then(|p| p.parse().ok()).unwrap_or(100_000);
-    let per_second = match quota.parse::<u64>() {
-        Ok(quota) => {
-            let exact = (u128::from(quota) * 1_000_000).div_ceil(u128::from(period.max(1)));
-            exact.next_multiple_of(PERCENT).try_into().unwrap_or(NO_LIMIT)
-        }
-        Err(_) => NO_LIMIT,
-    };
+    let quota = words.next()?.parse().ok()?;
+    Some((quota, words.next().map_or(Some(100_000), |period| period.parse().ok())?.max(1)))
+}
+
+/// Run time per second, rounded up to what systemd keeps, as runc does.
+fn kept(quota: u64, period: u64) -> u64 {
+    let exact = (u128::from(quota) * SECOND).div_ceil(u128::from(period));
+    exact.next_multiple_of(PERCENT).try_into().unwrap_or(NO_LIMIT)
+}
+
+/// `QUOTA PERIOD` in microseconds.
+fn quota(value: &str) -> Vec<(String, Value)> {
+    let period = value.split_whitespace().nth(1).and_then(|p| p.parse().ok()).unwrap_or(100_000);
+    let per_second = rate(value).map_or(NO_LIMIT, |(quota, period)| kept(quota, period));
     vec![
         ("CPUQuotaPerSecUSec".into(), Value::U64(per_second)),
         ("CPUQuotaPeriodUSec".into(), Value::U64(period)),
@@ -202,6 +220,13 @@ mod tests {
         assert_eq!((name.as_str(), value), ("CPUQuotaPerSecUSec", &Value::U64(500_000)));
         assert_eq!((other.as_str(), period), ("CPUQuotaPeriodUSec", &Value::U64(100_000)));
         assert_eq!(one("cpu.max", "500000 900000")[0].1, Value::U64(560_000));
+        let kept = |value| {
+            let (quota, period) = rate(value).expect("a quota");
+            (kept(quota, period), period)
+        };
+        assert_eq!(kept("500000 900000"), (560_000, 900_000));
+        assert_eq!(kept("7"), (10_000, 100_000));
+        assert_eq!((rate("max 100000"), rate("max")), (None, None));
         assert_eq!(one("cpu.max", "max 50000")[0].1, Value::U64(u64::MAX));
         assert_eq!(mask("0-99999"), None);
     }
