@@ -75,8 +75,10 @@ while [ "$n" -le "$pairs" ]; do
     n=$((n + 1))
 done
 rm -f restore-*
-# All restores are from one dump of ours, with its manifest.
+# All restores are from one dump of ours, with its manifest, which is no sample.
+cp dump-criu-ctl samples
 dump criu-ctl
+mv samples dump-criu-ctl
 gone
 n=0
 while [ "$n" -le "$pairs" ]; do
@@ -88,7 +90,9 @@ while [ "$n" -le "$pairs" ]; do
     done
     n=$((n + 1))
 done
+cp restore-criu samples
 restore criu
+mv samples restore-criu
 n=0
 while [ "$n" -lt 5 ]; do
     rm -rf img

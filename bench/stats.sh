@@ -28,6 +28,7 @@ clean_up() {
     rm -rf "$work"
 }
 trap clean_up EXIT
+trap 'exit 130' INT TERM
 for tree in $trees; do
     mkdir "$tree/$group" 2>/dev/null || continue
     (cd "$tree/$group" && seq "$groups" | xargs mkdir)
@@ -46,7 +47,7 @@ timed() {
     name=$1
     shift
     start=$(microseconds)
-    "$@" <list >/dev/null
+    "$@" <list >/dev/null || { echo "stats.sh: $* fails" >&2; exit 1; }
     echo $(($(microseconds) - start)) >>"$name"
 }
 n=0

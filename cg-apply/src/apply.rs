@@ -52,10 +52,18 @@ fn make_group(plan: &mut Plan) -> Result<()> {
 }
 
 /// Sets the limits of a group that is there, and reads them back. What was set before one is refused is put back.
-pub(crate) fn change(plan: &mut Plan) -> Result<Map<String, Value>> {
+/// To one of systemd's only what it needs is handed down.
+pub(crate) fn change(plan: &mut Plan, is_scope: bool) -> Result<Map<String, Value>> {
     let Some(mut group) = plan.group.take() else { return Ok(Map::new()) };
-    let needed: Vec<&str> = plan.needed.iter().map(String::as_str).collect();
-    group.create(false, &needed)?;
+    if is_scope {
+        for dir in &mut group.dirs {
+            dir.hold()?;
+        }
+        systemd::hand_down(&group, plan)?;
+    } else {
+        let needed: Vec<&str> = plan.needed.iter().map(String::as_str).collect();
+        group.create(false, &needed)?;
+    }
     limit(&group, plan)?;
     read_back(&group, &plan.writes, &plan.degraded, true)
 }

@@ -35,6 +35,9 @@ pub(crate) fn group(args: &Args) -> Result<u8> {
     let mut plan = plan::resolve(&spec, &facts)?;
     plan.group = Some(group);
     plan.writes.splice(0..0, zeros);
+    if args.scope.is_some() {
+        systemd::unit::as_kept(&mut plan.writes);
+    }
     if args.common.print {
         let text = if args.common.json {
             format!("{}\n", print::document(&plan, &spec)?)
@@ -48,10 +51,9 @@ pub(crate) fn group(args: &Args) -> Result<u8> {
         if let (Some(limits), Some(group)) = (plan.check_usage, &plan.group) {
             limits.refuse_below_use(group)?;
         }
-        systemd::unit::as_kept(&mut plan.writes);
         systemd::change(unit, &systemd::unit::limits(&plan.writes))?;
     }
-    let applied = apply::change(&mut plan)?;
+    let applied = apply::change(&mut plan, args.scope.is_some())?;
     if args.common.json {
         stdout(
             format!("{}\n", serde_json::json!({"limits": applied, "degraded": plan.degraded})).as_bytes(),

@@ -93,7 +93,7 @@ const SIGNS: &[Sign] = &[
         cause: Cause {
             class: Class::Unsupported,
             why: "this criu is too old for the sockets of this kernel: up to 4.1.1 it asks each for an option that none \
-                  but unix sockets has since Linux 6.16",
+                  but unix and netlink sockets has since Linux 6.16",
             cure: Some("--criu with a newer one"),
         },
     },

@@ -9,6 +9,7 @@ use chain::bytes::Bytes;
 use chain::error::{Error, Result};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 /// How much criu logs if nobody says otherwise: all of it, for the reason of a failure is often on a line that is no
 /// error.
@@ -64,22 +65,33 @@ pub(crate) fn dump(args: &Args, known: &Known, pid: i32) -> Result<Opts> {
         tcp_skip_in_flight: more.tcp_skip_in_flight,
         link_remap: more.link_remap,
         freeze_cgroup: more.freeze_cgroup.as_ref().map(|path| path.as_os_str().as_bytes().to_vec()),
-        network_lock: opts.network_lock.or_else(|| other_lock(pid, args.tcp_established)),
+        network_lock: opts.network_lock.or_else(|| other_lock(pid, args)),
         ..opts
     })
 }
 
 /// criu's default is iptables-restore, which not every host has any longer. With nftables it makes a table (70 ms of a
 /// frozen tree) whatever there is to lock: in our own network namespace that is established connections alone.
-fn other_lock(pid: i32, established: bool) -> Option<i32> {
+fn other_lock(pid: i32, args: &Args) -> Option<i32> {
     let network = |who: &str| std::fs::metadata(format!("/proc/{who}/ns/net")).map(|file| file.ino());
     let ours = matches!((network("self"), network(&pid.to_string())), (Ok(own), Ok(its)) if own == its);
-    if ours && !established {
-        return None;
-    }
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let there = std::env::split_paths(&path).any(|dir| dir.join("iptables-restore").is_file());
-    (!there).then_some(NetworkLock::Nftables as i32)
+    let iptables = std::env::split_paths(&path).any(|dir| dir.join("iptables-restore").is_file());
+    lock(ours && !args.tcp_established && !configured(args.more.config.as_deref()), iptables)
+}
+
+/// Whether one of criu's own files, which win over flags, asks for established connections.
+fn configured(file: Option<&Path>) -> bool {
+    let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".criu/default.conf"));
+    let mut files = file.into_iter().chain([Path::new("/etc/criu/default.conf")]).chain(home.as_deref());
+    files.any(|file| {
+        let text = std::fs::read(file).unwrap_or_default();
+        String::from_utf8_lossy(&text).contains("tcp-established")
+    })
+}
+
+fn lock(nothing_to_lock: bool, iptables: bool) -> Option<i32> {
+    (!nothing_to_lock && !iptables).then_some(NetworkLock::Nftables as i32)
 }
 
 /// A restore's; the images, and our own fds, come later.
@@ -127,8 +139,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_network_of_ours_is_locked_for_connections_alone() {
-        assert_eq!(other_lock(std::process::id() as i32, false), None);
+    fn nftables_is_for_hosts_without_iptables_that_have_something_to_lock() {
+        let nftables = Some(NetworkLock::Nftables as i32);
+        assert_eq!([lock(false, false), lock(false, true)], [nftables, None]);
+        assert_eq!([lock(true, false), lock(true, true)], [None, None]);
+    }
+
+    #[test]
+    fn a_file_of_criu_s_may_ask_for_connections() {
+        let file = std::env::temp_dir().join(format!("criu-ctl-config-{}", std::process::id()));
+        for (text, asks) in [("tcp-established\n", true), ("ext-unix-sk\n", false)] {
+            std::fs::write(&file, text).unwrap();
+            assert_eq!(configured(Some(&file)), asks);
+        }
+        std::fs::remove_file(&file).unwrap();
     }
 
     #[test]

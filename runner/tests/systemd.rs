@@ -100,7 +100,7 @@ fn a_container_is_a_scope_with_its_limits_for_as_long_as_it_lives() {
 
 #[test]
 fn a_controller_that_systemd_does_not_know_is_handed_down_to_the_scope() {
-    if !requires::systemd() {
+    if !requires::systemd() || !requires::controller("hugetlb") {
         return;
     }
     let limits = json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 2_097_152}]});
@@ -201,6 +201,16 @@ fn what_cannot_be_is_refused_and_leaves_nothing() {
     let out = runner(&frozen, ["run", "-b", frozen.dir(), &frozen.id]).run();
     std::fs::remove_dir(&group).unwrap();
     out.refuses(1, "container's cgroup unexpectedly frozen");
+    // The same, one level up.
+    let below = scoped("echo RAN").set("/linux/cgroupsPath", json!("catena-frozen.slice:catena:x"));
+    let slice = "/sys/fs/cgroup/catena.slice/catena-frozen.slice";
+    std::fs::DirBuilder::new().recursive(true).create(slice).unwrap();
+    std::fs::write(format!("{slice}/cgroup.freeze"), "1").unwrap();
+    let out = runner(&below, ["run", "-b", below.dir(), &below.id]).run();
+    std::fs::remove_dir(slice).unwrap();
+    std::fs::remove_dir("/sys/fs/cgroup/catena.slice").unwrap();
+    out.refuses(1, "container's cgroup unexpectedly frozen")
+        .refuses(1, "catena-frozen.slice, which it would be in");
     // Somebody else's scope is not taken.
     let first = scoped("exec sleep 60");
     up(&first);

@@ -58,7 +58,33 @@ fn refuse_taken(unit: &Unit) -> Result<()> {
     let mut path = mount.clone();
     path.0.extend_from_slice(manager.as_bytes());
     path.0.extend_from_slice(unit.place(slice).as_bytes());
-    Group::at(&[path])?.refuse_if_in_use()
+    Group::at(&[path.clone()])?.refuse_if_in_use()?;
+    while let Some(slash) = path.0.iter().rposition(|byte| *byte == b'/').filter(|at| *at > mount.0.len()) {
+        path.0.truncate(slash);
+        if Group::at(&[path.clone()])?.is_frozen()? {
+            let doing = format!("start {} by systemd", unit.name);
+            return Err(Error::new(Class::Conflict, doing, "container's cgroup unexpectedly frozen")
+                .why(format_args!("{path}, which it would be in, is frozen")));
+        }
+    }
+    Ok(())
+}
+
+/// Hands down what the limits need and systemd does not know. Where that may fail, it is told.
+pub(crate) fn hand_down(group: &Group, plan: &mut Plan) -> Result<()> {
+    let mut controllers: Vec<String> = plan.writes.iter().map(|write| write.controller.to_string()).collect();
+    controllers.retain(|controller| controller != "cgroup");
+    controllers.sort();
+    controllers.dedup();
+    for controller in controllers {
+        match group.give(&[&controller]) {
+            Err(error) if !plan.needed.contains(&controller) => {
+                plan.degraded.push(format!("{controller}: {error}"))
+            }
+            other => other?,
+        }
+    }
+    Ok(())
 }
 
 /// The group of our systemd, and the slice that it puts a scope into by itself.
@@ -70,12 +96,12 @@ fn manager() -> Result<Option<(String, &'static str)>> {
     if root {
         return Ok(path.strip_suffix("/init.scope").map(|path| (path.into(), "system.slice")));
     }
-    // Its user is not the one we are, in a user namespace.
-    let is_manager = |name: &str| name.starts_with("user@") && name.ends_with(".service");
-    let mut parts: Vec<&str> = path.split('/').collect();
-    let Some(at) = parts.iter().position(|name| is_manager(name)) else { return Ok(None) };
-    parts.truncate(at + 1);
-    Ok(Some((parts.join("/"), "app.slice")))
+    // Beside it is the session of a login. Its user is not the one we are, in a user namespace.
+    let mut parts = path.split('/');
+    let user = |name: &str| name.strip_prefix("user-")?.strip_suffix(".slice").map(String::from);
+    let Some((name, user)) = parts.find_map(|name| Some((name, user(name)?))) else { return Ok(None) };
+    let above = path.split_once(name).map_or("", |(above, _)| above);
+    Ok(Some((format!("{above}{name}/user@{user}.service"), "app.slice")))
 }
 
 /// A scope is there for as long as something is in it; the words are those that engines know.
@@ -135,8 +161,7 @@ pub(crate) fn make(plan: &mut Plan) -> Result<()> {
     let Some(unit) = plan.unit.take() else { return Ok(()) };
     let group = start(&unit)?;
     (plan.in_v2, plan.scope) = (true, Some(unit.name));
-    let needed: Vec<&str> = plan.needed.iter().map(String::as_str).collect();
-    group.give(&needed)?;
+    hand_down(&group, plan)?;
     crate::apply::limit(&group, plan)?;
     // It writes some of the same files, and may do so once more.
     plan.writes.iter_mut().for_each(|write| write.found = None);

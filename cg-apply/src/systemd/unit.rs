@@ -88,7 +88,7 @@ pub(crate) fn as_kept(writes: &mut [Write]) {
     for write in writes.iter_mut().filter(|write| write.file == "cpu.max") {
         if let Some((quota, period)) = rate(&write.value) {
             let kept = u128::from(kept(quota, period)) * u128::from(period) / SECOND;
-            write.value = format!("{} {period}", kept.max(LEAST));
+            write.value = format!("{kept} {period}");
         }
     }
 }
@@ -124,8 +124,7 @@ fn of_file(file: &str, value: &str) -> Vec<(String, Value)> {
 
 /// What systemd keeps of a quota: it writes it down in whole percents of a CPU, and drops the rest.
 const PERCENT: u128 = 10_000;
-/// The least that the kernel takes, and so systemd writes, in microseconds.
-const LEAST: u128 = 1000;
+/// In microseconds.
 const SECOND: u128 = 1_000_000;
 
 /// `QUOTA PERIOD`, where there is a quota.
@@ -200,6 +199,8 @@ pub(crate) fn pairs(properties: &[(String, Value)]) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::Expect;
+    use chain::cgroup::Version;
 
     fn bytes(list: &[u8]) -> Value {
         Value::Array("y".into(), list.iter().copied().map(Value::Byte).collect())
@@ -226,6 +227,23 @@ mod tests {
         };
         assert_eq!(kept("500000 900000"), (560_000, 900_000));
         assert_eq!(kept("7"), (10_000, 100_000));
+        let file = |value: &str| {
+            let mut writes = [Write {
+                field: "resources.cpu".into(),
+                controller: "cpu".into(),
+                version: Version::V2,
+                file: "cpu.max".into(),
+                value: value.into(),
+                expect: Expect::Same,
+                optional: false,
+                instead: None,
+                found: None,
+            }];
+            as_kept(&mut writes);
+            writes[0].value.clone()
+        };
+        assert_eq!(file("500000 900000"), "504000 900000");
+        assert_eq!(file("max 900000"), "max 900000");
         assert_eq!((rate("max 100000"), rate("max")), (None, None));
         assert_eq!(one("cpu.max", "max 50000")[0].1, Value::U64(u64::MAX));
         assert_eq!(mask("0-99999"), None);

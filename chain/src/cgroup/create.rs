@@ -92,11 +92,15 @@ impl Dir {
         let doing = format!("limit {controller} in the cgroup {}", self.path);
         let mut parent = self.open_mount()?;
         for name in &self.below {
-            let has = read_at(parent.as_fd(), "cgroup.controllers", &self.path)?.unwrap_or_default();
+            let words = |file| read_at(parent.as_fd(), file, &self.path).map(|text| text.unwrap_or_default());
+            let (has, gives) = (words("cgroup.controllers")?, words("cgroup.subtree_control")?);
             if !has.split_whitespace().any(|h| h == controller) {
                 return Err(no_controller(controller, has.trim(), &self.path));
             }
-            give(parent.as_fd(), controller, &self.path)?;
+            // An ancestor that is not ours may do so already.
+            if !gives.split_whitespace().any(|g| g == controller) {
+                give(parent.as_fd(), controller, &self.path)?;
+            }
             parent = openat(&parent, name.as_slice(), PATH_FLAGS, Mode::empty())
                 .cannot(&doing, format_args!("open({})", self.path))?;
         }
