@@ -157,7 +157,7 @@ for lane in $LANES; do
         bad=1
         [ "$2" != 0 ] || set -- "$1" 1 "$3"
         printf 'FAILED (the whole of it: %s)\n' "$log"
-        grep -nE '^(FAILED |test .* FAILED|---- )|panicked at|^=== ' "$log" | head -n 60
+        grep -nE '^(FAILED |left behind: |test .* FAILED|---- )|panicked at|^=== ' "$log" | head -n 60
         tail -n 40 "$log"
     else
         printf 'ok, %s s\n' "$seconds"
