@@ -148,8 +148,7 @@ fn a_limit_that_cannot_be_set_is_refused() {
     ] {
         // Scripts look for this.
         let dir = rootless.0.dir();
-        let line =
-            format!("ln -s $(command -v runner) {dir}/runc; $_ --root {dir}/none {}", rootless.run());
+        let line = format!("ln -s $(command -v runner) {dir}/runc; $_ --root {dir}/none {}", rootless.run());
         let out = rootless.sh(&line);
         assert!(out.status == 1 && out.stderr.contains(words), "{out:?}");
         assert!(out.stderr.to_lowercase().contains("permission denied"), "{out:?}");
