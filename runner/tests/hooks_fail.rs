@@ -4,7 +4,7 @@
 
 mod common;
 
-use catena_tests::{Leftovers, requires, shell};
+use catena_tests::{Leftovers, requires, shell, until};
 use common::Bundle;
 use common::hooked::{KINDS, all_tell, hook, kinds, sh, with_log};
 use nix::sys::signal::Signal;
@@ -283,11 +283,3 @@ fn a_hook_that_is_killed_has_failed() {
     leftovers.check();
 }
 
-#[track_caller]
-fn until(what: &str, is_so: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !is_so() {
-        assert!(Instant::now() < deadline, "{what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}

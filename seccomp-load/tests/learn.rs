@@ -1,12 +1,11 @@
 //! `--learn`: what a command does becomes a profile that lets it do just that.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use catena_tests::{Output, Stdin, TempDir, TerminalSession, Tool, requires, shell, tool};
+use catena_tests::{Output, Stdin, TempDir, TerminalSession, Tool, requires, shell, tool, until};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 fn learn(file: &Path) -> Tool {
     tool("seccomp-load").args(["-N", "--learn"]).arg(file)
@@ -247,14 +246,6 @@ fn what_the_command_leaves_behind_is_watched_to_its_end() {
     let out = running.wait();
     learned(&out, 5);
     assert!(made.exists() && has(&file, "mkdir"), "{out:?}");
-}
-
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(15);
-    while !is_so() {
-        assert!(Instant::now() < deadline, "not in time: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 #[test]

@@ -1,10 +1,9 @@
 //! `--show PID`: what holds a process, without harm to it.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use catena_tests::{Probe, Running, Stdin, TempDir, requires, shell, tool};
+use catena_tests::{Probe, Running, Stdin, TempDir, requires, shell, tool, until};
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use std::time::{Duration, Instant};
 
 fn show(pid: i32) -> Value {
     tool("seccomp-load").args(["--show", &pid.to_string()]).run().succeeds().json()
@@ -69,14 +68,6 @@ fn field(pid: i32, name: &str) -> String {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
     line.trim().to_string()
-}
-
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(15);
-    while !is_so() {
-        assert!(Instant::now() < deadline, "not in time: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 #[test]

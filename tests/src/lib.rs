@@ -40,6 +40,6 @@ pub use probe::{Caps, Dev, Fd, Ids, Interface, Limit, Probe, Signals, Status, Te
 pub use recipe::{recipe, recipes};
 pub use rootfs::{TempRootfs, copy_program, rootfs};
 pub use run::{Stdin, Tool, bin_dir, probe_path, shell, tool, tool_path, v2_view};
-pub use running::Running;
+pub use running::{Running, until};
 pub use temp::TempDir;
 pub use terminal::TerminalSession;

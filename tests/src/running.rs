@@ -156,6 +156,12 @@ pub(crate) fn wait_until(deadline: Instant, mut is_so: impl FnMut() -> bool) -> 
     }
 }
 
+/// Waits, a loaded machine's time, until what another process does has come about.
+#[track_caller]
+pub fn until(what: &str, is_so: impl FnMut() -> bool) {
+    assert!(wait_until(Instant::now() + Duration::from_secs(20), is_so), "not in time: {what}");
+}
+
 pub(crate) fn wait_readable(fd: std::os::fd::BorrowedFd<'_>, deadline: Instant, what: &str) {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     let left = deadline.saturating_duration_since(Instant::now()).as_millis();
