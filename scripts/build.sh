@@ -15,3 +15,5 @@ cargo build --profile release-quick --locked --quiet -p rootfs-prep
 release=$(built release)
 cp "$(built release-quick)/rootfs-prep" "$release/.rootfs-prep.$$"
 mv "$release/.rootfs-prep.$$" "$release/rootfs-prep"
+strip -o "$release/.cg-apply.$$" "$release/cg-apply"
+mv "$release/.cg-apply.$$" "$release/cg-apply"

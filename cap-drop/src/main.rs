@@ -17,7 +17,12 @@ mod sets;
 mod user;
 
 use chain::link::Begun;
+use chain::sys::arena::Arena;
 use std::process::ExitCode;
+
+/// Most of it goes with the exec, or at the end: giving it back piece by piece is work for nothing.
+#[global_allocator]
+static MEMORY: Arena = Arena::new();
 
 /// For `--version --json`.
 const FEATURES: &[&str] = &[

@@ -33,7 +33,12 @@ mod watch;
 
 use chain::Error;
 use chain::link::{Begun, Link};
+use chain::sys::arena::Arena;
 use std::process::ExitCode;
+
+/// Most of it goes with the exec, or at the end: giving it back piece by piece is work for nothing.
+#[global_allocator]
+static MEMORY: Arena = Arena::new();
 
 const FEATURES: &[&str] = &[
     "cgroup-v1",

@@ -2,8 +2,8 @@
 
 mod common;
 
-use catena_tests::{Leftovers, Probe, TempDir, requires, tool};
-use common::{Group, Version, config, controller, plan, wait_for};
+use catena_tests::{Leftovers, Probe, TempDir, requires, tool, until};
+use common::{Group, Version, config, controller, plan};
 use nix::sys::signal::Signal;
 
 #[test]
@@ -44,7 +44,7 @@ fn run_time_is_cut() {
         let text = std::fs::read_to_string(group.dir("cpu").join("cpu.stat")).unwrap_or_default();
         text.lines().any(|l| l.strip_prefix("nr_throttled ").is_some_and(|n| n != "0"))
     };
-    wait_for("a period without run time", throttled);
+    until("a period without run time", throttled);
     running.signal(Signal::SIGTERM);
     running.wait().exits(143);
     group.expect_gone();

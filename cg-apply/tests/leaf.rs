@@ -2,8 +2,8 @@
 
 mod common;
 
-use catena_tests::{Leftovers, StatusLog, Tool, requires, tool};
-use common::{Group, controller, wait_for};
+use catena_tests::{Leftovers, StatusLog, Tool, requires, tool, until};
+use common::{Group, controller};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
@@ -95,7 +95,7 @@ fn a_chain_that_does_not_arrive_leaves_nothing() {
     let out = run.command(["echo", "ran"]).run();
     assert_eq!((out.status, out.stdout.as_str()), (124, ""), "{out:?}");
     drop(write);
-    wait_for("its end", || group.present().is_empty());
+    until("its end", || group.present().is_empty());
     leftovers.check();
 }
 

@@ -2,8 +2,8 @@
 
 mod common;
 
-use catena_tests::{Leftovers, StatusLog, TempDir, requires, shell, tool};
-use common::{Group, is_alive, wait_for};
+use catena_tests::{Leftovers, StatusLog, TempDir, requires, shell, tool, until};
+use common::{Group, is_alive};
 
 fn rm<'a>(group: &Group, more: impl IntoIterator<Item = &'a str>) -> catena_tests::Tool {
     tool("cg-apply").args(["--rm", group.path()]).args(more)
@@ -54,7 +54,7 @@ fn one_that_is_used_only_with_kill() {
     assert!(is_alive(inside.pid()));
     group.expect_there();
     rm(&group, ["--kill"]).run().succeeds();
-    wait_for("its end", || inside.is_over());
+    until("its end", || inside.is_over());
     group.expect_gone();
     leftovers.check();
 }
@@ -72,7 +72,7 @@ fn a_frozen_one_is_killed_too() {
     let (file, value) = if v1 { ("freezer.state", "FROZEN") } else { ("cgroup.freeze", "1") };
     group.write("freezer", file, value);
     rm(&group, ["--kill"]).run().succeeds();
-    wait_for("its end", || inside.is_over());
+    until("its end", || inside.is_over());
     group.expect_gone();
     leftovers.check();
 }
@@ -98,7 +98,7 @@ fn many_of_them_in_groups_below_with_few_files_and_without_a_sleep() {
     let calls = format!("strace -o {} -e trace=nanosleep,clock_nanosleep", told.display());
     shell(&format!("{calls} prlimit --nofile=48 cg-apply --rm {} --kill", group.path())).run().succeeds();
     group.expect_gone();
-    crowds.iter_mut().for_each(|crowd| wait_for("its end", || crowd.is_over()));
+    crowds.iter_mut().for_each(|crowd| until("its end", || crowd.is_over()));
     assert!(procs.into_iter().all(|pid| !is_alive(pid)));
     let calls = std::fs::read_to_string(told).expect("strace wrote");
     assert!(calls.contains("+++ exited with 0 +++") && !calls.contains("sleep("), "{calls}");

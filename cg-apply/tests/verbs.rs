@@ -4,14 +4,15 @@
 mod common;
 
 use catena_tests::{Leftovers, Running, requires, tool};
-use common::{Group, Version, controller, is_alive, wait_for};
+use common::{Group, Version, controller, is_alive};
 use serde_json::Value;
 
 /// The payload with this verb, in this group, which stays.
 fn inside(group: &Group, options: &[&str], line: &str) -> Running {
     let args = ["-N", "--cgroup", group.path()];
-    let running = tool("cg-apply").args(args).args(options).command(["bash", "-c", line]).spawn();
-    wait_for("a process in the group", || !group.procs().is_empty());
+    let line = format!("echo ready; {line}");
+    let mut running = tool("cg-apply").args(args).args(options).command(["bash", "-c", &line]).spawn();
+    assert_eq!(running.line(), "ready");
     running
 }
 
@@ -79,7 +80,7 @@ fn a_table_for_people() {
     let leftovers = Leftovers::watch();
     let group = Group::new();
     let running = inside(&group, &[], "while :; do :; done");
-    let out = tool("cg-apply").args(["top", "-n", "1", "-d", "100ms", group.path()]).run();
+    let out = tool("cg-apply").args(["top", "-n", "1", "-d", "1s", group.path()]).run();
     let rows: Vec<&str> = out.succeeds().stdout.lines().collect();
     assert_eq!(rows.len(), 2, "{out:?}");
     assert!(rows[0].contains("CPU%") && rows[1].ends_with(group.path()), "{out:?}");

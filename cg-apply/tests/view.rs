@@ -2,8 +2,8 @@
 
 mod common;
 
-use catena_tests::{Leftovers, TempDir, requires, v2_view};
-use common::{Group, config, is_alive, plan, wait_for};
+use catena_tests::{Leftovers, TempDir, requires, until, v2_view};
+use common::{Group, config, is_alive, plan};
 
 #[test]
 fn made_joined_and_removed() {
@@ -45,7 +45,7 @@ fn what_is_left_in_it_ends_in_one_stroke() {
     let pids: Vec<i32> = out.succeeds().stdout.lines().map(|l| l.parse().unwrap()).collect();
     assert_eq!(pids.len(), 3);
     for pid in pids {
-        wait_for("the orphan's end", || !is_alive(pid));
+        until("the orphan's end", || !is_alive(pid));
     }
     group.expect_gone();
     leftovers.check();

@@ -3,8 +3,8 @@
 
 mod common;
 
-use catena_tests::{Leftovers, Output, TempDir, probe_path, requires, shell, tool};
-use common::{Group, controller, is_alive, wait_for};
+use catena_tests::{Leftovers, Output, TempDir, probe_path, requires, shell, tool, until};
+use common::{Group, controller, is_alive};
 use serde_json::{Value, json};
 
 fn report(dir: &TempDir) -> Value {
@@ -49,7 +49,7 @@ fn nobody_else_is_killed_for_the_time() {
     let leftovers = Leftovers::watch();
     let group = Group::new();
     let other = tool("cg-apply").args(["-N", "--cgroup", group.path()]).command(["sleep", "60"]).spawn();
-    wait_for("a process in the group", || !group.procs().is_empty());
+    until("a process in the group", || !group.procs().is_empty());
     let out = tool("cg-apply")
         .args(["-N", "--cgroup", group.path(), "--wall-time", "1ms"])
         .command(["echo", "ran"])
@@ -73,7 +73,7 @@ fn time_that_is_over_ends_all_of_it() {
     out.fails(124, "cg-apply: cannot run the command to its end: killed by its wall-time limit of 0.5 s\n");
     // A machine that is too slow has not got so far.
     if let Ok(orphan) = out.stdout.trim().parse() {
-        wait_for("the orphan's end", || !is_alive(orphan));
+        until("the orphan's end", || !is_alive(orphan));
     }
     let report = report(&dir);
     assert_eq!((&report["exceeded"], &report["exit"]), (&json!("wallTime"), &json!({"signal": "SIGKILL"})));

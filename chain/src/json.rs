@@ -9,7 +9,12 @@ use std::fmt::Display;
 
 /// Parses `text`, naming where it went wrong as `linux.namespaces[1].type`.
 pub fn parse<T: DeserializeOwned>(text: &[u8], doing: impl Display) -> Result<T> {
-    serde_json::from_slice(text).map_err(|error| explain(text, &doing, &error))
+    // As text, so that not each word is looked at by itself for what is no UTF-8.
+    let whole = std::str::from_utf8(text).map_err(|error| {
+        let place = Some(path_at(text, error.valid_up_to())).filter(|path| !path.is_empty());
+        Error::usage(&doing, format_args!("{}it is not UTF-8", place.map_or(String::new(), |p| p + ": ")))
+    })?;
+    serde_json::from_str(whole).map_err(|error| explain(text, &doing, &error))
 }
 
 fn explain(text: &[u8], doing: &dyn Display, error: &serde_json::Error) -> Error {

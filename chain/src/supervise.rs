@@ -225,9 +225,19 @@ impl Supervised {
         if !fatal.contains(&signal) || !self.is_immune(signal) {
             return Ok(());
         }
-        // One that was just woken out of sigwait(3) looks unprepared until it runs.
-        std::thread::sleep(std::time::Duration::from_millis(10));
-        if self.is_immune(signal) { self.forward(libc::SIGKILL) } else { Ok(()) }
+        // One that was just woken out of sigwait(3) looks unprepared until it runs, which takes a while on a busy machine.
+        let before = self.ran();
+        for _ in 0..100 {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            let has_run = self.ran() > before || self.call().is_some_and(|call| call != b"running");
+            if !self.is_immune(signal) {
+                return Ok(());
+            }
+            if has_run {
+                break;
+            }
+        }
+        self.forward(libc::SIGKILL)
     }
 
     /// Is it a first process, and was the signal nothing to it?
@@ -244,9 +254,23 @@ impl Supervised {
     /// sigwait(3), which small inits are made of, takes what it waits for out of the blocked set while it sleeps. Where
     /// the kernel does not say, it is taken to do that: better a signal without effect than a clean shutdown cut off.
     fn waits_for_signals(&self) -> bool {
-        let call = proc::read(&format!("/proc/{}/syscall", self.pid)).unwrap_or_default();
-        let number = call.split(|b| *b == b' ').next().and_then(|w| std::str::from_utf8(w).ok());
-        number.filter(|n| !n.is_empty()).is_none_or(|n| n.parse() == Ok(libc::SYS_rt_sigtimedwait))
+        let number = self.call();
+        let number = number.as_ref().and_then(|number| std::str::from_utf8(number).ok());
+        number.is_none_or(|number| number.parse() == Ok(libc::SYS_rt_sigtimedwait))
+    }
+
+    /// The number of the system call that it sleeps in, or `running`; None where the kernel does not say.
+    fn call(&self) -> Option<Vec<u8>> {
+        let text = proc::read(&format!("/proc/{}/syscall", self.pid)).ok()?;
+        let word = text.split(u8::is_ascii_whitespace).next()?;
+        (!word.is_empty()).then(|| word.to_vec())
+    }
+
+    /// How many milliseconds it was on a CPU: the first number of /proc/PID/schedstat, in nanoseconds.
+    fn ran(&self) -> u64 {
+        let text = proc::read(&format!("/proc/{}/schedstat", self.pid)).unwrap_or_default();
+        let number = text.split(|b| *b == b' ').next().and_then(|word| std::str::from_utf8(word).ok());
+        number.and_then(|number| number.parse::<u64>().ok()).map_or(0, |time| time / 1_000_000)
     }
 
     /// Everything that has ended by now; the status if the child is among it.

@@ -32,8 +32,13 @@ mod stdio;
 mod stray;
 mod swrk;
 
+use chain::sys::arena::Arena;
 use plan::Job;
 use std::process::ExitCode;
+
+/// Most of it goes with the exec, or at the end: giving it back piece by piece is work for nothing.
+#[global_allocator]
+static MEMORY: Arena = Arena::new();
 
 /// Its name in errors and reports.
 const NAME: &str = "criu-ctl";

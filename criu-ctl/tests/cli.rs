@@ -1,11 +1,10 @@
 //! criu-ctl without criu: what it refuses, what it prints, and that a criu that dies or hangs leaves nothing behind.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use catena_tests::{Leftovers, Stdin, TempDir, Tool, shell, tool};
+use catena_tests::{Leftovers, Stdin, TempDir, Tool, shell, tool, until};
 use nix::sys::signal::Signal;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 fn criu_ctl(line: &str) -> Tool {
     tool("criu-ctl").args(line.split_whitespace())
@@ -13,9 +12,7 @@ fn criu_ctl(line: &str) -> Tool {
 
 /// A program in place of criu.
 fn stand_in(dir: &TempDir, script: &str) -> String {
-    let path = dir.file("criu", format!("#!/bin/sh\n{script}\n"));
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-    path.to_str().unwrap().into()
+    dir.program("criu", format!("#!/bin/sh\n{script}\n")).to_str().unwrap().into()
 }
 
 /// The folder of a dump that looks whole.
@@ -163,22 +160,27 @@ fn what_a_restore_left_half_made_is_killed() {
 fn a_criu_that_hangs_ends_with_the_second_signal() {
     let dir = TempDir::new();
     let watch = Leftovers::watch();
-    let criu = stand_in(&dir, &format!("touch {}; exec sleep 60", dir.join("started").display()));
+    let (started, said, img) = (dir.join("started"), dir.join("said"), dir.join("img"));
+    let criu = stand_in(&dir, &format!("touch {}; exec sleep 60", started.display()));
     let mut target = shell("exec sleep 60").spawn();
-    let folder = dir.join("img");
-    let line = format!("dump --criu {criu} -t {} -D {}", target.pid(), folder.display());
-    let running = criu_ctl(&line).spawn();
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !dir.join("started").exists() {
-        assert!(Instant::now() < deadline, "criu was not started");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    // The signals are held back a moment after the start.
-    std::thread::sleep(Duration::from_millis(200));
+    let dump = format!("dump --criu {criu} -t {} -D {}", target.pid(), img.display());
+    let running = shell(&format!("exec criu-ctl {dump} 2>{}", said.display())).spawn();
+    until("criu is started", || started.exists());
+    let holds_back = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", running.pid())).unwrap();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap().trim();
+        let mask = u64::from_str_radix(mask, 16).unwrap();
+        let is_in = |signal: Signal| mask >> (signal as i32 - 1) & 1 == 1;
+        // While it starts a program, every signal is blocked.
+        is_in(Signal::SIGTERM) && !is_in(Signal::SIGUSR1)
+    };
+    until("it holds signals back", holds_back);
     running.signal(Signal::SIGTERM);
-    std::thread::sleep(Duration::from_millis(200));
+    let text = || std::fs::read_to_string(&said).unwrap();
+    until("it warns", || text().contains("the next one stops it\n"));
     running.signal(Signal::SIGTERM);
-    let out = running.wait();
+    let mut out = running.wait();
+    out.stderr = text();
     out.refuses(125, "SIGTERM came for the second time");
     assert!(out.stderr.contains("warning: SIGTERM: criu is at work"), "{out:?}");
     target.kill();

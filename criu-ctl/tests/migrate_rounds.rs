@@ -51,8 +51,7 @@ impl Migration {
     /// One in its first round.
     fn begin() -> Migration {
         let dir = TempDir::new();
-        let criu = dir.file("criu", CRIU);
-        std::fs::set_permissions(&criu, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let criu = dir.program("criu", CRIU);
         let there = dir.join("there");
         let counter = started(&dir, "LOOP");
         let running = migrate(counter.pid, &there, &format!("-d --criu {}", criu.display())).spawn();

@@ -2,10 +2,9 @@
 //! is in tests/criu.rs.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use catena_tests::{Output, Running, TempDir, copy_program, requires, shell, tool};
+use catena_tests::{Output, Running, TempDir, copy_program, requires, shell, tool, until};
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
 
 fn check(pid: u32, flags: &str) -> Output {
     tool("criu-ctl").args(["check", "--for", &pid.to_string()]).args(flags.split_whitespace()).run()
@@ -19,18 +18,12 @@ fn tree(dir: &TempDir, script: &str) -> (Running, u32) {
         ready.display()
     );
     let running = shell(&format!("{line} >/dev/null 2>&1")).spawn();
-    let deadline = Instant::now() + Duration::from_secs(20);
-    loop {
-        assert!(Instant::now() < deadline, "it did not start");
-        if let Ok(pid) = std::fs::read_to_string(&ready) {
-            let pid = pid.trim().parse().unwrap();
-            // Until then the shell's last `mv` may still be there.
-            if std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm == "sleep\n") {
-                return (running, pid);
-            }
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    until("it is ready", || ready.exists());
+    let pid: u32 = std::fs::read_to_string(&ready).unwrap().trim().parse().unwrap();
+    // Until then the shell's last `mv` may still be there.
+    let comm = || std::fs::read_to_string(format!("/proc/{pid}/comm"));
+    until("it waits", || comm().is_ok_and(|comm| comm == "sleep\n"));
+    (running, pid)
 }
 
 #[test]
@@ -81,11 +74,7 @@ fn what_no_flag_cures_is_told_too() {
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !ready.exists() {
-        assert!(Instant::now() < deadline, "it did not start");
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    until("it is ready", || ready.exists());
     let pid = std::fs::read_to_string(&ready).unwrap().trim().parse().unwrap();
     let out = check(pid, "--ext-unix-sk --link-remap");
     child.kill().unwrap();
@@ -129,11 +118,7 @@ fn a_part_of_the_host_s_tree_in_a_container_is_named() {
     let mut running = shell(&format!("{line} </dev/null >/dev/null 2>&1")).spawn();
     let pid = running.pid() as u32;
     let comm = format!("/proc/{pid}/comm");
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !std::fs::read_to_string(&comm).is_ok_and(|comm| comm == "busybox\n") {
-        assert!(Instant::now() < deadline, "it did not start");
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    until("it waits", || std::fs::read_to_string(&comm).is_ok_and(|comm| comm == "busybox\n"));
     let out = check(pid, "");
     running.kill();
     assert_eq!(out.status, 1, "{out:?}");

@@ -15,7 +15,12 @@ mod why;
 
 use chain::link::Begun;
 use chain::mapped;
+use chain::sys::arena::Arena;
 use std::process::ExitCode;
+
+/// Most of it goes with the exec, or at the end: giving it back piece by piece is work for nothing.
+#[global_allocator]
+static MEMORY: Arena = Arena::new();
 
 const FEATURES: &[&str] =
     &["user-namespace", "auto", "newuidmap", "pid", "disable-userns", "translate", "pick", "owner"];

@@ -40,8 +40,7 @@ fn ids_of_a_living_process() {
     if !requires::root() {
         return;
     }
-    let line = "idmap -N --map-users 0:100000:10 --map-groups 0:200000:10 -- sh -c 'echo up; exec sleep 20' | { read up; \
-        P=$(pgrep -P $$ -x sleep || pgrep -n -u 100000 -x sleep); \
+    let line = "idmap -N --map-users 0:100000:10 --map-groups 0:200000:10 -- sh -c 'echo $$; exec sleep 20' | { read P; \
         idmap --pid $P --to-host 3; idmap --pid $P --to-host g:3; idmap --pid $P --to-inside 100003; kill $P; }";
     assert_eq!(shell(line).run().succeeds().stdout, "100003\n200003\n3\n");
     tool("idmap").args(["--pid", "99999999", "--to-host", "1"]).run().refuses(125, "99999999");

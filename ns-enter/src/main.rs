@@ -23,8 +23,13 @@ use apply::Outcome;
 use chain::link::Begun;
 use chain::mapped;
 use chain::oci::NamespaceKind;
+use chain::sys::arena::Arena;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
+
+/// Most of it goes with the exec, or at the end: giving it back piece by piece is work for nothing.
+#[global_allocator]
+static MEMORY: Arena = Arena::new();
 
 const FEATURES: &[&str] = &[
     "mount",

@@ -9,7 +9,7 @@ use chain::sys::process::{pty_peer, pty_unlock};
 use chain::{Cannot, Class, Error, Result};
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, major, minor, openat};
 use rustix::stdio::{dup2_stdin, dup2_stdout, stderr, stdin, stdout};
-use rustix::termios::{OptionalActions, isatty, tcgetattr, tcsetattr};
+use rustix::termios::{OptionalActions, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
 
 const DOING: &str = "give the command a terminal of its own";
@@ -45,6 +45,9 @@ fn make(state: &mut State) -> Result<Pty> {
     // The keys that erase, interrupt and stop are those the user has chosen.
     let modes = tcgetattr(&ours).cannot(DOING, "tcgetattr")?;
     tcsetattr(&peer, OptionalActions::Now, &modes).cannot(DOING, "tcsetattr")?;
+    // The supervisor hands on what changes; the command may ask before that.
+    let size = tcgetwinsize(&ours).cannot(DOING, "ioctl(TIOCGWINSZ)")?;
+    tcsetwinsize(&peer, size).cannot(DOING, "ioctl(TIOCSWINSZ)")?;
     state.landing.redirected = true;
     state.fds.terminal = Some(peer.into_raw_fd());
     Ok(Pty { ours, master })

@@ -56,7 +56,8 @@ fn in_a_new_pid_namespace_the_command_is_its_first_process() {
     let out = tool("ns-enter").arg("-p").verb(["orphan"]).run();
     assert!(out.succeeds().stdout.starts_with("parent 1\n"), "{out:?}");
     // A shell does so.
-    let line = "ns-enter -mp -- bash -c 'mount -t proc proc /proc; (setsid sleep 0.1 &) ; sleep 0.5; ls -d /proc/[0-9]*; true'";
+    let line = "ns-enter -mp -- bash -c 'mount -t proc proc /proc; (setsid sleep 0.1 &); \
+        until set -- /proc/[0-9]*; [ \"$*\" = /proc/1 ]; do sleep 0.01; done; echo \"$*\"'";
     assert_eq!(shell(line).run().succeeds().stdout, "/proc/1\n");
 }
 
@@ -245,7 +246,8 @@ fn the_supervisor_holds_nothing_open() {
         let others = || {
             let fds = std::fs::read_dir(format!("/proc/{}/fd", running.pid())).expect("it is there");
             let fds = fds.filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok());
-            fds.filter(|to| !to.starts_with("/dev/null") && !to.to_string_lossy().starts_with("pipe:")).count()
+            fds.filter(|to| !to.starts_with("/dev/null") && !to.to_string_lossy().starts_with("pipe:"))
+                .count()
         };
         until("a pidfd and a signalfd are all that it has", || others() == 2);
         running.kill();

@@ -217,9 +217,9 @@ fn a_pair_is_a_network_of_two() {
     let options = "--veth box,10.9.0.1/24,fd09::1/64=eth0,10.9.0.2/24,fd09::2/64";
     // The end outside is looked at while the command waits for what is seen.
     let line = format!(
-        "{{ for i in {{1..1000}}; do ip address show box 2>/dev/null | grep -q fd09: && break; sleep 0.005; done; {SHOW} box; }} | \
+        "{{ for i in {{1..2000}}; do ip address show box 2>/dev/null | grep -q fd09: && break; sleep 0.01; done; {SHOW} box; }} | \
          ns-enter -N -n {options} -- sh -c 'cat; {SHOW} eth0'; \
-         for i in {{1..400}}; do ip link show box >/dev/null 2>&1 || break; sleep 0.01; done; ip -br link | cut -d@ -f1"
+         for i in {{1..2000}}; do ip link show box >/dev/null 2>&1 || break; sleep 0.01; done; ip -br link | cut -d@ -f1"
     );
     let out = net(&line).run();
     let both = shown(out.succeeds());

@@ -121,7 +121,8 @@ fn an_ordinary_user_has_a_process_for_it() {
     let text = format!(
         "idmap -r -- ns-enter -mnp --persist $D/box -- rootfs-prep --root {} --proc /proc -- /bin/true
          for i in 1 2; do ns-enter --join $D/box -- cap-drop --all -- /probe >$D/seen; cat $D/seen; done
-         ns-enter --join $D/box -- /bin/sh -c 'cat /proc/1/status /proc/1/cmdline; ls /proc/1/fd; readlink /proc/1/fd/0' >$D/keeper
+         ns-enter --join $D/box -- /bin/sh -c 'until [ $(ls /proc/1/fd | wc -l) = 3 ]; do sleep 0.01; done; \
+         cat /proc/1/status /proc/1/cmdline; ls /proc/1/fd; readlink /proc/1/fd/0' >$D/keeper
          ns-enter --unpersist $D/box; cat $D/keeper; rm $D/keeper $D/seen; ls -A $D",
         root.path().display()
     );

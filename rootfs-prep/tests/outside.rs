@@ -2,7 +2,7 @@
 
 mod common;
 
-use catena_tests::{Leftovers, Output, Probe, TempDir, requires, rootfs, shell};
+use catena_tests::{Leftovers, Output, Probe, TempDir, copy_program, requires, rootfs, shell};
 use common::{Outside, bare, behind, is_root, rooted, tree};
 
 /// Every mount point is one of the container's own; nothing of the old root is mounted anywhere.
@@ -91,7 +91,7 @@ fn volume() -> TempDir {
     for name in ["vol", "rootfs", "rootfs/bin", "rootfs/mnt", "rootfs/proc", "rootfs/tmp"] {
         std::fs::create_dir(dir.join(name)).expect("a folder can be made");
     }
-    std::fs::copy("/bin/busybox", dir.join("rootfs/bin/sh")).expect("a file can be copied");
+    copy_program("/bin/busybox", dir.join("rootfs/bin/sh"));
     dir
 }
 

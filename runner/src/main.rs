@@ -46,9 +46,14 @@ mod update;
 mod usage;
 
 use chain::Result;
+use chain::sys::arena::Arena;
 use cli::{Args, Verb};
 use narrow::Chosen;
 use std::process::ExitCode;
+
+/// Most of it goes with the exec, or at the end: giving it back piece by piece is work for nothing.
+#[global_allocator]
+static MEMORY: Arena = Arena::new();
 
 fn main() -> ExitCode {
     if let Some(status) = janitor::main() {

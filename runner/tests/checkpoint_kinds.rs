@@ -4,11 +4,19 @@
 
 mod common;
 
-use catena_tests::{TempDir, requires, shell};
-use common::criu::{COUNTS, checkpoint, counter, counting, counts_on, images, numbers, restore, wait_for};
+use catena_tests::{TempDir, requires, shell, until};
+use common::criu::{COUNTS, checkpoint, counter, counting, counts_on, images, numbers, restore};
 use nix::mount::MsFlags;
 use serde_json::json;
 use std::os::unix::fs::symlink;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// For who mounts something on the host, and for who looks whether something was left there.
+fn alone() -> MutexGuard<'static, ()> {
+    static HOST: Mutex<()> = Mutex::new(());
+    // A test that failed with it fails no other.
+    HOST.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The other end of its terminal is held by a proxy that has ended, and by another one after it.
 #[test]
@@ -43,6 +51,7 @@ fn a_network_namespace_of_others_is_joined_again() {
     if !requires::criu() {
         return;
     }
+    let _alone = alone();
     let dir = TempDir::new();
     let (old, new) = (dir.file("old", ""), dir.file("new", ""));
     for file in [&old, &new] {
@@ -95,16 +104,19 @@ fn binds_in_binds_come_back_wherever_their_names_lead() {
     counts_on(&bundle);
     bundle.exec([], ["/bin/ls", "/a/b/here", "/c/d/here", "/a/there"]).run().succeeds();
     assert!(!numbers(&bundle).is_empty());
-    wait_for("it runs", || bundle.status() == "running");
+    until("it runs", || bundle.status() == "running");
     drop(bundle);
 }
 
 /// A mount of the host that propagates, for as long as this value is there.
-struct Shared(TempDir);
+struct Shared {
+    dir: TempDir,
+    _alone: MutexGuard<'static, ()>,
+}
 
 impl Shared {
     fn new() -> Shared {
-        let shared = Shared(TempDir::new());
+        let shared = Shared { _alone: alone(), dir: TempDir::new() };
         shared.mount("", "tmpfs", MsFlags::empty());
         shared.mount("", "tmpfs", MsFlags::MS_SHARED);
         shared
@@ -113,19 +125,20 @@ impl Shared {
     fn mount(&self, at: &str, source: impl AsRef<std::path::Path>, flags: MsFlags) {
         let (none, source) = (None::<&str>, source.as_ref());
         let kind = flags.is_empty().then_some("tmpfs");
-        nix::mount::mount(Some(source), &self.0.join(at), kind, flags, none).unwrap();
+        nix::mount::mount(Some(source), &self.dir.join(at), kind, flags, none).unwrap();
     }
 
     /// A bind of a folder of it that is also in the container.
     fn bind(&self, at: &str, options: &[&str]) -> serde_json::Value {
-        std::fs::create_dir(self.0.join(at)).unwrap_or(());
-        json!({"destination": format!("/{at}"), "type": "bind", "source": self.0.join(at), "options": options})
+        let source = self.dir.join(at);
+        std::fs::create_dir(&source).unwrap_or(());
+        json!({"destination": format!("/{at}"), "type": "bind", "source": source, "options": options})
     }
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        shell(&format!("umount -R {}", self.0.path().display())).run().succeeds();
+        shell(&format!("umount -R {}", self.dir.path().display())).run().succeeds();
     }
 }
 
@@ -152,7 +165,7 @@ fn binds_that_followed_the_host_follow_it_again_and_others_do_not() {
     assert_eq!(before[0], before[1]);
     assert!(before[0][0].starts_with("master:") && before[2].is_empty(), "{before:?}");
     for folder in ["a", "b", "c"] {
-        std::fs::create_dir(host.0.join(folder).join("later")).unwrap();
+        std::fs::create_dir(host.dir.join(folder).join("later")).unwrap();
     }
     counts_on(&bundle);
     checkpoint(&bundle, []).succeeds();
@@ -161,7 +174,7 @@ fn binds_that_followed_the_host_follow_it_again_and_others_do_not() {
     assert_eq!(["/a", "/b", "/c"].map(|at| follows(&bundle, at)), before);
     for folder in ["a/later", "b/later", "c/later"] {
         host.mount(folder, "tmpfs", MsFlags::empty());
-        std::fs::write(host.0.join(folder).join("word"), "").unwrap();
+        std::fs::write(host.dir.join(folder).join("word"), "").unwrap();
     }
     let seen = "ls /a/later/word /b/later/word; ls /c/later/word 2>/dev/null";
     let seen = bundle.exec([], ["/bin/sh", "-c", seen]).run().stdout;
@@ -179,7 +192,7 @@ fn binds_that_could_not_be_restored_are_not_taken_away() {
     let host = Shared::new();
     let bind = |at: &str, options: &[&str]| {
         let bind = host.bind(at, options);
-        host.mount(at, host.0.join(at), MsFlags::MS_BIND);
+        host.mount(at, host.dir.join(at), MsFlags::MS_BIND);
         bind
     };
     let both = |options: &[&str]| [bind("a", options), bind("b", options)];
@@ -205,6 +218,7 @@ fn a_container_whose_root_is_a_user_outside_comes_back() {
     if !requires::criu() {
         return;
     }
+    let _alone = alone();
     let leftovers = catena_tests::Leftovers::watch();
     let maps = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
     for kind in [json!({"type": "cgroup"}), json!({"type": "user"})] {

@@ -3,13 +3,14 @@
 
 mod common;
 
-use catena_tests::{Leftovers, Tool, requires, shell, tool};
+use catena_tests::{Leftovers, Tool, requires, shell, tool, until};
 use common::Bundle;
-use common::criu::{COUNTS, checkpoint, counter, counting, counts_on, images, numbers, restore, wait_for};
+use common::criu::{COUNTS, checkpoint, counter, counting, counts_on, images, numbers, restore};
 use std::io::Read;
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// It has a few MiB of memory, so that not all of it is fetched at once.
@@ -21,8 +22,13 @@ fn criu_ctl(verb: &str, folder: &Path, flags: &str) -> Tool {
     tool("criu-ctl").arg(verb).arg("-D").arg(folder).args(flags.split_whitespace())
 }
 
+/// A free port, given out once, and none of those from 32768 on that connections get by themselves.
 fn port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static COUNT: AtomicU16 = AtomicU16::new(0);
+    let next = || (std::process::id() as u16).wrapping_add(COUNT.fetch_add(1, Relaxed)) % 12_000;
+    std::iter::repeat_with(|| 20_000 + next())
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .unwrap()
 }
 
 /// Whether somebody listens there. A connection would be the one that the server takes.
@@ -44,7 +50,7 @@ fn memory_comes_from_the_folder_when_it_is_used() {
     counts_on(&bundle);
     checkpoint(&bundle, []).succeeds();
     let server = criu_ctl("lazy-pages", &images(&bundle), "").spawn();
-    wait_for("it listens", || images(&bundle).join("lazy-pages.socket").exists());
+    until("it listens", || images(&bundle).join("lazy-pages.socket").exists());
     restore(&bundle, "--lazy-pages").succeeds();
     counts_on(&bundle);
     server.wait().exits(0);
@@ -77,12 +83,12 @@ fn memory_is_fetched_from_where_it_was() {
         return;
     }
     let source = shell(&line).spawn();
-    wait_for("it says that pages can be fetched", || {
+    until("it says that pages can be fetched", || {
         std::fs::read(format!("{dir}/ready")).is_ok_and(|text| text == b"\0")
     });
     let then = numbers(&bundle).len();
     let server = criu_ctl("lazy-pages", &img, &format!("--page-server 127.0.0.1:{port}")).spawn();
-    wait_for("it listens", || img.join("lazy-pages.socket").exists());
+    until("it listens", || img.join("lazy-pages.socket").exists());
     assert_eq!(numbers(&bundle).len(), then, "it stands still");
     let old = std::mem::take(&mut bundle.id);
     bundle.id = format!("{old}b");
@@ -144,7 +150,7 @@ fn memory_goes_to_a_server_and_comes_back_with_the_rest() {
     let (pages, port) = (bundle.rootfs.parent().join("pages"), port());
     let address = format!("127.0.0.1:{port}");
     let server = criu_ctl("page-server", &pages, &format!("--page-server {address}")).spawn();
-    wait_for("it listens", || listens(port));
+    until("it listens", || listens(port));
     checkpoint(&bundle, ["--page-server", &address]).succeeds();
     server.wait().exits(0);
     bundle.runner(["state", &bundle.id]).run().refuses(1, "does not exist");

@@ -4,9 +4,9 @@
 
 mod common;
 
-use catena_tests::{Leftovers, Output, requires};
+use catena_tests::{Leftovers, Output, requires, until};
 use common::Bundle;
-use common::criu::{COUNTS, checkpoint, counting, counts_on, restore, wait_for};
+use common::criu::{COUNTS, checkpoint, counting, counts_on, restore};
 use serde_json::json;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -79,12 +79,12 @@ fn a_connection_inside_goes_on() {
         let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
         whole.lines().map(|line| line.parse::<usize>().unwrap()).collect::<Vec<_>>()
     };
-    wait_for("it heard itself", || heard().len() > 3);
+    until("it heard itself", || heard().len() > 3);
     if taken(&bundle, &checkpoint(&bundle, ["--tcp-established"])) {
         restore(&bundle, "--tcp-established").succeeds();
     }
     let then = heard().len();
-    wait_for("it hears itself", || heard().len() > then + 3);
+    until("it hears itself", || heard().len() > then + 3);
     let all = heard();
     assert_eq!(all, (1..=all.len()).collect::<Vec<_>>());
     drop(bundle);

@@ -4,9 +4,9 @@
 
 mod common;
 
-use catena_tests::{Leftovers, requires, shell, tool};
+use catena_tests::{Leftovers, requires, shell, tool, until};
 use common::Bundle;
-use common::criu::{COUNTS, checkpoint, counting, counts_on, images, restore, wait_for};
+use common::criu::{COUNTS, checkpoint, counting, counts_on, images, restore};
 use serde_json::{Value, json};
 
 /// It has a few MiB of memory.
@@ -66,7 +66,7 @@ fn a_scope_comes_back_as_a_scope() {
         return;
     }
     // The test beside this one has a criu at work, too.
-    let options_are_there = || wait_for("the options are there", has_options);
+    let options_are_there = || until("the options are there", has_options);
     options_are_there();
     let leftovers = Leftovers::watch();
     let bundle = counting(COUNTS);
@@ -90,7 +90,7 @@ fn a_scope_comes_back_as_a_scope() {
         assert_eq!(std::fs::read_to_string(format!("{group}/pids.max")).unwrap(), "50\n");
     };
     let is_gone = || {
-        wait_for("the scope is gone", || told("LoadState") == "not-found");
+        until("the scope is gone", || told("LoadState") == "not-found");
     };
     let quietly = |line: String| {
         shell(&format!("{runner} {line} >{dir}/said 2>&1 </dev/null; s=$?; cat {dir}/said >&2; exit $s"))

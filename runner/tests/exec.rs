@@ -208,13 +208,7 @@ fn the_status_is_the_commands_own_and_255_is_ours() {
     let pid_file = ["--pid-file", "/no/such/folder/pid"];
     bundle.exec(pid_file, ["/probe", "ran"]).run().refuses(255, "write the pid file");
     // What was given up is killed, and takes its time to go.
-    for _ in 0..200 {
-        if bundle.count() == 1 {
-            return;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    panic!("more than the container's first is left: {}", bundle.count());
+    bundle.comes_down_to(1);
 }
 
 #[test]

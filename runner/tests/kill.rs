@@ -3,20 +3,28 @@
 
 mod common;
 
-use catena_tests::{Leftovers, requires};
+use catena_tests::{Leftovers, requires, until};
 use common::Bundle;
-use std::time::Duration;
+use serde_json::Value;
 
 #[test]
 fn all_processes_get_the_signal_of_kill_all() {
     if !requires::root() {
         return;
     }
-    let bundle = Bundle::sh("sleep 60 & wait $!; echo ended $?");
+    let bundle = Bundle::sh("sleep 60 & echo up; wait $!; echo ended $?");
     bundle.create().succeeds();
     bundle.start().succeeds();
     bundle.becomes("running");
-    std::thread::sleep(Duration::from_millis(200));
+    until("the command is up", || bundle.output() == "up\n");
+    let sleeps = |pid: &Value| {
+        std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "sleep\n")
+    };
+    until("both are there, and the other one sleeps", || {
+        let pids = bundle.runner(["ps", "-f", "json", &bundle.id]).run().json();
+        let pids = pids.as_array().unwrap();
+        pids.len() == 2 && pids.iter().any(sleeps)
+    });
     bundle.runner(["kill", "--all", &bundle.id, "USR1"]).run().succeeds();
     bundle.becomes("stopped");
     // Engines end with it what may have ended already.
@@ -71,8 +79,7 @@ fn kill_ends_what_outlives_the_first_process() {
     bundle.becomes("stopped");
     bundle.runner(["kill", &bundle.id, "KILL"]).run().succeeds();
     let gone = || bundle.runner(["kill", &bundle.id, "KILL"]).run().status == 1;
-    let tries = (0..200).take_while(|_| !gone()).map(|_| std::thread::sleep(Duration::from_millis(20)));
-    assert!(tries.count() < 200, "it is killed and stays");
+    until("what is killed is gone", gone);
     bundle.runner(["delete", &bundle.id]).run().succeeds();
     drop(bundle);
     leftovers.check();

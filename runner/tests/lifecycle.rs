@@ -2,7 +2,7 @@
 
 mod common;
 
-use catena_tests::{Leftovers, Output, requires, shell, tool};
+use catena_tests::{Leftovers, Output, TempDir, requires, shell, tool, until};
 use common::Bundle;
 use serde_json::json;
 
@@ -27,6 +27,7 @@ fn a_container_is_created_then_running_then_stopped_then_gone() {
     bundle.start().fails(1, "it is running, not created");
     bundle.runner(["delete", &bundle.id]).run().fails(1, "it is running, not stopped");
 
+    until("the command writes", || bundle.output() == "out\n");
     bundle.runner(["kill", &bundle.id, "KILL"]).run().succeeds();
     bundle.becomes("stopped");
     assert_eq!(bundle.state()["pid"], 0);
@@ -58,9 +59,9 @@ fn a_command_that_dies_of_a_signal_gives_128_and_its_number() {
     if !requires::root() {
         return;
     }
-    let bundle = Bundle::of(["/bin/sleep", "60"]);
-    let running = bundle.runner(["run", "--bundle", bundle.dir(), &bundle.id]).spawn();
-    while bundle.runner(["state", &bundle.id]).run().status != 0 {}
+    let bundle = Bundle::sh("echo up; exec sleep 60");
+    let mut running = bundle.runner(["run", "--bundle", bundle.dir(), &bundle.id]).spawn();
+    assert_eq!(running.line(), "up");
     bundle.becomes("running");
     bundle.runner(["kill", &bundle.id, "9"]).run().succeeds();
     assert_eq!(running.wait().status, 137);
@@ -209,8 +210,9 @@ fn a_command_that_nobody_may_execute_fails_the_create() {
     // One that may not be is passed over for one that may, and what root cannot tell is left to the kernel.
     let bundle = Bundle::of(["tool"]).set("/process/env", json!(["PATH=/etc:/opt:/none:/bin:/tools"]));
     bundle.rootfs.file("opt/tool", "text");
-    let tool = bundle.rootfs.file("tools/tool", "#!/bin/sh\necho found\n");
-    std::fs::set_permissions(tool, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let (dir, tools) = (TempDir::new(), bundle.rootfs.path().join("tools"));
+    std::fs::create_dir(&tools).unwrap();
+    std::fs::rename(dir.program("tool", "#!/bin/sh\necho found\n"), tools.join("tool")).unwrap();
     assert_eq!(bundle.run().succeeds().stdout, "found\n");
     Bundle::of([""]).create().fails(1, "No such file or directory (ENOENT)");
     drop(bundle);

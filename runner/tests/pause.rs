@@ -3,7 +3,7 @@
 
 mod common;
 
-use catena_tests::{Leftovers, requires, shell, v2_view};
+use catena_tests::{Leftovers, requires, shell, until, v2_view};
 use common::Bundle;
 
 /// A container that counts, so that it can be seen whether it runs.
@@ -29,13 +29,7 @@ fn a_paused_container_stands_still_and_a_resumed_one_goes_on() {
     assert_eq!(bundle.output().len(), at, "it went on");
     bundle.runner(["resume", &bundle.id]).run().succeeds();
     assert_eq!(bundle.status(), "running");
-    for _ in 0..200 {
-        if bundle.output().len() > at {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    assert!(bundle.output().len() > at, "it stands still");
+    until("it goes on", || bundle.output().len() > at);
     drop(bundle);
     leftovers.check();
 }
@@ -55,9 +49,9 @@ fn what_is_not_running_is_not_paused_and_what_is_not_paused_not_resumed() {
     bundle.runner(["pause", &bundle.id]).run().fails(1, "container not running");
     bundle.runner(["delete", &bundle.id]).run().fails(1, "it is paused, not stopped");
     bundle.runner(["kill", &bundle.id, "KILL"]).run().succeeds();
-    // v1's freezer holds a killed process back until it is let go.
+    // v1's freezer holds a killed process back until it is let go; v2 may have ended it before this resume.
     if bundle.status() == "paused" {
-        bundle.runner(["resume", &bundle.id]).run().succeeds();
+        bundle.runner(["resume", &bundle.id]).run();
     }
     bundle.becomes("stopped");
     bundle.runner(["pause", &bundle.id]).run().fails(1, "container not running");

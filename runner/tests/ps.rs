@@ -3,7 +3,7 @@
 
 mod common;
 
-use catena_tests::{Leftovers, requires};
+use catena_tests::{Leftovers, requires, until};
 use common::Bundle;
 use serde_json::json;
 
@@ -16,15 +16,13 @@ fn two() -> Bundle {
 /// The pids that ps lists, waiting until there are so many.
 #[track_caller]
 fn pids(bundle: &Bundle, count: usize) -> Vec<i64> {
-    for _ in 0..200 {
+    let mut pids: Vec<i64> = Vec::new();
+    until(&format!("processes: {count}"), || {
         let listed = bundle.runner(["ps", "-f", "json", &bundle.id]).run().json();
-        let pids: Vec<i64> = listed.as_array().unwrap().iter().map(|p| p.as_i64().unwrap()).collect();
-        if pids.len() == count {
-            return pids;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    panic!("never {count} processes");
+        pids = listed.as_array().unwrap().iter().map(|p| p.as_i64().unwrap()).collect();
+        pids.len() == count
+    });
+    pids
 }
 
 #[test]
@@ -50,7 +48,14 @@ fn the_table_is_the_hosts_ps_with_the_containers_rows() {
     let bundle = two();
     bundle.start().succeeds();
     let pids = pids(&bundle, 2);
-    let table = bundle.runner(["ps", &bundle.id]).run();
+    let table = || bundle.runner(["ps", &bundle.id]).run();
+    // Until a shell has become its command, its own line has both.
+    let both = ["sleep 61", "sleep 62"];
+    until("both commands", || {
+        let text = table().stdout;
+        both.iter().all(|command| text.lines().any(|line| line.ends_with(*command)))
+    });
+    let table = table();
     table.succeeds();
     let mut lines = table.stdout.lines();
     let header: Vec<&str> = lines.next().unwrap().split_whitespace().collect();

@@ -3,7 +3,9 @@
 
 mod common;
 
-use catena_tests::{Leftovers, Output, Running, TempDir, requires, shell, tool, tool_path};
+use catena_tests::{
+    Leftovers, Output, Running, TempDir, copy_program, requires, shell, tool, tool_path, until,
+};
 use common::Bundle;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -44,6 +46,7 @@ fn of_ten_starts_one_wins() {
         out.fails(1, "it is running, not created");
     });
     bundle.becomes("running");
+    until("the command writes", || !bundle.output().is_empty());
     assert_eq!(bundle.output(), "ran\n");
     drop(bundle);
     leftovers.check();
@@ -153,7 +156,7 @@ fn tools_with(name: &str, program: &str) -> TempDir {
         let from = if tool == name { program.into() } else { tool_path(tool) };
         let to = dir.join(tool);
         if std::fs::hard_link(&from, &to).is_err() {
-            std::fs::copy(&from, &to).unwrap();
+            copy_program(&from, &to);
         }
     }
     dir
@@ -209,9 +212,7 @@ impl HalfMade {
             bundle.runner(["create", "--bundle", bundle.dir(), "--pidfd-socket", path, &bundle.id]).spawn();
         // What is in the folder is written under its lock; one without a lock yet may be swept up, and made again.
         let config = bundle.state.path().join(format!("~{}/config.json", bundle.id));
-        while !config.exists() {
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        until("it is half made", || config.exists());
         HalfMade { bundle, create, _full: (listener, vec![waiting]) }
     }
 }
@@ -340,9 +341,7 @@ fn links_of_another_build_tell_the_runner() {
         (0..program.len() - build.len()).filter(|at| program[*at..].starts_with(build)).collect();
     at.into_iter().for_each(|at| program[at + build.len() - 1] ^= 1);
     let dir = TempDir::new();
-    let other = dir.join("other");
-    std::fs::write(&other, program).unwrap();
-    std::fs::set_permissions(&other, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let other = dir.program("other", program);
     let (tools, bundle) = (tools_with("runner", other.to_str().unwrap()), Bundle::sh("echo RAN"));
     let (runner, log) = (tools.join("runner"), dir.join("log"));
     let (state, log_at) = (bundle.state.path().display(), log.display());

@@ -3,7 +3,7 @@
 
 mod common;
 
-use catena_tests::{Leftovers, Output, requires, shell};
+use catena_tests::{Leftovers, Output, requires, shell, until};
 use common::Bundle;
 use serde_json::{Value, json};
 use std::os::unix::fs::chown;
@@ -52,13 +52,10 @@ impl Rootless {
     }
 
     /// Waits until its own user sees it so; root does not believe a state that somebody else can write.
+    #[track_caller]
     fn becomes(&self, status: &str) {
-        let id = &self.0.id;
-        let line = format!(
-            "for i in $(seq 200); do {} | grep -q {status} && exit 0; sleep 0.02; done; exit 1",
-            self.line(&format!("state {id}"))
-        );
-        self.sh(&line).succeeds();
+        let state = format!("state {}", self.0.id);
+        until(&format!("it is {status}"), || self.runner(&state).stdout.contains(status));
     }
 
     /// `run --bundle DIR ID`, as words.
@@ -107,6 +104,8 @@ fn a_whole_life() {
     rootless.runner(&format!("exec {id} sh -c \"id -u\"")).succeeds();
     rootless.runner(&format!("start {id}")).succeeds();
     rootless.becomes("running");
+    let comm = || rootless.runner(&format!("exec {id} cat /proc/1/comm")).stdout;
+    until("its shell has become sleep", || comm() == "sleep\n");
     let out = rootless.runner(&format!("exec --env A=b {id} sh -c \"id -u; echo \\$A; cat /proc/1/comm\""));
     assert_eq!(out.succeeds().stdout, "0\nb\nsleep\n", "{out:?}");
     let list = rootless.runner("list");

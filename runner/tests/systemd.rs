@@ -3,7 +3,7 @@
 
 mod common;
 
-use catena_tests::{requires, shell};
+use catena_tests::{requires, shell, until};
 use common::Bundle;
 use serde_json::json;
 
@@ -46,11 +46,7 @@ fn file(bundle: &Bundle, name: &str) -> String {
 
 #[track_caller]
 fn is_gone(bundle: &Bundle) {
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    while told(&unit(bundle), "LoadState") != "not-found" {
-        assert!(std::time::Instant::now() < deadline, "{}", told(&unit(bundle), "ActiveState"));
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    until("the scope is gone", || told(&unit(bundle), "LoadState") == "not-found");
     assert!(!std::path::Path::new(&format!("/sys/fs/cgroup/machine.slice/{}", unit(bundle))).exists());
 }
 

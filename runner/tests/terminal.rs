@@ -63,11 +63,12 @@ fn as_much_as_there_is_goes_through_a_terminal() {
     }
     let leftovers = Leftovers::watch();
     let bundle = with_terminal("stty -echo; echo ready; exec cat");
+    let (root, dir, id) = (bundle.state.path().display(), bundle.dir(), &bundle.id);
+    // What comes before it is ready is echoed.
     let line = format!(
-        "(sleep 1; seq 60000; printf end) | runner --root {} run --bundle {} {} | (sleep 2; cat)",
-        bundle.state.path().display(),
-        bundle.dir(),
-        bundle.id
+        "(until [ -e {dir}/ready ]; do sleep 0.02; done; seq 60000; printf end) | \
+         runner --root {root} run --bundle {dir} {id} | \
+         (read -r word; echo \"$word\"; touch {dir}/ready; sleep 1; cat)"
     );
     let out = shell(&line).run();
     let expected: String = (1..=60_000).map(|n| format!("{n}\n")).collect();

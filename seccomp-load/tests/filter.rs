@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use catena_tests::{Output, TempDir, Tool, requires, shell, tool};
-use std::os::unix::fs::PermissionsExt;
 
 fn seccomp_load(line: &str) -> Tool {
     tool("seccomp-load").arg("-N").args(line.split_whitespace())
@@ -204,11 +203,7 @@ fn a_program_for_i386_is_no_way_around() {
         return;
     }
     let dir = TempDir::new();
-    let program = |number, args| {
-        let path = dir.file("i386", i386(number, args));
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-        path
-    };
+    let program = |number, args| dir.program("i386", i386(number, args));
     let run = |line: &str, path: &std::path::Path| -> Output { seccomp_load(line).command([path]).run() };
     // add_key is 286 there.
     let program_add = program(286, [u32::MAX, u32::MAX]);

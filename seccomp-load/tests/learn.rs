@@ -207,9 +207,7 @@ fn program_of_32_bits(dir: &TempDir) -> PathBuf {
     halves(&mut elf, &[52, 32, 1, 0, 0, 0]);
     words(&mut elf, &[1, 0, base, base, 84 + 19, 84 + 19, 5, 0x1000]);
     elf.extend(code);
-    let file = dir.file("i386", elf);
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
-    file
+    dir.program("i386", elf)
 }
 
 #[test]

@@ -79,7 +79,8 @@ fn what_was_stopped_stays_stopped() {
     until("it stops", stopped);
     let layer = show(pid);
     assert_eq!(layer["mode"], "filter");
-    assert!(stopped(), "{}", field(pid, "State"));
+    // Let go, it takes a moment to be stopped anew; had it gone on, it would read for ever.
+    until("it stays stopped", stopped);
     running.signal(Signal::SIGCONT);
     running.write("on\n");
     assert_eq!(running.line(), "on");

@@ -22,12 +22,15 @@ pub fn rootfs() -> TempRootfs {
     symlink("../bin", at("usr/bin")).expect("a link can be made");
     let busybox = Path::new("/bin/busybox");
     assert!(busybox.is_file(), "/bin/busybox is missing: apt-get install busybox-static");
-    copy(busybox, &at("bin/busybox"));
+    // One process for both: what this one writes itself may be busy when it is executed (see `copy_program`).
+    let mut install = std::process::Command::new("install");
+    install.args(["-m", "755"]).arg(busybox).arg(crate::probe_path()).arg(root.path());
+    assert!(install.status().is_ok_and(|status| status.success()), "{install:?}");
+    fs::rename(at("busybox"), at("bin/busybox")).expect("a file can be moved");
     let list = std::process::Command::new(busybox).arg("--list").output().expect("busybox runs");
     for applet in String::from_utf8_lossy(&list.stdout).lines().filter(|a| *a != "busybox") {
         symlink("busybox", at("bin").join(applet)).expect("a link can be made");
     }
-    copy(&crate::probe_path(), &at("probe"));
     write(
         &at("etc/passwd"),
         "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\napp:x:1000:1000::/home:/bin/sh\n",
@@ -39,10 +42,6 @@ pub fn rootfs() -> TempRootfs {
     fs::set_permissions(at("tmp"), std::os::unix::fs::PermissionsExt::from_mode(0o1777))
         .expect("chmod works");
     root
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::copy(from, to).unwrap_or_else(|e| panic!("copy {} to {}: {e}", from.display(), to.display()));
 }
 
 /// A copy of a program that is executed at once: made by another process, for what this one has open for writing is open

@@ -43,6 +43,15 @@ impl TempDir {
         std::fs::write(&path, content).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         path
     }
+
+    /// A program in it, to be executed at once (see [`crate::copy_program`]).
+    pub fn program(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let (new, path) = (self.file(&format!("{name}.new"), content), self.join(name));
+        std::fs::set_permissions(&new, PermissionsExt::from_mode(0o755)).expect("chmod works");
+        crate::copy_program(&new, &path);
+        std::fs::remove_file(&new).expect("it can be removed");
+        path
+    }
 }
 
 impl Default for TempDir {

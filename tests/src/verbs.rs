@@ -268,12 +268,18 @@ fn fork(count: i64) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// A grandchild whose parent is gone: prints its parent's pid then, and ends with 0 when somebody reaps it.
+/// A grandchild whose parent is gone: prints its parent's pid then, and ends with 0 when somebody reaps it. The zombies
+/// are counted after its end.
 fn orphan() -> ExitCode {
+    let (mut ours, its) = match std::io::pipe() {
+        Ok(ends) => ends,
+        Err(e) => return say(Err(e)),
+    };
     match sys::fork() {
         Ok(Some(child)) => {
             nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(child), None).map(drop).unwrap_or(());
-            std::thread::sleep(Duration::from_millis(300));
+            drop(its);
+            std::io::copy(&mut ours, &mut std::io::sink()).map(drop).unwrap_or(());
             let zombies =
                 std::fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok).filter(|e| {
                     let stat = std::fs::read_to_string(e.path().join("stat")).unwrap_or_default();
@@ -283,8 +289,11 @@ fn orphan() -> ExitCode {
             ExitCode::SUCCESS
         }
         Ok(None) => {
+            let parent = nix::unistd::getpid();
             if matches!(sys::fork(), Ok(None)) {
-                std::thread::sleep(Duration::from_millis(50));
+                while nix::unistd::getppid() == parent {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
                 ready(format_args!("parent {}", nix::unistd::getppid()));
             }
             chain::sys::process::exit_now(0)

@@ -58,7 +58,7 @@ fn whoever_lets_it_run_knows_its_pid() {
     let dir = TempDir::new();
     dir.file("go", "");
     let running = shell(line).cwd(&dir).fd(log.fd(), 9).spawn();
-    let child = (0..500).find_map(|_| {
+    let child = (0..2000).find_map(|_| {
         std::thread::sleep(Duration::from_millis(10));
         let done = !log.of("receipt").is_empty();
         log.of("child").first().filter(|_| done).map(|event| event["pid"].as_i64().unwrap())

@@ -73,7 +73,7 @@ fn a_link_at_work_cannot_be_written_from_inside() {
             let new = |pid: &i32| !seen.contains(&called(*pid));
             let pid = all().find(new).or_else(|| all().next())?;
             let name = called(pid);
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(200));
             (stands_still(pid) && called(pid) == name).then_some(pid)
         });
         let name = called(stuck);

@@ -1,6 +1,6 @@
 //! Signals go to the command, its status comes back, and nothing outlives the front process.
 
-use catena_tests::{Leftovers, Running, processes, requires, shell};
+use catena_tests::{Leftovers, Running, TerminalSession, processes, requires, shell};
 use nix::sys::signal::Signal;
 use std::time::{Duration, Instant};
 
@@ -18,10 +18,10 @@ fn start(line: &str) -> Running {
 }
 
 #[track_caller]
-fn all_gone(within: Duration, line: &str) {
+fn all_gone(line: &str) {
     let since = Instant::now();
     while !processes().is_empty() {
-        assert!(since.elapsed() < within, "{line} left {:#?}", processes());
+        assert!(since.elapsed() < Duration::from_secs(20), "{line} left {:#?}", processes());
         std::thread::sleep(Duration::from_millis(2));
     }
 }
@@ -36,7 +36,7 @@ fn killing_the_front_kills_the_tree() {
         for _ in 0..34 {
             let mut running = start(&format!("{chain}$PROBE fork 3"));
             running.signal(Signal::SIGKILL);
-            all_gone(Duration::from_secs(1), chain);
+            all_gone(chain);
             running.kill();
         }
     }
@@ -54,7 +54,7 @@ fn killing_the_front_at_any_moment_kills_the_tree() {
         let mut running = shell(&format!("exec {chain}$PROBE fork 2")).spawn();
         std::thread::sleep(Duration::from_micros(n * 150));
         running.signal(Signal::SIGKILL);
-        all_gone(Duration::from_secs(1), chain);
+        all_gone(chain);
         running.kill();
     }
     before.check();
@@ -71,7 +71,7 @@ fn killing_a_supervisor_of_a_cgroup_kills_the_command() {
     let before = Leftovers::watch();
     let mut running = start(&format!("{chain}$PROBE sleep"));
     running.signal(Signal::SIGKILL);
-    all_gone(Duration::from_secs(2), chain);
+    all_gone(chain);
     running.kill();
     shell("cg-apply --rm /catena-test-killed --kill").run().succeeds();
     before.check();
@@ -89,7 +89,7 @@ fn term_reaches_the_commands_trap_and_its_status_comes_back() {
         running.signal(Signal::SIGTERM);
         assert_eq!(running.line(), "got", "{chain}");
         running.wait().exits(42);
-        all_gone(Duration::from_secs(1), chain);
+        all_gone(chain);
         before.check();
     }
 }
@@ -127,7 +127,7 @@ fn a_first_process_without_a_handler_ends_all_the_same() {
             running.signal(signal);
             let out = running.wait_until_over();
             assert!([128 + signal as i32, 137].contains(&out), "{chain}: {out}");
-            all_gone(Duration::from_secs(1), chain);
+            all_gone(chain);
         }
     }
 }
@@ -166,7 +166,7 @@ fn nothing_outlives_the_command_in_its_pid_namespace() {
             "{chain}bash -c 'setsid sleep 100 >/dev/null 2>&1 & setsid sleep 100 >/dev/null 2>&1 & exit 3'"
         );
         shell(&line).run().exits(3);
-        all_gone(Duration::from_secs(1), chain);
+        all_gone(chain);
         before.check();
     }
 }
@@ -174,26 +174,44 @@ fn nothing_outlives_the_command_in_its_pid_namespace() {
 /// ^C at a terminal goes to the whole foreground group: the command gets it once, not twice.
 #[test]
 fn control_c_comes_once() {
-    if !requires::root() || !requires::command("script") {
+    if !requires::root() {
         return;
     }
-    let inner = "ns-enter -p -- bash -c 'n=0; trap \"n=\\$((n+1))\" INT; echo ready; for i in 1 2 3 4 5 6 7 8; do sleep 0.2; done; echo count=$n'";
-    let line = "(sleep 1; printf '\\003'; sleep 2) | script -qec \"$1\" /dev/null";
-    let out = shell(line).args(["sh", inner]).run();
-    assert!(out.stdout.contains("count=1"), "{out:?}");
+    // After the first there is time for a second.
+    let command = "n=0; trap \"n=\\$((n+1))\" INT; echo ready; until [ $n != 0 ]; do sleep 0.1; done; \
+        for i in 1 2 3 4 5 6 7 8; do sleep 0.2; done; echo count=$n.";
+    let mut session = TerminalSession::start(&format!("exec ns-enter -p -- bash -c '{command}'"));
+    session.expect("ready");
+    session.type_in("\x03");
+    session.expect("count=");
+    assert_eq!(session.expect("."), "1");
+    assert_eq!(session.end(), 0);
 }
 
 /// ^Z in an interactive shell stops what is supervised and its supervisor, and `fg` wakes both.
 #[test]
 fn control_z_and_fg_work() {
-    if !requires::controller("memory") || !requires::command("script") {
+    if !requires::controller("memory") {
         return;
     }
-    let typing = "(sleep 1; echo 'cg-apply -m 512M -- sleep 1'; sleep 0.7; printf '\\032'; sleep 0.5; \
-        echo 'echo back-$((1+1)); fg; echo st=$?'; sleep 2; echo 'exit 4')";
-    let line = format!("{typing} | script -qec 'bash --norc --noprofile -i' /dev/null");
-    let out = shell(&line).run();
-    let at = |text: &str| out.stdout.find(text).unwrap_or_else(|| panic!("no {text} in {out:?}"));
-    assert!(at("Stopped") < at("back-2") && at("back-2") < at("st=0"), "{out:?}");
-    assert_eq!(out.status, 4);
+    let mut session = TerminalSession::start("PS1='outer> ' exec bash --norc --noprofile --noediting -i");
+    session.expect("outer> ");
+    // It lasts until something is typed, which only a process that goes on reads.
+    session.type_in("cg-apply -m 512M -- bash -c 'echo up$((40+2)); read status; exit $status'\n");
+    session.expect("up42");
+    session.type_in("\x1a");
+    session.expect("Stopped");
+    session.expect("outer> ");
+    session.type_in("echo back-$((1+1))\n");
+    session.expect("back-2");
+    session.expect("outer> ");
+    session.type_in("fg\n");
+    // The shell names the job when it is in front.
+    session.expect("cg-apply");
+    session.type_in("7\n");
+    session.expect("outer> ");
+    session.type_in("echo st=$?.\n");
+    session.expect("st=7.");
+    session.type_in("exit 4\n");
+    assert_eq!(session.end(), 4);
 }

@@ -35,8 +35,7 @@ fn a_command_that_is_not_there_is_127_one_that_cannot_run_126() {
     }
     let dir = TempDir::new();
     dir.file("plain", "text");
-    let script = dir.file("script", "#!/no/such/interpreter\n");
-    std::fs::set_permissions(script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    dir.program("script", "#!/no/such/interpreter\n");
     for chain in chains() {
         let run = |command: &str| shell(&format!("{chain}{command}")).cwd(&dir).run();
         run("no-such-program")

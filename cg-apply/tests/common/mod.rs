@@ -112,7 +112,7 @@ impl Group {
 
     /// Kills what is in it and removes it, with what is below.
     pub(crate) fn remove(&self) {
-        let end = Instant::now() + Duration::from_secs(5);
+        let end = Instant::now() + Duration::from_secs(20);
         while !self.present().is_empty() && Instant::now() < end {
             for dir in self.present() {
                 for (file, value) in [("cgroup.freeze", "0"), ("freezer.state", "THAWED")] {
@@ -166,16 +166,6 @@ pub(crate) fn plan(dir: &TempDir, spec: &str) -> PathBuf {
         "plan.json",
         format!(r#"{{"catena":1,"layers":[{{"tool":"cg-apply","spec":{spec}}}],"complete":true}}"#),
     )
-}
-
-/// Asks until it is so, for five seconds at most.
-#[track_caller]
-pub(crate) fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(5);
-    while !is_so() {
-        assert!(Instant::now() < end, "{what}: it did not come to that");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// Is this process still there (and no zombie)?

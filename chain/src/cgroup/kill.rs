@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// How long processes that were killed may take to leave. One that hangs in the kernel (NFS, a dying disk) takes longer.
-pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// So many processes are held by fd at once: a group can have more of them than we may have files.
 const BATCH: usize = 32;

@@ -3,7 +3,7 @@
 use super::create::remove_one;
 use super::dir::PATH_FLAGS;
 use super::freeze::{read_whole, wait_for_event};
-use super::kill::{PATIENCE, list, wait_for_end};
+use super::kill::{list, wait_for_end};
 use super::{Dir, Group, Version};
 use crate::error::{Cannot, Class, Error, Result};
 use crate::sys::process::pidfd_open;
@@ -13,6 +13,9 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
+
+/// How long processes that end by themselves may take to leave.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long one look at v1 lasts: it tells of processes that end, but not of a thread that leaves a group.
 const LOOK: Duration = Duration::from_millis(100);

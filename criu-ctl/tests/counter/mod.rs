@@ -4,7 +4,7 @@
 
 pub(crate) mod migrating;
 
-use catena_tests::{Output, TempDir, Tool, tool};
+use catena_tests::{Output, Running, TempDir, Tool, tool};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, getpgid};
 use std::path::{Path, PathBuf};
@@ -58,6 +58,36 @@ pub(crate) fn child_with(pid: i32, word: &str) -> Option<i32> {
         line.split(|byte| *byte == 0).any(|part| part == word.as_bytes())
     };
     children.split_whitespace().map(|pid| pid.parse().unwrap()).find(has)
+}
+
+/// Up to five times, in new folders: none is what an attempt gives that came too late.
+#[track_caller]
+pub(crate) fn in_time(attempt: impl Fn() -> Option<()>) {
+    assert!((0..5).any(|_| attempt().is_some()), "criu was over before it could be killed, five times");
+}
+
+/// Kills the criu of a criu-ctl; none when its work was done before.
+#[track_caller]
+pub(crate) fn kill_criu(
+    mut running: Running,
+    at_work: impl Fn() -> bool,
+    is_done: impl Fn() -> bool,
+) -> Option<Output> {
+    wait_for("criu is at work", || at_work() || is_done() || running.is_over());
+    let path = format!("/proc/{0}/task/{0}/children", running.pid());
+    let children = std::fs::read_to_string(path).unwrap_or_default();
+    let is_criu =
+        |pid: &i32| std::fs::read(format!("/proc/{pid}/comm")).is_ok_and(|c| c.starts_with(b"criu"));
+    let criu = children.split_whitespace().map(|pid| pid.parse().unwrap()).find(is_criu);
+    let killed = criu.is_some_and(|pid| kill(Pid::from_raw(pid), Signal::SIGKILL).is_ok());
+    wait_for("criu-ctl knows of its end", || is_done() || running.is_over());
+    if is_done() {
+        running.kill();
+        return None;
+    }
+    let out = running.wait();
+    assert!(killed || out.status == 0, "it failed by itself: {out:?}");
+    (out.status != 0).then_some(out)
 }
 
 /// See the module. Killed when dropped.
@@ -139,12 +169,9 @@ impl Counter {
     /// It was killed, and its number is free again.
     #[track_caller]
     pub(crate) fn expect_gone(&mut self) {
-        let mut child = self.child.take().expect("it is our child");
-        let status = child.try_wait().unwrap();
-        if status.is_none() {
-            self.child = Some(child);
-            panic!("process {} still runs", self.pid);
-        }
+        let child = self.child.as_mut().expect("it is our child");
+        wait_for("it has ended", || child.try_wait().unwrap().is_some());
+        self.child = None;
         self.wait_until_free();
     }
 

@@ -1,10 +1,9 @@
 //! Containers that count, taken off the machine and brought back with a real criu.
 
 use super::Bundle;
-use catena_tests::{Output, shell};
+use catena_tests::{Output, shell, until};
 use serde_json::json;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 /// Whether /sys/fs/cgroup is cgroup v2 and nothing else.
 pub fn v2_alone() -> bool {
@@ -33,18 +32,9 @@ pub fn numbers(bundle: &Bundle) -> Vec<usize> {
 #[track_caller]
 pub fn counts_on(bundle: &Bundle) {
     let then = numbers(bundle).len();
-    wait_for("it counts on", || numbers(bundle).len() > then + 3);
+    until("it counts on", || numbers(bundle).len() > then + 3);
     let numbers = numbers(bundle);
     assert_eq!(numbers, (1..=numbers.len()).collect::<Vec<_>>());
-}
-
-#[track_caller]
-pub fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !is_so() {
-        assert!(Instant::now() < deadline, "it did not come that {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 pub fn images(bundle: &Bundle) -> PathBuf {

@@ -1,7 +1,7 @@
 //! A container that runs, to exec in.
 
 use super::Bundle;
-use catena_tests::{Output, Probe, Tool, shell, tool};
+use catena_tests::{Output, Probe, Tool, shell, tool, until};
 
 impl Bundle {
     /// A container that sleeps.
@@ -55,11 +55,7 @@ impl Bundle {
     /// When those of refused commands have ended, it has so many.
     #[track_caller]
     pub fn comes_down_to(&self, count: usize) {
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-        while self.count() != count {
-            assert!(std::time::Instant::now() < deadline, "{} processes", self.count());
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        }
+        until(&format!("processes: {count}"), || self.count() == count);
     }
 
     /// Its first process.

@@ -7,7 +7,7 @@ pub mod exec;
 pub mod hooked;
 pub mod world;
 
-use catena_tests::{Output, TempDir, TempRootfs, Tool, rootfs, shell, tool};
+use catena_tests::{Output, TempDir, TempRootfs, Tool, rootfs, shell, tool, until};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -113,13 +113,7 @@ impl Bundle {
     /// Waits until the container has this status.
     #[track_caller]
     pub fn becomes(&self, status: &str) {
-        for _ in 0..200 {
-            if self.status() == status {
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
-        panic!("{} is {}, not {status}", self.id, self.status());
+        until(&format!("{} is {status}", self.id), || self.status() == status);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Slurm: beyond one machine an existing engine does the work.
 
 use catena_tests::engines::Slurm;
-use catena_tests::{Probe, rootfs};
+use catena_tests::{Probe, rootfs, until};
 
 #[test]
 fn srun_runs_a_bundle_on_both_nodes() {
@@ -24,7 +24,7 @@ fn srun_runs_a_bundle_on_both_nodes() {
 
     srun(&["sh", "-c", "exit 7"]).run().fails(7, "Exited with exit code 7");
     srun(&["no-such-program"]).run().fails(1, "cannot run no-such-program");
-    assert!(slurm.known_to_runner().is_empty(), "{:?}", slurm.known_to_runner());
+    until("the runner knows of no container", || slurm.known_to_runner().is_empty());
 }
 
 /// What is cancelled ends, and leaves no container.
