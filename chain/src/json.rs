@@ -151,6 +151,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_utf8_is_named_too() {
+        for (text, path) in [
+            (&b"{\"hostname\":\"a\xff\"}"[..], "hostname: it is not UTF-8"),
+            (b"{\"process\":{\"env\":[\"A=1\",\"B=\xe4\"]}}", "process.env[1]: it is not UTF-8"),
+            (b"\xfe", "cannot read it: it is not UTF-8"),
+        ] {
+            let e = parse::<crate::oci::Config>(text, "read it").unwrap_err().to_string();
+            assert!(e.ends_with(path), "{e}");
+        }
+    }
+
+    #[test]
     fn a_short_document_says_so() {
         let e = parse::<crate::oci::Config>(br#"{"ociVersion":"#, "read config.json").unwrap_err();
         assert!(e.to_string().contains("cut short at line 1"), "{e}");

@@ -3,7 +3,7 @@
 use crate::leftovers;
 use crate::output::Output;
 use crate::probe::Probe;
-use crate::running::Running;
+use crate::running::{Running, patience};
 use chain::sys::harness as sys;
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
@@ -11,11 +11,6 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-
-/// What a run may take, unless the test says otherwise.
-const TIMEOUT: Duration = Duration::from_secs(20);
-/// The same where each instruction is emulated.
-const EMULATED: Duration = Duration::from_secs(90);
 
 /// Where the tools are: the grandparent of the test's own binary.
 pub fn bin_dir() -> PathBuf {
@@ -99,11 +94,7 @@ impl Tool {
             stdin: Stdin::Null,
             fds: Vec::new(),
             cwd: None,
-            timeout: if std::env::var_os("CATENA_LANE").is_some_and(|lane| lane == "vm") {
-                EMULATED
-            } else {
-                TIMEOUT
-            },
+            timeout: patience(),
         }
     }
 

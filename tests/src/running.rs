@@ -143,6 +143,12 @@ impl Drop for Running {
     }
 }
 
+/// What a run may take, unless the test says otherwise: longer where each instruction is emulated.
+pub(crate) fn patience() -> Duration {
+    let emulated = std::env::var_os("CATENA_LANE").is_some_and(|lane| lane == "vm");
+    Duration::from_secs(if emulated { 90 } else { 20 })
+}
+
 /// Asks until it is so or the deadline has passed.
 pub(crate) fn wait_until(deadline: Instant, mut is_so: impl FnMut() -> bool) -> bool {
     loop {
@@ -159,7 +165,7 @@ pub(crate) fn wait_until(deadline: Instant, mut is_so: impl FnMut() -> bool) -> 
 /// Waits, a loaded machine's time, until what another process does has come about.
 #[track_caller]
 pub fn until(what: &str, is_so: impl FnMut() -> bool) {
-    assert!(wait_until(Instant::now() + Duration::from_secs(20), is_so), "not in time: {what}");
+    assert!(wait_until(Instant::now() + patience(), is_so), "not in time: {what}");
 }
 
 pub(crate) fn wait_readable(fd: std::os::fd::BorrowedFd<'_>, deadline: Instant, what: &str) {
