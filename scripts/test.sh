@@ -123,8 +123,8 @@ quickly() { CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_DEBUG=false 
 can_budget() { :; }
 lane_budget() { scripts/build.sh && scripts/budget.sh; }
 
-# What the last two lanes build takes minutes, and from the emulated machine of one processor on, the lanes before them have
-# a processor to spare: it is built then, in time that nobody else wants. What fails shows when the lane builds it again.
+# What the last two lanes build takes minutes: it is built beside the emulated machine, which has one processor, and the lanes
+# behind that, in time that nobody else wants. What fails shows when the lane builds it again.
 build_ahead() {
     for late in $LANES; do
         case $late in

@@ -117,6 +117,15 @@ fn forwarded() -> SigSet {
     set
 }
 
+/// Where a process is.
+#[derive(PartialEq)]
+enum At {
+    /// On a CPU, or waiting for one.
+    Work,
+    /// Asleep in this system call, or (-1) outside of any.
+    Call(i64),
+}
+
 impl Supervised {
     /// Looks after a child that was made another way. From here on this process's signals are the child's.
     pub fn adopt(pid: i32, pidfd: OwnedFd) -> Result<Supervised> {
@@ -225,19 +234,22 @@ impl Supervised {
         if !fatal.contains(&signal) || !self.is_immune(signal) {
             return Ok(());
         }
-        // One that was just woken out of sigwait(3) looks unprepared until it runs, which takes a while on a busy machine.
+        // One that was just woken out of sigwait(3) looks unprepared until it runs, which takes a while on a busy machine. One
+        // that sleeps in something else, or works on, was not woken for this.
         let before = self.ran();
         for _ in 0..100 {
             std::thread::sleep(std::time::Duration::from_millis(10));
-            let has_run = self.ran() > before || self.call().is_some_and(|call| call != b"running");
+            let elsewhere = matches!(self.at(), Some(At::Call(call)) if call != libc::SYS_rt_sigtimedwait);
+            let works = before.zip(self.ran()).is_some_and(|(before, now)| now >= before + 5);
             if !self.is_immune(signal) {
                 return Ok(());
             }
-            if has_run {
-                break;
+            if elsewhere || works {
+                return self.forward(libc::SIGKILL);
             }
         }
-        self.forward(libc::SIGKILL)
+        // It was not on a CPU all that time, unless this kernel does not tell.
+        before.map_or_else(|| self.forward(libc::SIGKILL), |_| Ok(()))
     }
 
     /// Is it a first process, and was the signal nothing to it?
@@ -254,23 +266,21 @@ impl Supervised {
     /// sigwait(3), which small inits are made of, takes what it waits for out of the blocked set while it sleeps. Where
     /// the kernel does not say, it is taken to do that: better a signal without effect than a clean shutdown cut off.
     fn waits_for_signals(&self) -> bool {
-        let number = self.call();
-        let number = number.as_ref().and_then(|number| std::str::from_utf8(number).ok());
-        number.is_none_or(|number| number.parse() == Ok(libc::SYS_rt_sigtimedwait))
+        self.at().is_none_or(|at| at == At::Call(libc::SYS_rt_sigtimedwait))
     }
 
-    /// The number of the system call that it sleeps in, or `running`; None where the kernel does not say.
-    fn call(&self) -> Option<Vec<u8>> {
+    /// The first word of /proc/PID/syscall; None where the kernel does not say.
+    fn at(&self) -> Option<At> {
         let text = proc::read(&format!("/proc/{}/syscall", self.pid)).ok()?;
-        let word = text.split(u8::is_ascii_whitespace).next()?;
-        (!word.is_empty()).then(|| word.to_vec())
+        let word = std::str::from_utf8(text.split(u8::is_ascii_whitespace).next()?).ok()?;
+        if word == "running" { Some(At::Work) } else { word.parse().ok().map(At::Call) }
     }
 
     /// How many milliseconds it was on a CPU: the first number of /proc/PID/schedstat, in nanoseconds.
-    fn ran(&self) -> u64 {
-        let text = proc::read(&format!("/proc/{}/schedstat", self.pid)).unwrap_or_default();
-        let number = text.split(|b| *b == b' ').next().and_then(|word| std::str::from_utf8(word).ok());
-        number.and_then(|number| number.parse::<u64>().ok()).map_or(0, |time| time / 1_000_000)
+    fn ran(&self) -> Option<u64> {
+        let text = proc::read(&format!("/proc/{}/schedstat", self.pid)).ok()?;
+        let number = std::str::from_utf8(text.split(|b| *b == b' ').next()?).ok()?;
+        Some(number.parse::<u64>().ok()? / 1_000_000)
     }
 
     /// Everything that has ended by now; the status if the child is among it.

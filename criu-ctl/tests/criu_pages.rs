@@ -52,6 +52,7 @@ fn pages_go_to_a_server_and_come_back_with_the_rest() {
     let port = (20_000_u16..32_000)
         .cycle()
         .skip(std::process::id() as usize % 12_000)
+        .take(12_000)
         .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
         .unwrap();
     let mut counter = Counter::start(&dir);

@@ -27,6 +27,7 @@ fn port() -> u16 {
     static COUNT: AtomicU16 = AtomicU16::new(0);
     let next = || (std::process::id() as u16).wrapping_add(COUNT.fetch_add(1, Relaxed)) % 12_000;
     std::iter::repeat_with(|| 20_000 + next())
+        .take(12_000)
         .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
         .unwrap()
 }

@@ -121,15 +121,42 @@ fn a_first_process_without_a_handler_ends_all_the_same() {
     if !requires::root() || !requires::proc_syscall() {
         return;
     }
+    let busy = "bash -c 'echo ready; while :; do :; done'";
     for chain in FORKED {
-        for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
-            let running = start(&format!("{chain}$PROBE sleep"));
+        for (signal, command) in [
+            (Signal::SIGTERM, "$PROBE sleep"),
+            (Signal::SIGINT, "$PROBE sleep"),
+            (Signal::SIGHUP, "$PROBE sleep"),
+            (Signal::SIGINT, busy),
+        ] {
+            let running = start(&format!("{chain}{command}"));
             running.signal(signal);
             let out = running.wait_until_over();
             assert!([128 + signal as i32, 137].contains(&out), "{chain}: {out}");
             all_gone(chain);
         }
     }
+}
+
+/// One that waits for the signal and was not on a processor since it came looks as if it had no use for it.
+#[test]
+fn a_first_process_that_was_just_woken_is_not_killed() {
+    if !requires::root() || !requires::proc_syscall() {
+        return;
+    }
+    let hog = || shell("exec taskset -c 0 bash -c 'while :; do :; done'").spawn();
+    let hogs = [hog(), hog()];
+    let idle = "taskset -c 0 chrt --idle 0 $PROBE signal-wait 5";
+    let mut running = start(&format!("ns-enter -p -- {idle}"));
+    // Some of them find it on its way to a processor.
+    for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT].repeat(7) {
+        running.signal(signal);
+        assert_eq!(running.line(), signal.as_str());
+    }
+    running.signal(Signal::SIGTERM);
+    assert_eq!(running.line(), "SIGTERM");
+    running.wait().exits(5);
+    drop(hogs);
 }
 
 trait Over {

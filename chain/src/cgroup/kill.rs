@@ -53,7 +53,7 @@ impl Group {
         }
     }
 
-    /// Kills everything in it and below, and waits until it is empty, for a few seconds at most.
+    /// Kills everything in it and below, and waits until it is empty, for ten seconds at most.
     pub fn kill(&self) -> Result<()> {
         let end = Instant::now() + PATIENCE;
         let mut doomed = self.listed()?;
