@@ -97,7 +97,7 @@ pub(crate) fn writes<'a>(
     controllers: &'a Controllers,
     attempt: &'a [String],
 ) -> Result<Sheet<'a>> {
-    let mut sheet = Sheet { controllers, attempt, writes: Vec::with_capacity(24), degraded: Vec::new() };
+    let mut sheet = Sheet { controllers, attempt, writes: Vec::new(), degraded: Vec::new() };
     if let Some(memory) = &resources.memory {
         memory::writes(memory, &mut sheet)?;
     }
