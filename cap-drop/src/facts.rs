@@ -78,19 +78,19 @@ fn database(spec: &CapDrop) -> Result<Database> {
 
 /// A file of the root, which may be anything: a regular file of bounded size, or nothing.
 fn read(path: &str) -> Result<Vec<u8>> {
-    let doing = format!("read {path}");
+    let doing = format_args!("read {path}");
     let call = format!("open({path})");
     // Looked at before it is opened, for opening a device can already do something.
     let there = match open_in_root(path, OFlags::PATH) {
         Err(rustix::io::Errno::NOENT) => return Ok(Vec::new()),
-        other => other.cannot(&doing, &call)?,
+        other => other.cannot(doing, &call)?,
     };
-    let mode = fstat(&there).cannot(&doing, "fstat")?.st_mode;
+    let mode = fstat(&there).cannot(doing, "fstat")?.st_mode;
     if FileType::from_raw_mode(mode) != FileType::RegularFile {
         return Err(Error::usage(doing, "it is not a regular file"));
     }
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-    oci::read_bounded(open_in_root(path, flags).cannot(&doing, &call)?, &doing)
+    oci::read_bounded(open_in_root(path, flags).cannot(doing, &call)?, &doing)
 }
 
 /// Through links within the root, and no link of procfs: `/proc/self/fd/0`, `/proc/1/root/etc/passwd` lead to what a

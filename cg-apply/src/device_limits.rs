@@ -66,8 +66,8 @@ fn put_back_v1(dir: &Dir, list: &str) -> Result<()> {
 /// A program of ours on the group. One that an earlier run of ours left there is taken off when the new one is in
 /// force; those of others stay, for all of them must agree.
 fn limit_v2(dir: &Dir, program: &[Instruction]) -> Result<()> {
-    let doing = format!("limit devices in the cgroup {}", dir.path);
-    let loaded = bpf::load_device_program(program, PROGRAM_NAME).cannot(&doing, "bpf(PROG_LOAD)");
+    let doing = format_args!("limit devices in the cgroup {}", dir.path);
+    let loaded = bpf::load_device_program(program, PROGRAM_NAME).cannot(doing, "bpf(PROG_LOAD)");
     let loaded = loaded.map_err(|e| match e.errno() {
         Some(Errno::EPERM) => {
             e.why("loading such a program needs CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN")
@@ -78,18 +78,18 @@ fn limit_v2(dir: &Dir, program: &[Instruction]) -> Result<()> {
     let old = if dir.is_new() {
         Vec::new()
     } else {
-        bpf::device_programs(cgroup.as_fd()).cannot(&doing, "bpf(PROG_QUERY)")?
+        bpf::device_programs(cgroup.as_fd()).cannot(doing, "bpf(PROG_QUERY)")?
     };
-    bpf::attach_device_program(cgroup.as_fd(), program).cannot(&doing, "bpf(PROG_ATTACH)")?;
+    bpf::attach_device_program(cgroup.as_fd(), program).cannot(doing, "bpf(PROG_ATTACH)")?;
     for id in old {
         let Ok(theirs) = bpf::program_by_id(id) else { continue };
-        let (_, name) = bpf::program_info(theirs.as_fd()).cannot(&doing, "bpf(OBJ_GET_INFO_BY_FD)")?;
+        let (_, name) = bpf::program_info(theirs.as_fd()).cannot(doing, "bpf(OBJ_GET_INFO_BY_FD)")?;
         if name == PROGRAM_NAME {
-            bpf::detach_device_program(cgroup.as_fd(), theirs.as_fd()).cannot(&doing, "bpf(PROG_DETACH)")?;
+            bpf::detach_device_program(cgroup.as_fd(), theirs.as_fd()).cannot(doing, "bpf(PROG_DETACH)")?;
         }
     }
-    let (id, _) = bpf::program_info(program).cannot(&doing, "bpf(OBJ_GET_INFO_BY_FD)")?;
-    let attached = bpf::device_programs(cgroup.as_fd()).cannot(&doing, "bpf(PROG_QUERY)")?;
+    let (id, _) = bpf::program_info(program).cannot(doing, "bpf(OBJ_GET_INFO_BY_FD)")?;
+    let attached = bpf::device_programs(cgroup.as_fd()).cannot(doing, "bpf(PROG_QUERY)")?;
     if attached.contains(&id) {
         Ok(())
     } else {

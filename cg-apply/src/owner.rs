@@ -16,7 +16,7 @@ const FEW: &str = "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n";
 /// Gives it to `uid`, and looks whether it is so.
 pub(crate) fn give(group: &Group, uid: u32) -> Result<()> {
     let Some(dir) = group.v2() else { return Ok(()) };
-    let doing = format!("give the cgroup {} to uid {uid}", dir.path);
+    let doing = format_args!("give the cgroup {} to uid {uid}", dir.path);
     let list = proc::read(LIST).unwrap_or_else(|_| FEW.into());
     let list = String::from_utf8_lossy(&list).into_owned();
     let fd = dir.fd()?;
@@ -25,12 +25,12 @@ pub(crate) fn give(group: &Group, uid: u32) -> Result<()> {
         match chownat(fd.as_fd(), name, owner, None, AtFlags::SYMLINK_NOFOLLOW) {
             // A controller's that this group does not have.
             Err(rustix::io::Errno::NOENT) => {}
-            other => other.cannot(&doing, format_args!("chown({}/{name})", dir.path))?,
+            other => other.cannot(doing, format_args!("chown({}/{name})", dir.path))?,
         }
     }
     chownat(fd.as_fd(), "", owner, None, AtFlags::EMPTY_PATH)
-        .cannot(&doing, format_args!("chown({})", dir.path))?;
-    let found = statat(fd.as_fd(), "", AtFlags::EMPTY_PATH).cannot(&doing, "fstat")?.st_uid;
+        .cannot(doing, format_args!("chown({})", dir.path))?;
+    let found = statat(fd.as_fd(), "", AtFlags::EMPTY_PATH).cannot(doing, "fstat")?.st_uid;
     if found == uid {
         return Ok(());
     }

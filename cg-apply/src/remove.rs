@@ -9,7 +9,7 @@ use chain::{Class, Error, Result};
 pub(crate) fn group(args: &Args) -> Result<u8> {
     let path = args.rm.clone().unwrap_or_default().into();
     let mut group = Hierarchies::detect()?.group(Some(&path), "")?;
-    let doing = format!("remove the cgroup {path}");
+    let doing = format_args!("remove the cgroup {path}");
     if !group.exists()? {
         return Err(Error::new(Class::Missing, doing, "there is no such group in any hierarchy"));
     }

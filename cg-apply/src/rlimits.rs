@@ -103,8 +103,8 @@ pub(crate) fn resolve(limits: &[Rlimit]) -> Result<Vec<(u32, u64, u64)>> {
 /// Raises the hard limit where the present one is lower. The soft one stays for now: the landing sets it.
 pub(crate) fn raise(resource: u32, hard: u64) -> Result<()> {
     let name = name(resource);
-    let doing = format!("raise the hard limit {name} to {}", word(hard));
-    let (soft, present) = prlimit(0, resource, None).cannot(&doing, format_args!("prlimit({name})"))?;
+    let doing = format_args!("raise the hard limit {name} to {}", word(hard));
+    let (soft, present) = prlimit(0, resource, None).cannot(doing, format_args!("prlimit({name})"))?;
     if hard <= present {
         return Ok(());
     }
@@ -121,7 +121,7 @@ pub(crate) fn raise(resource: u32, hard: u64) -> Result<()> {
 pub(crate) fn set(limits: &[(u32, u64, u64)]) -> Result<()> {
     for (resource, soft, hard) in limits {
         let name = name(*resource);
-        let doing = format!("set {name} to {}:{}", word(*soft), word(*hard));
+        let doing = format_args!("set {name} to {}:{}", word(*soft), word(*hard));
         prlimit(0, *resource, Some((*soft, *hard))).cannot(doing, format_args!("prlimit({name})"))?;
     }
     Ok(())

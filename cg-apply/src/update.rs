@@ -69,7 +69,7 @@ fn changes(writes: &[Write]) -> String {
 
 fn resources(args: &Args) -> Result<Option<Resources>> {
     let Some(path) = &args.resources else { return Ok(None) };
-    let doing = format!("read the limits of {}", path.display());
+    let doing = format_args!("read the limits of {}", path.display());
     read_resources(path, &doing).map(Some)
 }
 

@@ -124,7 +124,7 @@ fn events(path: OsString, asked: &Asked) -> Result<()> {
     let path = Bytes::from(path);
     let group = named(&Hierarchies::detect()?, &path)?;
     if !asked.stats && group.procs()?.is_empty() {
-        let doing = format!("follow the cgroup {path}");
+        let doing = format_args!("follow the cgroup {path}");
         return Err(Error::new(Class::Missing, doing, "nothing is in it"));
     }
     follow(&path.to_string(), &group, &Stats::new(), asked, &End::Group)
@@ -133,7 +133,7 @@ fn events(path: OsString, asked: &Asked) -> Result<()> {
 fn kill(path: &Bytes) -> Result<()> {
     let group = named(&Hierarchies::detect()?, path)?;
     if group.procs()?.contains(&(std::process::id() as i32)) {
-        let doing = format!("kill what is in the cgroup {path}");
+        let doing = format_args!("kill what is in the cgroup {path}");
         return Err(Error::new(Class::Conflict, doing, "this process itself is in it"));
     }
     group.kill()

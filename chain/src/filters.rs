@@ -108,22 +108,22 @@ impl Kept {
     /// The filter, if it is there. An error says why a file that is there is not used.
     pub fn find(&self) -> Result<Option<Made>> {
         let Folder::There(folder) = &self.folder else { return Ok(None) };
-        let doing = format!("use the filter {}/{}", self.shown, self.name);
+        let doing = format_args!("use the filter {}/{}", self.shown, self.name);
         // A FIFO is opened without waiting for a writer, and then found to be none of ours.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let fd = match openat(folder, self.name.as_str(), flags, Mode::empty()) {
             Err(Errno::NOENT) => return Ok(None),
-            other => other.cannot(&doing, "open")?,
+            other => other.cannot(doing, "open")?,
         };
-        let stat = fstat(&fd).cannot(&doing, "fstat")?;
+        let stat = fstat(&fd).cannot(doing, "fstat")?;
         let ours = match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile if stat.st_nlink > 1 => Err("it has another name".to_string()),
             FileType::RegularFile => nobody_elses(&stat),
             _ => Err("it is no file".to_string()),
         };
-        ours.map_err(|why| Error::new(Class::Denied, &doing, why))?;
+        ours.map_err(|why| Error::new(Class::Denied, doing, why))?;
         let mut text = Vec::with_capacity((stat.st_size as usize).min(LONGEST) + 1);
-        std::fs::File::from(fd).take(LONGEST as u64 + 1).read_to_end(&mut text).cannot(&doing, "read")?;
+        std::fs::File::from(fd).take(LONGEST as u64 + 1).read_to_end(&mut text).cannot(doing, "read")?;
         self.read(&text).map_err(|why| Error::new(Class::Conflict, doing, why))
     }
 

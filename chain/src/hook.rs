@@ -111,22 +111,22 @@ impl Stage<'_> {
 
     /// In the forked process, which is to look like one that a shell started: no signal held back, nothing open.
     fn become_hook(&self, hook: &Hook, parent: Pid, fds: [&OwnedFd; 3]) -> Result<Infallible> {
-        let doing = format!("run {}", hook.path);
-        rustix::stdio::dup2_stdin(fds[0]).cannot(&doing, "dup2(0)")?;
-        rustix::stdio::dup2_stdout(fds[1]).cannot(&doing, "dup2(1)")?;
-        rustix::stdio::dup2_stderr(fds[2]).cannot(&doing, "dup2(2)")?;
+        let doing = format_args!("run {}", hook.path);
+        rustix::stdio::dup2_stdin(fds[0]).cannot(doing, "dup2(0)")?;
+        rustix::stdio::dup2_stdout(fds[1]).cannot(doing, "dup2(1)")?;
+        rustix::stdio::dup2_stderr(fds[2]).cannot(doing, "dup2(2)")?;
         report::errors_to(-1);
         report::status_to(-1);
         // A group of its own, to be killed with all that it started.
-        nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0)).cannot(&doing, "setpgid")?;
-        prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64, 0).cannot(&doing, "prctl(PR_SET_PDEATHSIG)")?;
+        nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0)).cannot(doing, "setpgid")?;
+        prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64, 0).cannot(doing, "prctl(PR_SET_PDEATHSIG)")?;
         if nix::unistd::getppid() != parent {
             return Err(Error::new(Class::Conflict, doing, "nobody waits for it any more"));
         }
-        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).cannot(&doing, "sigprocmask")?;
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).cannot(doing, "sigprocmask")?;
         default_action(Signal::SIGPIPE)?;
         (self.enter)()?;
-        sys::fd::cloexec_range(3, u32::MAX).cannot(&doing, "close_range")?;
+        sys::fd::cloexec_range(3, u32::MAX).cannot(doing, "close_range")?;
         let path = cstring(&hook.path);
         let argv: Vec<CString> = match hook.args.as_slice() {
             [] => vec![path.clone()],
@@ -136,7 +136,7 @@ impl Stage<'_> {
         let errno = exec_path(&path, &argv, env.as_deref().unwrap_or(self.env));
         let exit =
             if errno == Errno::ENOENT { crate::error::EXIT_NOT_FOUND } else { crate::error::EXIT_CANNOT_RUN };
-        Err(Error::call(&doing, format_args!("execve({})", hook.path), errno).exit(exit))
+        Err(Error::call(doing, format_args!("execve({})", hook.path), errno).exit(exit))
     }
 }
 

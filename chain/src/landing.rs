@@ -314,9 +314,9 @@ fn close_others(state: &State, ours: &[RawFd]) -> Result<()> {
 
 fn keep_fds(keep: &[RawFd]) -> Result<()> {
     for fd in keep {
-        let doing = format!("keep fd {fd} for the command");
-        let borrowed = sys::fd::borrow(*fd).cannot(&doing, format_args!("fcntl({fd})"))?;
-        sys::fd::set_cloexec(borrowed, false).cannot(&doing, "fcntl(F_SETFD)")?;
+        let doing = format_args!("keep fd {fd} for the command");
+        let borrowed = sys::fd::borrow(*fd).cannot(doing, format_args!("fcntl({fd})"))?;
+        sys::fd::set_cloexec(borrowed, false).cannot(doing, "fcntl(F_SETFD)")?;
     }
     Ok(())
 }
@@ -354,11 +354,11 @@ fn rearm_death_signal(signal: i32, state: &State) -> Result<()> {
 }
 
 fn set_rlimit(resource: u32, soft: u64, hard: u64) -> Result<()> {
-    let doing = format!("set resource limit {resource} to {soft}:{hard}");
+    let doing = format_args!("set resource limit {resource} to {soft}:{hard}");
     sys::process::prlimit(0, resource, Some((soft, hard)))
-        .cannot(&doing, format_args!("prlimit({resource})"))?;
+        .cannot(doing, format_args!("prlimit({resource})"))?;
     let found =
-        sys::process::prlimit(0, resource, None).cannot(&doing, format_args!("prlimit({resource})"))?;
+        sys::process::prlimit(0, resource, None).cannot(doing, format_args!("prlimit({resource})"))?;
     if found != (soft, hard) {
         let found = format!("{}:{}", found.0, found.1);
         return Err(Error::readback(

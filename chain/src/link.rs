@@ -274,14 +274,14 @@ fn add_and_act<A, S: Spec>(
 /// `--status-fd` and `--keep-fd` of this link.
 fn take_fds(state: &mut State, common: &Common) -> Result<()> {
     for fd in common.status_fd.iter().chain(&common.keep_fd).chain(&common.block_fd) {
-        let doing = format!("use fd {fd}");
+        let doing = format_args!("use fd {fd}");
         // Closed when the chain began, so the chain has put something of its own there.
         if state.fds.own().any(|own| own == *fd) {
-            return Err(Error::call(&doing, format_args!("fcntl({fd})"), nix::errno::Errno::EBADF));
+            return Err(Error::call(doing, format_args!("fcntl({fd})"), nix::errno::Errno::EBADF));
         }
-        let borrowed = sys::fd::borrow(*fd).cannot(&doing, format_args!("fcntl({fd})"))?;
+        let borrowed = sys::fd::borrow(*fd).cannot(doing, format_args!("fcntl({fd})"))?;
         if *fd > 2 {
-            sys::fd::set_cloexec(borrowed, true).cannot(&doing, "fcntl(F_SETFD)")?;
+            sys::fd::set_cloexec(borrowed, true).cannot(doing, "fcntl(F_SETFD)")?;
         }
     }
     state.fds.status = common.status_fd.or(state.fds.status);
@@ -301,7 +301,7 @@ fn attach_reports(state: &State) -> Result<()> {
 }
 
 fn share<S>(path: &Path, files: &Files<'_>, from_oci: fn(&mut Config, &Path) -> Result<S>) -> Result<S> {
-    let doing = format!("read {}", path.display());
+    let doing = format_args!("read {}", path.display());
     let fd = files.open(path)?;
     let text = oci::read_bounded(fd, &doing)?;
     let mut config = oci::parse_config(&text, &doing)?;

@@ -147,19 +147,20 @@ pub fn exec_link(fd: RawFd, argv: &[OsString], state: &State) -> Error {
 }
 
 fn try_exec_link(fd: RawFd, argv: &[OsString], state: &State) -> Result<std::convert::Infallible> {
-    let doing = format!("go on to {}", argv.first().map_or_else(String::new, |w| w.display().to_string()));
+    let doing =
+        format_args!("go on to {}", argv.first().map_or_else(String::new, |w| w.display().to_string()));
     let (memfd, name) = state.send()?;
     for travelling in state.fds.all().chain([memfd.as_raw_fd()]) {
         let borrowed =
-            crate::sys::fd::borrow(travelling).cannot(&doing, format_args!("fcntl({travelling})"))?;
-        crate::sys::fd::set_cloexec(borrowed, false).cannot(&doing, "fcntl(F_SETFD)")?;
+            crate::sys::fd::borrow(travelling).cannot(doing, format_args!("fcntl({travelling})"))?;
+        crate::sys::fd::set_cloexec(borrowed, false).cannot(doing, "fcntl(F_SETFD)")?;
     }
     let mut env = environment();
     env.push(entry(state::ENV, &name));
     let argv: Vec<CString> = argv.iter().map(cstring).collect();
-    let program = crate::sys::fd::borrow(fd).cannot(&doing, format_args!("fcntl({fd})"))?;
+    let program = crate::sys::fd::borrow(fd).cannot(doing, format_args!("fcntl({fd})"))?;
     let errno = exec_fd(program, &argv, &env);
-    Err(Error::call(&doing, "execveat", errno).exit(crate::error::EXIT_CANNOT_RUN))
+    Err(Error::call(doing, "execveat", errno).exit(crate::error::EXIT_CANNOT_RUN))
 }
 
 /// Our environment without the variables of the chain.

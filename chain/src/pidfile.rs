@@ -31,11 +31,11 @@ impl PidFile {
 
     /// Writes `pid` there and gives the file its name.
     pub fn write(self, pid: i32) -> Result<()> {
-        let doing = format!("write the pid file {}", self.path.display());
+        let doing = format_args!("write the pid file {}", self.path.display());
         write_all(self.fd.as_fd(), pid.to_string().as_bytes())
-            .cannot(&doing, format_args!("write({})", self.temporary.display()))?;
+            .cannot(doing, format_args!("write({})", self.temporary.display()))?;
         renameat(CWD, &self.temporary, CWD, &self.path)
-            .cannot(&doing, format_args!("rename({})", self.path.display()))
+            .cannot(doing, format_args!("rename({})", self.path.display()))
     }
 }
 

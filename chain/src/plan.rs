@@ -92,7 +92,7 @@ impl Default for Plan {
 impl Plan {
     /// Reads a plan that came from `whence`. Anything but one whole document of this schema is refused.
     pub fn parse(text: &[u8], whence: impl Display) -> Result<Plan> {
-        let doing = format!("read the plan from {whence}");
+        let doing = format_args!("read the plan from {whence}");
         let body = text.trim_ascii();
         if body.is_empty() {
             return Err(Error::usage(doing, "it is empty")
@@ -102,7 +102,7 @@ impl Plan {
         if let Ok(Refusal { error }) = serde_json::from_slice::<Refusal>(body) {
             return Err(Error::usage(doing, format_args!("the stage before this one failed: {error}")));
         }
-        let plan: Plan = crate::json::parse(body, &doing)?;
+        let plan: Plan = crate::json::parse(body, doing)?;
         if plan.catena != CATENA {
             let found = plan.catena;
             return Err(Error::new(
@@ -117,7 +117,7 @@ impl Plan {
         for (i, layer) in plan.layers.iter().enumerate() {
             layer.validate().map_err(|e| {
                 let detail = e.detail.unwrap_or_default();
-                Error::usage(&doing, format_args!("layers[{i}].spec ({}): {detail}", layer.tool))
+                Error::usage(doing, format_args!("layers[{i}].spec ({}): {detail}", layer.tool))
             })?;
         }
         Ok(plan)

@@ -85,11 +85,11 @@ fn unescape(field: &[u8]) -> Bytes {
 
 /// Reads a whole small file below `dir` (a path from the working directory when it is CWD).
 pub fn read_at(dir: BorrowedFd<'_>, path: &str) -> Result<Vec<u8>> {
-    let doing = format!("read {path}");
+    let doing = format_args!("read {path}");
     let fd = openat(dir, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-        .cannot(&doing, format_args!("open({path})"))?;
+        .cannot(doing, format_args!("open({path})"))?;
     let mut text = Vec::new();
-    std::fs::File::from(fd).read_to_end(&mut text).cannot(&doing, format_args!("read({path})"))?;
+    std::fs::File::from(fd).read_to_end(&mut text).cannot(doing, format_args!("read({path})"))?;
     Ok(text)
 }
 

@@ -71,7 +71,7 @@ impl Attr {
         let Attr { policy, flags, nice, priority, runtime, deadline, period } = *self;
         let wanted =
             SchedAttr { policy, flags, nice, priority, runtime, deadline, period, ..SchedAttr::default() };
-        let doing = format!("set the scheduler {}", self.name());
+        let doing = format_args!("set the scheduler {}", self.name());
         sched::set_attr(&wanted)
             .cannot(doing, format_args!("sched_setattr({self})"))
             .map_err(|e| self.explain(e))?;

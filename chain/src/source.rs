@@ -49,9 +49,9 @@ fn named(from: &OsStr, tool: &str) -> Result<(Plan, bool)> {
     }
     let whence = from.display().to_string();
     if let Some(n) = from.to_str().and_then(|f| f.strip_prefix("fd:")) {
-        let doing = format!("read the plan from {whence}");
-        let n = n.parse().map_err(|_| Error::usage(&doing, "not a number"))?;
-        let fd = sys::fd::borrow(n).cannot(&doing, format_args!("fcntl({n})"))?;
+        let doing = format_args!("read the plan from {whence}");
+        let n = n.parse().map_err(|_| Error::usage(doing, "not a number"))?;
+        let fd = sys::fd::borrow(n).cannot(doing, format_args!("fcntl({n})"))?;
         return Ok((read(fd, &whence, tool)?, n == 0));
     }
     let fd = openat(CWD, from, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
@@ -60,7 +60,7 @@ fn named(from: &OsStr, tool: &str) -> Result<(Plan, bool)> {
 }
 
 fn read(fd: BorrowedFd<'_>, whence: &str, tool: &str) -> Result<Plan> {
-    let doing = format!("read the plan from {whence}");
+    let doing = format_args!("read the plan from {whence}");
     say_what_is_waited_for(fd, whence, tool)?;
     let mut text = Vec::new();
     let mut buffer = vec![0; 1 << 16];

@@ -99,8 +99,8 @@ fn expect_inode(fd: &OwnedFd, inode: u64, doing: &str) -> Result<()> {
 
 /// What `Pid:` in /proc/self/fdinfo says of a pidfd.
 fn pid_of(fd: RawFd) -> Result<i32> {
-    let doing = format!("look at process fd:{fd}");
-    sys::fd::borrow(fd).cannot(&doing, format_args!("fcntl({fd})"))?;
+    let doing = format_args!("look at process fd:{fd}");
+    sys::fd::borrow(fd).cannot(doing, format_args!("fcntl({fd})"))?;
     let info = proc::read(&format!("/proc/self/fdinfo/{fd}"))?;
     match proc::status_field(&info, "Pid").and_then(|pid| pid.trim().parse::<i32>().ok()) {
         None => Err(Error::usage(doing, "it is no pidfd")),

@@ -304,10 +304,10 @@ fn ended_within(pidfd: BorrowedFd<'_>, milliseconds: u16) -> Result<bool> {
 /// followed others of the host do so again, for ours follow the host's: what is mounted there still comes in here, as it
 /// did to the tree, and nothing goes out.
 fn make_root(root: &Path) -> Result<()> {
-    let doing = format!("make the root {}", root.display());
+    let doing = format_args!("make the root {}", root.display());
     let none: Option<&str> = None;
-    unshare(CloneFlags::CLONE_NEWNS).cannot(&doing, "unshare(CLONE_NEWNS)")?;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SLAVE, none).cannot(&doing, "mount(/, MS_SLAVE)")?;
+    unshare(CloneFlags::CLONE_NEWNS).cannot(doing, "unshare(CLONE_NEWNS)")?;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SLAVE, none).cannot(doing, "mount(/, MS_SLAVE)")?;
     mount(Some(root), root, none, MsFlags::MS_BIND | MsFlags::MS_REC, none)
-        .cannot(&doing, format_args!("mount({}, MS_BIND)", root.display()))
+        .cannot(doing, format_args!("mount({}, MS_BIND)", root.display()))
 }

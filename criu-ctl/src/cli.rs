@@ -114,10 +114,10 @@ pub(crate) fn read(features: &[&str]) -> Result<Option<Args>> {
         return report::stdout(text.as_bytes()).map(|()| None);
     }
     if let Some(fd) = args.common.status_fd {
-        let doing = format!("use fd {fd}");
-        let borrowed = sys::fd::borrow(fd).cannot(&doing, format_args!("fcntl({fd})"))?;
+        let doing = format_args!("use fd {fd}");
+        let borrowed = sys::fd::borrow(fd).cannot(doing, format_args!("fcntl({fd})"))?;
         if fd > 2 {
-            sys::fd::set_cloexec(borrowed, true).cannot(&doing, "fcntl(F_SETFD)")?;
+            sys::fd::set_cloexec(borrowed, true).cannot(doing, "fcntl(F_SETFD)")?;
         }
         report::status_to(fd);
     }

@@ -24,10 +24,10 @@ impl Listeners {
     /// These fds; criu gets neither.
     pub(crate) fn new(meet: Option<RawFd>, ready: Option<RawFd>, empty: bool) -> Result<Listeners> {
         for fd in meet.iter().chain(&ready) {
-            let doing = format!("use fd {fd}");
-            let borrowed = sys::fd::borrow(*fd).cannot(&doing, format_args!("fcntl({fd})"))?;
+            let doing = format_args!("use fd {fd}");
+            let borrowed = sys::fd::borrow(*fd).cannot(doing, format_args!("fcntl({fd})"))?;
             if *fd > 2 {
-                sys::fd::set_cloexec(borrowed, true).cannot(&doing, "fcntl(F_SETFD)")?;
+                sys::fd::set_cloexec(borrowed, true).cannot(doing, "fcntl(F_SETFD)")?;
             }
         }
         Ok(Listeners { meet, ready, empty })

@@ -23,12 +23,12 @@ pub(crate) fn mounts(pid: i32, known: &Known, stays: bool) -> Result<Vec<Vec<u8>
     if *known == Known::default() {
         return Ok(Vec::new());
     }
-    let doing = format!("find the mounts of process {pid}");
+    let doing = format_args!("find the mounts of process {pid}");
     let all = parse_mountinfo(&proc::read(&format!("/proc/{pid}/mountinfo"))?);
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let path = format!("/proc/{pid}/root");
     let root =
-        openat(CWD, path.as_str(), flags, Mode::empty()).cannot(&doing, format_args!("open({path})"))?;
+        openat(CWD, path.as_str(), flags, Mode::empty()).cannot(doing, format_args!("open({path})"))?;
     let (mut named, mut shown) = (Vec::new(), Vec::new());
     for bind in &known.binds {
         if let Some(id) = mount_at(root.as_fd(), &bind.inside)? {

@@ -23,11 +23,11 @@ pub(crate) fn of(pid: i32) -> Result<Vec<String>> {
 
 fn one(pid: i32, n: i32, sees: &dyn Fn(u64) -> bool) -> Result<String> {
     let path = format!("/proc/{pid}/fd/{n}");
-    let doing = format!("find where fd {n} of process {pid} leads to");
+    let doing = format_args!("find where fd {n} of process {pid} leads to");
     let name = match std::fs::read_link(&path) {
         // Closed.
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(String::new()),
-        name => name.cannot(&doing, format_args!("readlink({path})"))?,
+        name => name.cannot(doing, format_args!("readlink({path})"))?,
     };
     let name = name.to_string_lossy().into_owned();
     let info = proc::read(&format!("/proc/{pid}/fdinfo/{n}"))?;
@@ -37,7 +37,7 @@ fn one(pid: i32, n: i32, sees: &dyn Fn(u64) -> bool) -> Result<String> {
     if !name.starts_with('/') || sees(mount) {
         return Ok(name);
     }
-    let stat = rustix::fs::stat(&path).cannot(&doing, format_args!("stat({path})"))?;
+    let stat = rustix::fs::stat(&path).cannot(doing, format_args!("stat({path})"))?;
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => Ok(format!("file[{mount:x}:{:x}]", stat.st_ino)),
         _ => Ok(name),

@@ -72,10 +72,10 @@ pub(crate) fn all(plan: &Plan, state: &mut State) -> Result<Receipt> {
 /// A user namespace is its maker's: whose effective ids these are. The other ids stay, and with them all privilege, until
 /// the new namespace gives it anew.
 fn become_owner(owner: Owner) -> Result<()> {
-    let doing = format!("make a user namespace of user {}", owner.uid);
+    let doing = format_args!("make a user namespace of user {}", owner.uid);
     let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
-    setegid(gid).cannot(&doing, format_args!("setresgid(-1, {gid}, -1)"))?;
-    seteuid(uid).cannot(&doing, format_args!("setresuid(-1, {uid}, -1)"))?;
+    setegid(gid).cannot(doing, format_args!("setresgid(-1, {gid}, -1)"))?;
+    seteuid(uid).cannot(doing, format_args!("setresuid(-1, {uid}, -1)"))?;
     // The kernel gives the files below /proc/self of who changed its user to root.
     prctl(libc::PR_SET_DUMPABLE, 1, 0).cannot(doing, "prctl(PR_SET_DUMPABLE)").map(drop)
 }

@@ -89,7 +89,7 @@ pub(crate) fn write_file(map: &Map, who: &str) -> Result<()> {
 }
 
 fn by_program(map: &Map, program: &std::path::Path, target: u32) -> Result<()> {
-    let doing = format!("map {}s", map.kind.noun());
+    let doing = format_args!("map {}s", map.kind.noun());
     // Waiting for a child is pointless where the kernel reaps by itself.
     supervise::default_action(nix::sys::signal::Signal::SIGCHLD)?;
     let numbers = map.lines.iter().flat_map(|m| [m.container_id, m.host_id, m.size]);
@@ -98,7 +98,7 @@ fn by_program(map: &Map, program: &std::path::Path, target: u32) -> Result<()> {
         .args(numbers.map(|n| n.to_string()))
         .stdin(Stdio::null())
         .output()
-        .cannot(&doing, format_args!("execve({})", program.display()))?;
+        .cannot(doing, format_args!("execve({})", program.display()))?;
     if done.status.success() {
         return Ok(());
     }

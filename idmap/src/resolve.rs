@@ -146,7 +146,7 @@ pub(crate) fn resolve(spec: &Idmap, facts: &Facts) -> Result<Plan> {
 /// Whose it is to be: only who may be anybody can give it away, and the maker has to be somebody inside.
 fn owner(spec: &Idmap, facts: &Facts) -> Result<Option<Owner>> {
     let Some(owner) = spec.owner else { return Ok(None) };
-    let doing = format!("make a user namespace of user {}", owner.uid);
+    let doing = format_args!("make a user namespace of user {}", owner.uid);
     let wanted = 1 << CAP_SETUID | 1 << CAP_SETGID;
     if facts.effective & wanted != wanted {
         return Err(Error::new(Class::Denied, doing, "it wants CAP_SETUID and CAP_SETGID"));
@@ -198,7 +198,7 @@ fn check(kind: Kind, lines: &[IdMapping]) -> Result<()> {
             }
         }
     }
-    let doing = format!("map {}s", kind.noun());
+    let doing = format_args!("map {}s", kind.noun());
     if lines.len() > LINES_MAX {
         let (field, n) = (kind.field(), lines.len());
         return Err(Error::usage(
@@ -237,7 +237,7 @@ fn writer(kind: Kind, lines: &[IdMapping], setgroups: Option<bool>, facts: &Fact
         _ => {}
     }
     let program = kind.program();
-    let doing = format!("map {}s", kind.noun());
+    let doing = format_args!("map {}s", kind.noun());
     if facts.no_new_privs {
         let detail = format!("no_new_privs is on already, so {program} would run without its privilege");
         return Err(Error::new(Class::Order, doing, detail).cure(chain_before_no_new_privs()));

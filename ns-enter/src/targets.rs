@@ -47,7 +47,7 @@ pub(crate) fn open(spec: &NsEnter, known: Option<RawFd>) -> Result<Targets> {
         && supervise::has_ended(process.as_fd())?
     {
         let whose = spec.target.as_deref().unwrap_or_default();
-        let doing = format!("join the namespaces of process {whose}");
+        let doing = format_args!("join the namespaces of process {whose}");
         return Err(Error::new(Class::Missing, doing, "the process has ended"));
     }
     let common = common_pid(joins.iter().map(|(_, path)| *path).chain(&spec.root));
@@ -74,7 +74,7 @@ pub(crate) fn open(spec: &NsEnter, known: Option<RawFd>) -> Result<Targets> {
 
 /// Of a process that is known by more than its number: what is there is what it has for `/`.
 fn open_root(path: &Bytes, known: bool) -> Result<OwnedFd> {
-    let doing = format!("take the root {path}");
+    let doing = format_args!("take the root {path}");
     if !known {
         return Err(Error::new(Class::Unsupported, doing, "whose it is cannot be proven"));
     }

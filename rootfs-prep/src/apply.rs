@@ -96,17 +96,17 @@ fn runner(plan: &Plan, state: &State) -> Result<Option<OwnedFd>> {
 }
 
 fn make_folder(place: &Place, path: &Bytes, mode: Option<u32>, what: &str) -> Result<()> {
-    let doing = format!("{what} {path}");
+    let doing = format_args!("{what} {path}");
     let (fd, was_there) =
-        place.root.make(path, Make::Folder).cannot(&doing, format_args!("mkdirat({path})"))?;
-    let kind = FileType::from_raw_mode(fstat(&fd).cannot(&doing, "fstat")?.st_mode);
+        place.root.make(path, Make::Folder).cannot(doing, format_args!("mkdirat({path})"))?;
+    let kind = FileType::from_raw_mode(fstat(&fd).cannot(doing, "fstat")?.st_mode);
     if kind != FileType::Directory {
         return Err(Error::new(Class::Conflict, doing, "it is there and is no folder"));
     }
     match mode {
         Some(mode) if !was_there => {
-            let folder = build::readable(fd.as_fd()).cannot(&doing, format_args!("openat({path})"))?;
-            fchmod(&folder, Mode::from_raw_mode(mode)).cannot(&doing, format_args!("fchmod({path})"))
+            let folder = build::readable(fd.as_fd()).cannot(doing, format_args!("openat({path})"))?;
+            fchmod(&folder, Mode::from_raw_mode(mode)).cannot(doing, format_args!("fchmod({path})"))
         }
         _ => Ok(()),
     }

@@ -98,11 +98,10 @@ fn root_of(
 
 /// The folder that becomes the root. It must be one itself: a link in its place is somebody's trick.
 fn open_folder(path: &Bytes) -> Result<OwnedFd> {
-    let doing = format!("make {path} the root");
+    let doing = format_args!("make {path} the root");
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd =
-        openat(CWD, path.as_path(), flags, Mode::empty()).cannot(&doing, format_args!("open({path})"))?;
-    let what = match FileType::from_raw_mode(fstat(&fd).cannot(&doing, "fstat")?.st_mode) {
+    let fd = openat(CWD, path.as_path(), flags, Mode::empty()).cannot(doing, format_args!("open({path})"))?;
+    let what = match FileType::from_raw_mode(fstat(&fd).cannot(doing, "fstat")?.st_mode) {
         FileType::Directory => return Ok(fd),
         FileType::Symlink => "it is a symbolic link",
         _ => "it is not a folder",

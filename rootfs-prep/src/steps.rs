@@ -178,7 +178,7 @@ fn namespaces(
         ));
         step.instead_bind();
     } else if old == "pid" && spec.fresh_proc {
-        let doing = format!("mount proc on {}", step.at);
+        let doing = format_args!("mount proc on {}", step.at);
         let detail = "the pid namespace is not a new one: it would show the host's processes";
         return Err(Error::new(Class::Order, doing, detail)
             .cure("ns-enter -mp -- rootfs-prep … -- COMMAND, or --ro-bind /proc /proc"));

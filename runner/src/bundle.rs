@@ -23,10 +23,10 @@ impl Bundle {
         let path = absolute(&options.bundle)?;
         let given = options.config.clone().or_else(|| args.common.oci.clone());
         let file = given.unwrap_or_else(|| path.join("config.json"));
-        let doing = format!("read {}", file.display());
+        let doing = format_args!("read {}", file.display());
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let fd = openat(CWD, &file, flags, Mode::empty())
-            .cannot(&doing, format_args!("open({})", file.display()))?;
+            .cannot(doing, format_args!("open({})", file.display()))?;
         let text = chain::oci::read_bounded(fd, &doing)?;
         let config = chain::oci::parse_config(&text, &doing)?;
         check(&config)?;
@@ -36,10 +36,10 @@ impl Bundle {
 
 /// The folder without symlinks and `..`, which is what state and hooks are to say.
 fn absolute(bundle: &std::path::Path) -> Result<PathBuf> {
-    let doing = format!("open the bundle {}", bundle.display());
+    let doing = format_args!("open the bundle {}", bundle.display());
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let fd = openat(CWD, bundle, flags, Mode::empty())
-        .cannot(&doing, format_args!("open({})", bundle.display()))?;
+        .cannot(doing, format_args!("open({})", bundle.display()))?;
     let link = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&fd));
     std::fs::read_link(&link).cannot(doing, format_args!("readlink({link})"))
 }

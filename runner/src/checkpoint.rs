@@ -260,17 +260,17 @@ fn freezer(container: &Container) -> Option<PathBuf> {
 
 /// Runs criu-ctl to its end; what it has to say comes over the meeting.
 fn run(words: &[OsString], given: Vec<OwnedFd>, meet: &OwnedFd, id: &str) -> Result<()> {
-    let doing = format!("checkpoint {id}");
+    let doing = format_args!("checkpoint {id}");
     for fd in &given {
-        sys::fd::set_cloexec(fd.as_fd(), false).cannot(&doing, "fcntl(F_SETFD)")?;
+        sys::fd::set_cloexec(fd.as_fd(), false).cannot(doing, "fcntl(F_SETFD)")?;
     }
     let program = criu_ctl()?;
     let spawned = Command::new(&program).args(&words[1..]).spawn();
     // Our copy of its end would keep the meeting open for ever.
     drop(given);
-    let mut child = spawned.cannot(&doing, format_args!("execve({})", program.display()))?;
+    let mut child = spawned.cannot(doing, format_args!("execve({})", program.display()))?;
     let told = listen(meet);
-    let status = child.wait().cannot(&doing, "wait4(criu-ctl)")?;
+    let status = child.wait().cannot(doing, "wait4(criu-ctl)")?;
     told?;
     match status.success() {
         true => Ok(()),

@@ -66,10 +66,9 @@ impl StateRoot {
 
     /// Opens it; with `make` it and its parents are made first, for the owner alone.
     pub(crate) fn open(&self, make: bool) -> Result<OwnedFd> {
-        let doing = format!("open the state folder {}", self.path.display());
+        let doing = format_args!("open the state folder {}", self.path.display());
         if make {
-            let made =
-                make_parents(&self.path).cannot(&doing, format_args!("mkdir({})", self.path.display()));
+            let made = make_parents(&self.path).cannot(doing, format_args!("mkdir({})", self.path.display()));
             made.map_err(|error| self.elsewhere(error))?;
         }
         let opened = follow_dir(&self.path).cannot(doing, format_args!("open({})", self.path.display()));
@@ -95,16 +94,16 @@ impl StateRoot {
     /// Opens a container.
     pub(crate) fn container(&self, id: &str) -> Result<Container> {
         id::check(id)?;
-        let doing = format!("find the container {id}");
-        let missing = || Error::new(Class::Missing, &doing, "container does not exist");
+        let doing = format_args!("find the container {id}");
+        let missing = || Error::new(Class::Missing, doing, "container does not exist");
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = match openat(CWD, &self.path, flags, Mode::empty()) {
             Err(Errno::NOENT) => return Err(missing()),
-            other => other.cannot(&doing, format_args!("open({})", self.path.display()))?,
+            other => other.cannot(doing, format_args!("open({})", self.path.display()))?,
         };
         let dir = match draft::open_dir(root.as_fd(), id) {
             Err(Errno::NOENT) => return Err(missing()),
-            other => other.cannot(&doing, format_args!("open({id})"))?,
+            other => other.cannot(doing, format_args!("open({id})"))?,
         };
         nobody_elses(&dir, id)?;
         let doing = format!("read the state of {id}");
@@ -135,17 +134,17 @@ impl StateRoot {
 
     /// Ids of all containers.
     pub(crate) fn ids(&self) -> Result<Vec<String>> {
-        let doing = format!("list {}", self.path.display());
+        let doing = format_args!("list {}", self.path.display());
         let dir = match follow_dir(&self.path) {
             // Nobody has made a container yet. A folder that was named should be there.
             Err(Errno::NOENT) if !self.named => return Ok(Vec::new()),
             other => other
-                .cannot(&doing, format_args!("open({})", self.path.display()))
+                .cannot(doing, format_args!("open({})", self.path.display()))
                 .map_err(|error| self.elsewhere(error))?,
         };
         let mut ids = Vec::new();
-        for entry in rustix::fs::Dir::read_from(&dir).cannot(&doing, "getdents")? {
-            let name = entry.cannot(&doing, "getdents")?.file_name().to_string_lossy().into_owned();
+        for entry in rustix::fs::Dir::read_from(&dir).cannot(doing, "getdents")? {
+            let name = entry.cannot(doing, "getdents")?.file_name().to_string_lossy().into_owned();
             if id::check(&name).is_ok() {
                 ids.push(name);
             }
@@ -162,8 +161,8 @@ fn follow_dir(path: &Path) -> rustix::io::Result<OwnedFd> {
 
 /// Whoever can write a container's folder says which process is to be killed: that must be root or this user.
 fn nobody_elses(dir: &OwnedFd, id: &str) -> Result<()> {
-    let doing = format!("trust the state of {id}");
-    let stat = fstat(dir).cannot(&doing, "fstat")?;
+    let doing = format_args!("trust the state of {id}");
+    let stat = fstat(dir).cannot(doing, "fstat")?;
     let (owner, own) = (stat.st_uid, rustix::process::geteuid().as_raw());
     if owner != own && owner != 0 {
         return Err(Error::new(Class::Denied, doing, format_args!("its folder belongs to uid {owner}")));
@@ -206,10 +205,9 @@ impl Container {
 
     /// The config that it was made from.
     pub(crate) fn config(&self) -> Result<Config> {
-        let doing = format!("read the config of {}", self.record.id);
+        let doing = format_args!("read the config of {}", self.record.id);
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let fd =
-            openat(&self.dir, "config.json", flags, Mode::empty()).cannot(&doing, "open(config.json)")?;
+        let fd = openat(&self.dir, "config.json", flags, Mode::empty()).cannot(doing, "open(config.json)")?;
         chain::oci::parse_config(&chain::oci::read_bounded(fd, &doing)?, &doing)
     }
 

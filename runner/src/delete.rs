@@ -89,7 +89,7 @@ pub(crate) fn stop(container: &Container) -> Result<()> {
 
 /// SIGKILL, then waits on the pidfd: no sleep, no loop.
 fn kill_first_process(container: &Container) -> Result<()> {
-    let doing = format!("end {}", container.record.id);
+    let doing = format_args!("end {}", container.record.id);
     let Some(pidfd) = container.pidfd()? else { return Ok(()) };
     match pidfd_signal(pidfd.as_fd(), libc::SIGKILL) {
         Ok(()) => {}
@@ -98,7 +98,7 @@ fn kill_first_process(container: &Container) -> Result<()> {
     }
     crate::cgroup::thaw(&container.record.cgroups)?;
     let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
-    match poll(&mut fds, PollTimeout::from(PATIENCE)).cannot(&doing, "poll(pidfd)")? {
+    match poll(&mut fds, PollTimeout::from(PATIENCE)).cannot(doing, "poll(pidfd)")? {
         0 => Err(Error::new(
             Class::Conflict,
             doing,

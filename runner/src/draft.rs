@@ -78,19 +78,19 @@ impl Draft {
 
     /// Writes a file into it.
     pub(crate) fn write(&self, name: &str, content: &[u8]) -> Result<()> {
-        let doing = format!("write {name} into the state");
+        let doing = format_args!("write {name} into the state");
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let fd = openat(&self.dir, name, flags, Mode::from_raw_mode(0o600))
-            .cannot(&doing, format_args!("open({name})"))?;
+            .cannot(doing, format_args!("open({name})"))?;
         write_all(fd.as_fd(), content).cannot(doing, format_args!("write({name})"))?;
         self.sync(fd.as_fd(), name)
     }
 
     /// From here on the container exists: it has its name when all that is in it has reached the disk.
     pub(crate) fn commit(&self, record: &mut Record) -> Result<()> {
-        let doing = format!("make the container {}", self.id);
+        let doing = format_args!("make the container {}", self.id);
         record.boot = self.durable.then(this_boot).transpose()?;
-        let text = serde_json::to_vec(record).map_err(|e| Error::new(Class::Internal, &doing, e))?;
+        let text = serde_json::to_vec(record).map_err(|e| Error::new(Class::Internal, doing, e))?;
         self.write("state.json", &text)?;
         self.sync(self.dir.as_fd(), "its folder")?;
         match rename(self.root.as_fd(), &name(&self.id), &self.id) {
@@ -192,10 +192,10 @@ const NOT_OURS: [nix::errno::Errno; 4] = [
 
 /// Opens a folder and locks it; None if it is gone, or another one by then.
 fn lock(root: BorrowedFd<'_>, name: &str, how: FlockOperation) -> Result<Option<OwnedFd>> {
-    let doing = format!("lock {name} in the state");
+    let doing = format_args!("lock {name} in the state");
     let dir = match open_dir(root, name) {
         Err(Errno::NOENT) => return Ok(None),
-        other => other.cannot(&doing, format_args!("open({name})"))?,
+        other => other.cannot(doing, format_args!("open({name})"))?,
     };
     flock(&dir, how).cannot(doing, format_args!("flock({name})"))?;
     Ok(is_at(root, name, dir.as_fd())?.then_some(dir))

@@ -16,7 +16,7 @@ pub(crate) fn kill(root: &StateRoot, options: &Kill) -> Result<u8> {
 }
 
 fn one(container: &Container, signal: i32, all: bool) -> Result<()> {
-    let doing = format!("send signal {signal} to {}", container.record.id);
+    let doing = format_args!("send signal {signal} to {}", container.record.id);
     let has_group = !container.record.cgroups.is_empty();
     if all && !has_group {
         crate::log::warn(format_args!(
@@ -46,7 +46,7 @@ fn one(container: &Container, signal: i32, all: bool) -> Result<()> {
 }
 
 fn everybody(container: &Container, signal: i32) -> Result<()> {
-    let doing = format!("send signal {signal} to all of {}", container.record.id);
+    let doing = format_args!("send signal {signal} to all of {}", container.record.id);
     // Nobody left is nobody to tell: --all of a stopped container is no error, as with runc.
     for pid in crate::cgroup::processes(&container.record.cgroups)? {
         let Ok(pidfd) = pidfd_open(pid) else { continue };

@@ -12,8 +12,8 @@ pub(crate) fn each(root: &StateRoot, id: &str, regex: bool, act: impl Fn(&str) -
     if !regex {
         return act(id).map(|()| 0);
     }
-    let doing = format!("find the containers that '{}' matches", id.escape_debug());
-    let wrong = |reason: String| Error::usage(&doing, reason);
+    let doing = format_args!("find the containers that '{}' matches", id.escape_debug());
+    let wrong = |reason: String| Error::usage(doing, reason);
     let pattern = CString::new(id).map_err(|_| wrong("it holds a NUL byte".into()))?;
     let regex = Regex::new(&pattern).map_err(wrong)?;
     let matched = |id: &String| CString::new(id.as_str()).is_ok_and(|id| regex.matches(&id));

@@ -97,7 +97,7 @@ pub(crate) fn restore(root: &StateRoot, args: &Args, options: &Restore) -> Resul
         Err(error) if error.class == Class::Missing => {}
         other => {
             other?;
-            let doing = format!("restore {id}");
+            let doing = format_args!("restore {id}");
             return Err(Error::new(Class::Conflict, doing, "container with given ID already exists"));
         }
     }

@@ -10,14 +10,14 @@ use std::os::fd::AsFd;
 /// `runner spec`.
 pub(crate) fn write(options: &Spec) -> Result<u8> {
     let path = options.bundle.join(&options.file);
-    let doing = format!("write {}", path.display());
+    let doing = format_args!("write {}", path.display());
     let config = if options.rootless { rootless(default()) } else { default() };
     let mut text =
-        serde_json::to_string_pretty(&config).map_err(|e| Error::new(Class::Internal, &doing, e))?;
+        serde_json::to_string_pretty(&config).map_err(|e| Error::new(Class::Internal, doing, e))?;
     text.push('\n');
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let fd = openat(CWD, &path, flags, Mode::from_raw_mode(0o666))
-        .cannot(&doing, format_args!("open({})", path.display()))?;
+        .cannot(doing, format_args!("open({})", path.display()))?;
     write_all(fd.as_fd(), text.as_bytes()).cannot(doing, format_args!("write({})", path.display()))?;
     Ok(0)
 }

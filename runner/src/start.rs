@@ -52,13 +52,13 @@ fn poststart(container: &Container) -> Result<()> {
 }
 
 fn knock(container: &Container) -> Result<OwnedFd> {
-    let doing = format!("start {}", container.record.id);
+    let doing = format_args!("start {}", container.record.id);
     let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-        .cannot(&doing, "socket")?;
+        .cannot(doing, "socket")?;
     match connect(&socket, &gate_address(container.dir().as_fd())?) {
         // It was killed since we looked.
         Err(Errno::CONNREFUSED) => return Err(ended(&container.record.id)),
-        other => other.cannot(&doing, "connect(gate)")?,
+        other => other.cannot(doing, "connect(gate)")?,
     }
     match meet::send(socket.as_fd(), &Message::Go, None) {
         Err(e) if matches!(e.errno(), Some(nix::errno::Errno::EPIPE | nix::errno::Errno::ECONNRESET)) => {

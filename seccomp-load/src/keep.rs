@@ -25,13 +25,13 @@ impl Target {
     /// Opens the folder, and proves that files can be made there.
     pub(crate) fn open(path: &Path) -> Result<Target> {
         let shown = path.display().to_string();
-        let doing = format!("write {shown}");
+        let doing = format_args!("write {shown}");
         let name = path.file_name().filter(|_| !path.as_os_str().as_encoded_bytes().ends_with(b"/"));
-        let name = name.ok_or_else(|| Error::usage(&doing, "it names no file"))?.to_owned();
+        let name = name.ok_or_else(|| Error::usage(doing, "it names no file"))?.to_owned();
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let folder = openat(AT_FDCWD, folder, flags, Mode::empty())
-            .cannot(&doing, format_args!("open({})", folder.display()))?;
+            .cannot(doing, format_args!("open({})", folder.display()))?;
         let target = Target { folder, name, shown };
         drop(target.beside()?);
         target.remove(&target.spare())?;
@@ -45,20 +45,20 @@ impl Target {
 
     /// Keeps other runs that add to a file of this folder out until the answer is dropped.
     pub(crate) fn lock(&self) -> Result<Flock<OwnedFd>> {
-        let doing = format!("write {}", self.shown);
+        let doing = format_args!("write {}", self.shown);
         // A lock belongs to what was opened, not to the fd.
         let own =
             openat(&self.folder, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
-                .cannot(&doing, "open(.)")?;
-        Flock::lock(own, FlockArg::LockExclusive).map_err(|(_, e)| Error::call(&doing, "flock", e))
+                .cannot(doing, "open(.)")?;
+        Flock::lock(own, FlockArg::LockExclusive).map_err(|(_, e)| Error::call(doing, "flock", e))
     }
 
     /// What the file holds; None where there is none, or an empty one.
     pub(crate) fn read(&self) -> Result<Option<Vec<u8>>> {
-        let doing = format!("add to {}", self.shown);
+        let doing = format_args!("add to {}", self.shown);
         let Some(fd) = self.there()? else { return Ok(None) };
         let mut text = Vec::new();
-        std::fs::File::from(fd).take(LONGEST + 1).read_to_end(&mut text).cannot(&doing, "read")?;
+        std::fs::File::from(fd).take(LONGEST + 1).read_to_end(&mut text).cannot(doing, "read")?;
         if text.len() as u64 > LONGEST {
             return Err(Error::usage(doing, "it holds more than 4 MiB"));
         }
@@ -67,7 +67,7 @@ impl Target {
 
     /// The file, if there is one: no link, no device, and nobody else's, who could have put anything into it.
     fn there(&self) -> Result<Option<OwnedFd>> {
-        let doing = format!("add to {}", self.shown);
+        let doing = format_args!("add to {}", self.shown);
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let fd = match openat(&self.folder, self.name.as_os_str(), flags, Mode::empty()) {
             Ok(fd) => fd,
@@ -76,10 +76,10 @@ impl Target {
                 return Err(Error::usage(doing, "it is a symbolic link").cure("what it points to"));
             }
             Err(e) => {
-                return Err(Error::call(&doing, format_args!("open({})", self.shown), e));
+                return Err(Error::call(doing, format_args!("open({})", self.shown), e));
             }
         };
-        let stat = fstat(&fd).cannot(&doing, "fstat")?;
+        let stat = fstat(&fd).cannot(doing, "fstat")?;
         if stat.st_mode & SFlag::S_IFMT.bits() != SFlag::S_IFREG.bits() {
             return Err(Error::usage(doing, "it is no file"));
         }

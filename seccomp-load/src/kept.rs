@@ -26,9 +26,9 @@ pub(crate) fn place(spec: &SeccompLoad, facts: &Facts, state: &State) -> Result<
     let kept = match opened {
         None => Kept::below(AT_FDCWD, path.as_path(), key),
         Some((_, fd)) => {
-            let doing = format!("keep filters in {path}");
-            let fd = sys::fd::borrow(*fd).cannot(&doing, format_args!("fcntl({fd})"))?;
-            let folder = fd.try_clone_to_owned().cannot(&doing, "fcntl(F_DUPFD_CLOEXEC)")?;
+            let doing = format_args!("keep filters in {path}");
+            let fd = sys::fd::borrow(*fd).cannot(doing, format_args!("fcntl({fd})"))?;
+            let folder = fd.try_clone_to_owned().cannot(doing, "fcntl(F_DUPFD_CLOEXEC)")?;
             Kept::at(folder, path, key)
         }
     };

@@ -112,11 +112,11 @@ impl Learned {
 
     /// A file that a run before wrote, and that may have been changed by hand since.
     pub(crate) fn parse(text: &[u8], target: &Target) -> Result<Learned> {
-        let doing = format!("add to {}", target.shown());
-        let mut rest: Profile = chain::json::parse(text, &doing)?;
+        let doing = format_args!("add to {}", target.shown());
+        let mut rest: Profile = chain::json::parse(text, doing)?;
         let marked = rest.comment.take().filter(|comment| comment.starts_with(MARK));
         let comment = marked
-            .ok_or_else(|| Error::usage(&doing, "it was not written by --learn").cure("another file"))?;
+            .ok_or_else(|| Error::usage(doing, "it was not written by --learn").cure("another file"))?;
         let mut numbers = comment.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok());
         let mut learned = Learned { runs: numbers.next().unwrap_or(1), ..Learned::default() };
         for name in std::mem::take(&mut rest.architectures) {
@@ -124,7 +124,7 @@ impl Learned {
                 Some(arch) => learned.archs.insert(arch.name),
                 None => {
                     let detail = format!("architectures: '{}' is not known", name.escape_debug());
-                    return Err(Error::usage(&doing, detail));
+                    return Err(Error::usage(doing, detail));
                 }
             };
         }

@@ -14,13 +14,13 @@ use std::collections::BTreeMap;
 
 /// What is known of `pid`, as a layer.
 pub(crate) fn layer(pid: i32) -> Result<String> {
-    let doing = format!("show process {pid}");
+    let doing = format_args!("show process {pid}");
     let status = Process::new(pid).and_then(|p| p.status()).map_err(|error| match error {
         procfs::ProcError::NotFound(_) => {
-            Error::new(Class::Missing, &doing, format_args!("there is no process {pid}"))
+            Error::new(Class::Missing, doing, format_args!("there is no process {pid}"))
         }
-        procfs::ProcError::PermissionDenied(_) => Error::new(Class::Denied, &doing, error),
-        _ => Error::new(Class::Internal, &doing, error),
+        procfs::ProcError::PermissionDenied(_) => Error::new(Class::Denied, doing, error),
+        _ => Error::new(Class::Internal, doing, error),
     })?;
     let mode = match status.seccomp {
         Some(0) => "none",

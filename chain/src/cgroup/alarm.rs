@@ -173,7 +173,7 @@ impl Alarm {
 
     /// Of time that is lost.
     pub fn stall(group: &Group, stall: &Stall) -> Result<Alarm> {
-        let doing = format!("watch the {} pressure", stall.resource);
+        let doing = format_args!("watch the {} pressure", stall.resource);
         let Some(dir) = group.v2() else {
             return Err(Error::new(Class::Unsupported, doing, "pressure is told by cgroup v2 alone"));
         };
@@ -182,7 +182,7 @@ impl Alarm {
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let path = format!("{}/{file}", dir.path);
         let fd = openat(dir.fd()?.as_fd(), file, flags, Mode::empty())
-            .cannot(&doing, format_args!("open({path})"))
+            .cannot(doing, format_args!("open({path})"))
             .map_err(explain)?;
         rustix::io::write(&fd, value.as_bytes())
             .cannot(doing, format_args!("write({path}, {value})"))

@@ -61,7 +61,7 @@ impl Dir {
     }
 
     fn walk(&mut self, needed: &[&str]) -> Result<()> {
-        let doing = format!("make the cgroup {}", self.path);
+        let doing = format_args!("make the cgroup {}", self.path);
         let mut parent = self.open_mount()?;
         self.made = 0;
         for name in &self.below {
@@ -72,13 +72,13 @@ impl Dir {
                 Ok(()) => true,
                 Err(rustix::io::Errno::EXIST) => false,
                 Err(e) => {
-                    let error = Error::call(&doing, format_args!("mkdir({})", self.path), e);
+                    let error = Error::call(doing, format_args!("mkdir({})", self.path), e);
                     return Err(explain_mkdir(error, parent.as_fd(), self));
                 }
             };
             self.made += usize::from(new);
             let child = openat(&parent, name.as_slice(), PATH_FLAGS, Mode::empty())
-                .cannot(&doing, format_args!("open({})", self.path))?;
+                .cannot(doing, format_args!("open({})", self.path))?;
             if self.has("cpuset") {
                 inherit_cpuset(parent.as_fd(), child.as_fd(), new, &self.path)?;
             }
@@ -89,7 +89,7 @@ impl Dir {
     }
 
     fn hand_down(&self, controller: &str) -> Result<()> {
-        let doing = format!("limit {controller} in the cgroup {}", self.path);
+        let doing = format_args!("limit {controller} in the cgroup {}", self.path);
         let mut parent = self.open_mount()?;
         for name in &self.below {
             let words = |file| read_at(parent.as_fd(), file, &self.path).map(|text| text.unwrap_or_default());
@@ -102,7 +102,7 @@ impl Dir {
                 give(parent.as_fd(), controller, &self.path)?;
             }
             parent = openat(&parent, name.as_slice(), PATH_FLAGS, Mode::empty())
-                .cannot(&doing, format_args!("open({})", self.path))?;
+                .cannot(doing, format_args!("open({})", self.path))?;
         }
         Ok(())
     }
@@ -111,7 +111,7 @@ impl Dir {
         if self.made > 0 {
             return Ok(());
         }
-        let doing = format!("take the cgroup {} for a new container", self.path);
+        let doing = format_args!("take the cgroup {} for a new container", self.path);
         if self.is_frozen()? {
             return Err(Error::new(Class::Conflict, doing, "container's cgroup unexpectedly frozen"));
         }
@@ -184,7 +184,7 @@ fn enable(parent: BorrowedFd<'_>, needed: &[&str], path: &Bytes) -> Result<()> {
     // domain, whose children take no process.
     if refused == rustix::io::Errno::BUSY && !words("cgroup.procs")?.is_empty() {
         let Some(controller) = missing.iter().find(|c| needed.contains(*c)) else { return Ok(()) };
-        let doing = format!("limit {controller} in the cgroup {path}");
+        let doing = format_args!("limit {controller} in the cgroup {path}");
         let call = format_args!("write(cgroup.subtree_control, {all})");
         return Err(explain_enable(Error::call(doing, call, refused), parent, path));
     }
@@ -200,7 +200,7 @@ fn enable(parent: BorrowedFd<'_>, needed: &[&str], path: &Bytes) -> Result<()> {
 
 fn give(parent: BorrowedFd<'_>, controller: &str, path: &Bytes) -> Result<()> {
     write_at(parent, "cgroup.subtree_control", &format!("+{controller}")).map_err(|e| {
-        let doing = format!("limit {controller} in the cgroup {path}");
+        let doing = format_args!("limit {controller} in the cgroup {path}");
         let error = Error::call(doing, format_args!("write(cgroup.subtree_control, +{controller})"), e);
         explain_enable(error, parent, path)
     })

@@ -52,7 +52,7 @@ impl Dir {
     /// The directory that is at `path` now, which must be a cgroup's, and not the root of a hierarchy: what is killed
     /// or removed is found again this way.
     pub(super) fn at(path: &Bytes) -> Result<Option<Dir>> {
-        let doing = format!("find the cgroup {path}");
+        let doing = format_args!("find the cgroup {path}");
         let fd = match openat(CWD, path.as_path(), PATH_FLAGS, Mode::empty()) {
             Ok(fd) => fd,
             Err(rustix::io::Errno::NOENT) => return Ok(None),
@@ -83,7 +83,7 @@ impl Dir {
         if let Some(fd) = &self.fd {
             return Ok(Some(fd.clone()));
         }
-        let doing = format!("find the cgroup {}", self.path);
+        let doing = format_args!("find the cgroup {}", self.path);
         let mut fd = self.open_mount()?;
         for component in &self.below {
             fd = match openat(&fd, component.as_slice(), PATH_FLAGS, Mode::empty()) {
@@ -185,15 +185,15 @@ pub(super) const PATH_FLAGS: OFlags =
 
 /// Whether another file system begins above it.
 fn is_mount(fd: BorrowedFd<'_>, path: &Bytes) -> Result<bool> {
-    let doing = format!("find the cgroup {path}");
-    let own = fstat(fd).cannot(&doing, format_args!("fstat({path})"))?;
+    let doing = format_args!("find the cgroup {path}");
+    let own = fstat(fd).cannot(doing, format_args!("fstat({path})"))?;
     let above = statat(fd, "..", AtFlags::empty()).cannot(doing, format_args!("stat({path}/..)"))?;
     Ok(own.st_dev != above.st_dev)
 }
 
 fn version_of(fd: BorrowedFd<'_>, path: &Bytes) -> Result<Version> {
-    let doing = format!("use {path} as a cgroup");
-    match fstatfs(fd).cannot(&doing, format_args!("fstatfs({path})"))?.f_type as u64 {
+    let doing = format_args!("use {path} as a cgroup");
+    match fstatfs(fd).cannot(doing, format_args!("fstatfs({path})"))?.f_type as u64 {
         V1_MAGIC => Ok(Version::V1),
         V2_MAGIC => Ok(Version::V2),
         _ => Err(Error::new(Class::Conflict, doing, "it is no directory of a cgroup file system")),

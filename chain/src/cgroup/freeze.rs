@@ -30,7 +30,7 @@ impl Group {
         if reached {
             return Ok(());
         }
-        let doing = format!("{} the cgroup {}", if on { "freeze" } else { "thaw" }, dir.path);
+        let doing = format_args!("{} the cgroup {}", if on { "freeze" } else { "thaw" }, dir.path);
         if on {
             self.freeze(false)?;
         }
@@ -101,7 +101,7 @@ pub fn read_whole(fd: BorrowedFd<'_>, name: &str) -> Result<String> {
 impl Dir {
     /// Opens one of its files for reading and for poll.
     pub fn open_file(&self, file: &str) -> Result<OwnedFd> {
-        let doing = format!("read {file} of the cgroup {}", self.path);
+        let doing = format_args!("read {file} of the cgroup {}", self.path);
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         openat(self.fd()?.as_fd(), file, flags, Mode::empty())
             .cannot(doing, format_args!("open({}/{file})", self.path))

@@ -144,7 +144,7 @@ fn join_all(dirs: &[&Dir], pid: i32) -> Result<()> {
 fn join_one(dir: &Dir, pid: i32) -> Result<()> {
     let file = pid_file(dir.version, pid);
     let who = if pid == 0 { "this process".to_string() } else { format!("process {pid}") };
-    let doing = format!("move {who} into the cgroup {}", dir.path);
+    let doing = format_args!("move {who} into the cgroup {}", dir.path);
     write_at(dir.fd()?.as_fd(), file, &pid.to_string())
         .cannot(doing, format_args!("write({}/{file})", dir.path))
         .map_err(|e| explain_join(e, dir))

@@ -264,10 +264,10 @@ impl Dir {
     }
 
     pub(super) fn children(&self, dir: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>> {
-        let doing = format!("list the cgroup {}", self.path);
+        let doing = format_args!("list the cgroup {}", self.path);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let listing = match openat(dir, ".", flags, Mode::empty()) {
-            Ok(fd) => Listing::new(fd).cannot(&doing, "getdents")?,
+            Ok(fd) => Listing::new(fd).cannot(doing, "getdents")?,
             Err(rustix::io::Errno::NOENT) => return Ok(Vec::new()),
             Err(e) => return Err(Error::call(doing, format_args!("open({})", self.path), e)),
         };

@@ -62,7 +62,7 @@ impl Dir {
     /// The directory above and the last component; None when that directory is gone.
     fn parent(&self) -> Result<Option<(OwnedFd, Vec<u8>)>> {
         let path = self.path.as_path();
-        let doing = format!("remove the cgroup {}", self.path);
+        let doing = format_args!("remove the cgroup {}", self.path);
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(Error::new(Class::Internal, doing, "it is no path of a group"));
         };

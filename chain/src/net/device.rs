@@ -188,10 +188,10 @@ pub fn send(socket: &Socket, link: &Link, to: BorrowedFd<'_>, name: &str) -> Res
 
 /// Gives device `index` a name, which may be a template; the name it got.
 pub fn rename(socket: &Socket, index: i32, name: &str) -> Result<String> {
-    let doing = format!("call the network device {name}");
+    let doing = format_args!("call the network device {name}");
     let request = Request::link(RTM_NEWLINK, 0, index, None).name(IFLA_IFNAME, name);
-    told(socket, &request, &doing, "RTM_NEWLINK")?;
-    let found = by_index(socket, index).map_err(|e| Error::call(&doing, "netlink(RTM_GETLINK)", e))?.name;
+    told(socket, &request, doing, "RTM_NEWLINK")?;
+    let found = by_index(socket, index).map_err(|e| Error::call(doing, "netlink(RTM_GETLINK)", e))?.name;
     if fits(name, &found) {
         Ok(found)
     } else {
@@ -218,13 +218,13 @@ pub fn give(socket: &Socket, link: &Link, from: &str, wanted: &[Address]) -> Res
         body[4..].copy_from_slice(&link.index.to_ne_bytes());
         let request = Request::new(RTM_NEWADDR, CREATE | EXCLUSIVE, &body);
         let request = address.written().iter().fold(request, |r, (kind, value)| r.attribute(*kind, value));
-        let doing = format!("give {} the address {}", link.name, address.shown());
+        let doing = format_args!("give {} the address {}", link.name, address.shown());
         told(socket, &request, doing, "RTM_NEWADDR")?;
     }
     if wanted.is_empty() {
         return Ok(());
     }
-    let doing = format!("prove the addresses of {}", link.name);
+    let doing = format_args!("prove the addresses of {}", link.name);
     let found = addresses(socket, link.index).map_err(|e| Error::call(doing, "netlink(RTM_GETADDR)", e))?;
     match wanted.iter().find(|wanted| !found.iter().any(|found| wanted.same(found))) {
         Some(lost) => {
@@ -237,9 +237,9 @@ pub fn give(socket: &Socket, link: &Link, from: &str, wanted: &[Address]) -> Res
 
 /// Brings device `link` up, and looks.
 pub fn up(socket: &Socket, link: &Link) -> Result<()> {
-    let doing = format!("bring {} up", link.name);
-    told(socket, &Request::link(RTM_NEWLINK, 0, link.index, Some(true)), &doing, "RTM_NEWLINK")?;
-    let found = by_index(socket, link.index).map_err(|e| Error::call(&doing, "netlink(RTM_GETLINK)", e))?;
+    let doing = format_args!("bring {} up", link.name);
+    told(socket, &Request::link(RTM_NEWLINK, 0, link.index, Some(true)), doing, "RTM_NEWLINK")?;
+    let found = by_index(socket, link.index).map_err(|e| Error::call(doing, "netlink(RTM_GETLINK)", e))?;
     if found.up { Ok(()) } else { Err(Error::readback(&link.name, "up", "down")) }
 }
 
@@ -254,7 +254,7 @@ pub fn restore(socket: &Socket, link: &Link, before: &Link) -> Result<()> {
 
 /// Removes a device, and its peer with it.
 pub fn remove(socket: &Socket, link: &Link) -> Result<()> {
-    let doing = format!("remove the network device {}", link.name);
+    let doing = format_args!("remove the network device {}", link.name);
     told(socket, &Request::link(RTM_DELLINK, 0, link.index, None), doing, "RTM_DELLINK")
 }
 

@@ -35,16 +35,16 @@ pub struct Outside {
 pub fn look(wanted: &[Move], proc: BorrowedFd<'_>, warn: fn(String)) -> Result<Outside> {
     let socket = Socket::open().cannot("look for network devices", "socket(AF_NETLINK)")?;
     let one = |asked: &Move| {
-        let doing = format!("move the network device {}", asked.from);
-        let found = device::find(&socket, &asked.from).cannot(&doing, "netlink(RTM_GETLINK)")?;
+        let doing = format_args!("move the network device {}", asked.from);
+        let found = device::find(&socket, &asked.from).cannot(doing, "netlink(RTM_GETLINK)")?;
         let link = found.ok_or_else(|| {
             Error::new(
                 Class::Missing,
-                &doing,
+                doing,
                 "there is no such device in the network namespace of the caller",
             )
         })?;
-        let addresses = device::addresses(&socket, link.index).cannot(&doing, "netlink(RTM_GETADDR)")?;
+        let addresses = device::addresses(&socket, link.index).cannot(doing, "netlink(RTM_GETADDR)")?;
         Ok((asked.clone(), link, addresses))
     };
     let devices = wanted.iter().map(one).collect::<Result<_>>()?;
@@ -105,8 +105,8 @@ impl Outside {
 impl Inside {
     fn fetch(&mut self, number: usize, here: BorrowedFd<'_>) -> Result<()> {
         let (asked, link, addresses) = &self.outside.devices[number];
-        let doing = format!("move the network device {}", asked.from);
-        let taken = device::find(&self.socket, &asked.to).cannot(&doing, "netlink(RTM_GETLINK)")?;
+        let doing = format_args!("move the network device {}", asked.from);
+        let taken = device::find(&self.socket, &asked.to).cannot(doing, "netlink(RTM_GETLINK)")?;
         if taken.is_some() {
             let detail = format!("there is a {} in the namespace already", asked.to);
             return Err(Error::new(Class::Conflict, doing, detail).cure("a template as a name, as eth%d"));
@@ -115,7 +115,7 @@ impl Inside {
         // can be asked for, and gets the one that was asked for then: a template is filled in by the kernel.
         let passing = passing_name(number);
         device::send(&self.outside.socket, link, here, &passing).map_err(|e| why_not(e, link))?;
-        let found = device::find(&self.socket, &passing).cannot(&doing, "netlink(RTM_GETLINK)")?;
+        let found = device::find(&self.socket, &passing).cannot(doing, "netlink(RTM_GETLINK)")?;
         let mut new = found.ok_or_else(|| Error::readback(&asked.from, "a device inside", "none"))?;
         self.moved.push(new.clone());
         new.name = device::rename(&self.socket, new.index, &asked.to)?;

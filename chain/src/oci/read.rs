@@ -15,9 +15,9 @@ pub const CONFIG_MAX: u64 = 16 << 20;
 
 /// Reads and parses `path`.
 pub fn read_config(path: &Path) -> Result<Config> {
-    let doing = format!("read {}", path.display());
+    let doing = format_args!("read {}", path.display());
     let fd = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
-        .cannot(&doing, format_args!("open({})", path.display()))?;
+        .cannot(doing, format_args!("open({})", path.display()))?;
     let text = read_bounded(fd, &doing)?;
     parse_config(&text, &doing)
 }

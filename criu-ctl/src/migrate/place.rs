@@ -61,10 +61,10 @@ pub(crate) fn network(word: &Path) -> Result<OwnedFd> {
     if word == Path::new(NEW) {
         return namespaces::new_network();
     }
-    let doing = format!("enter the network namespace {}", word.display());
+    let doing = format_args!("enter the network namespace {}", word.display());
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let call = format!("open({})", word.display());
-    let fd = openat(CWD, word, flags, Mode::empty()).cannot(&doing, call)?;
+    let fd = openat(CWD, word, flags, Mode::empty()).cannot(doing, call)?;
     // Before anything is done: what is none cannot be entered.
     let kind = chain::sys::namespaces::kind_of(std::os::fd::AsFd::as_fd(&fd));
     if kind.ok() != Some(libc::CLONE_NEWNET) {

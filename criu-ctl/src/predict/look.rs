@@ -10,7 +10,7 @@ use chain::userns::parse_map;
 
 /// The tree of `pid`.
 pub(crate) fn tree(pid: i32, known: &Known) -> Result<Tree> {
-    let doing = format!("look at process {pid}");
+    let doing = format_args!("look at process {pid}");
     if proc::start_time(pid).is_none() {
         return Err(Error::new(Class::Missing, doing, "there is no such process"));
     }

@@ -34,7 +34,7 @@ impl Pair {
     /// Makes it across two namespaces: `here` is the one inside.
     pub(crate) fn make(&self, out: &Socket, inner: &Socket, here: BorrowedFd<'_>) -> Result<Made> {
         let (outside, inside) = (&self.outside.name, &self.inside.name);
-        let doing = format!("make the pair of network devices {outside} and {inside}");
+        let doing = format_args!("make the pair of network devices {outside} and {inside}");
         let request = Request::link(RTM_NEWLINK, CREATE | EXCLUSIVE, 0, None)
             .name(IFLA_IFNAME, outside)
             .nest(IFLA_LINKINFO, &[], |info| {
@@ -45,9 +45,9 @@ impl Pair {
                     })
                 })
             });
-        device::told(out, &request, &doing, "RTM_NEWLINK").map_err(|e| why_not(e, outside))?;
+        device::told(out, &request, doing, "RTM_NEWLINK").map_err(|e| why_not(e, outside))?;
         let found = |socket: &Socket, name: &str| {
-            let found = device::find(socket, name).cannot(&doing, "netlink(RTM_GETLINK)")?;
+            let found = device::find(socket, name).cannot(doing, "netlink(RTM_GETLINK)")?;
             found.ok_or_else(|| Error::readback(name, "a device", "none"))
         };
         let made = Made(found(out, outside)?);

@@ -198,13 +198,13 @@ pub(super) fn is_namespace(fd: &OwnedFd) -> Result<bool> {
 
 /// The note in a folder, if it has one.
 pub(super) fn note(folder: &OwnedFd, path: &Bytes) -> Result<Option<Note>> {
-    let doing = format!("look into {path}");
+    let doing = format_args!("look into {path}");
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = match openat(folder, NOTE, flags, Mode::empty()) {
         Err(Errno::NOENT) => return Ok(None),
-        other => other.cannot(&doing, format_args!("open({path}/{NOTE})"))?,
+        other => other.cannot(doing, format_args!("open({path}/{NOTE})"))?,
     };
-    let stat = fstat(&file).cannot(&doing, format_args!("fstat({path}/{NOTE})"))?;
+    let stat = fstat(&file).cannot(doing, format_args!("fstat({path}/{NOTE})"))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(Error::new(Class::Denied, doing, format_args!("{NOTE} is not a regular file")));
     }
@@ -212,7 +212,7 @@ pub(super) fn note(folder: &OwnedFd, path: &Bytes) -> Result<Option<Note>> {
     std::fs::File::from(file)
         .take(1 << 16)
         .read_to_end(&mut text)
-        .cannot(&doing, format_args!("read({path}/{NOTE})"))?;
+        .cannot(doing, format_args!("read({path}/{NOTE})"))?;
     json::parse(&text, format_args!("read {path}/{NOTE}")).map(Some)
 }
 

@@ -27,19 +27,19 @@ pub(super) fn put_into(config: &mut Config, options: &Exec) -> Result<()> {
 }
 
 fn from_file(file: &Path, options: &Exec) -> Result<Process> {
-    let doing = format!("read {}", file.display());
+    let doing = format_args!("read {}", file.display());
     if !options.command().is_empty() {
         return Err(Error::usage(doing, "a command is given as well"));
     }
     // Not of the container: trusted as argv is, and perhaps a pipe.
     let fd = openat(CWD, file, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY, Mode::empty())
-        .cannot(&doing, format_args!("open({})", file.display()))?;
+        .cannot(doing, format_args!("open({})", file.display()))?;
     let mut text = Vec::new();
-    std::fs::File::from(fd).take(CONFIG_MAX + 1).read_to_end(&mut text).cannot(&doing, "read")?;
+    std::fs::File::from(fd).take(CONFIG_MAX + 1).read_to_end(&mut text).cannot(doing, "read")?;
     if text.len() as u64 > CONFIG_MAX {
         return Err(Error::usage(doing, format_args!("more than the {CONFIG_MAX} bytes that are read")));
     }
-    chain::json::parse(&text, &doing)
+    chain::json::parse(&text, doing)
 }
 
 /// What a file says nothing of is the container's, so that a command is never less confined by a word that was forgotten.
