@@ -5,9 +5,10 @@
  *     pairs ROUNDS FILE [cpu]
  *
  * FILE has four command lines, words parted by spaces: one thing without and with what is asked about, and another one
- * without and with it. In each round all four run, one after the other, each time another one first, so that what slows
- * the machine down for longer slows all of them. Of each difference the median counts, and how far it can be trusted is
- * what the medians of twenty parts of the rounds say. Output is JSON, in microseconds.
+ * without and with it. In each round all four run, one after the other, so that what slows the machine down for longer
+ * slows all of them, each time in another order and after a pause: cgroups and mounts that a command leaves are taken
+ * apart when it has ended, and whoever always ran next would pay for it. Of each difference the median counts, and how far
+ * it can be trusted is what the medians of twenty parts of the rounds say. Output is JSON, in microseconds.
  *
  * With `cpu` what counts is the time that a command and its children were on a CPU, for differences that are small beside
  * the waiting in them.
@@ -26,6 +27,8 @@
 
 #define WORDS 64
 #define PARTS 20
+/* For what the kernel does behind a command's back, in microseconds. */
+#define SETTLE 20000
 
 static char *commands[4][WORDS];
 static int on_cpu;
@@ -102,6 +105,18 @@ static void read_commands(const char *path)
     fclose(file);
 }
 
+/* As random as it needs to be, and the same each time. */
+static void shuffle(int *order)
+{
+    static unsigned seed = 1;
+    for (int i = 3; i > 0; i--) {
+        seed = seed * 1103515245 + 12345;
+        int other = (seed >> 16) % (i + 1), kept = order[i];
+        order[i] = order[other];
+        order[other] = kept;
+    }
+}
+
 int main(int argc, char **argv)
 {
     on_cpu = argc == 4 && !strcmp(argv[3], "cpu");
@@ -117,11 +132,13 @@ int main(int argc, char **argv)
     double *first = malloc(rounds * sizeof(double)), *second = malloc(rounds * sizeof(double));
     if (!first || !second)
         die("malloc");
+    int order[4] = {0, 1, 2, 3};
     for (int round = -3; round < rounds; round++) {
         double took[4];
+        shuffle(order);
         for (int i = 0; i < 4; i++) {
-            int which = (i + round + 4) % 4;
-            took[which] = run(commands[which]);
+            usleep(SETTLE);
+            took[order[i]] = run(commands[order[i]]);
         }
         if (round < 0)
             continue;
