@@ -139,10 +139,33 @@ impl Front {
     /// any more, and also when the one is gone who alone can say that: the other would wait for our word, and we for its
     /// name.
     pub(crate) fn hear(&self, meet: BorrowedFd<'_>) -> Result<Option<(Message, Option<OwnedFd>)>> {
+        self.hear_within(meet, PollTimeout::NONE)
+    }
+
+    /// Which process has failed, where another one was still to say so: it is a child of ours, to be waited for.
+    pub(crate) fn who_failed(&mut self, meet: BorrowedFd<'_>) -> Result<Option<(i32, OwnedFd)>> {
+        while let Some(told) = self.hear_within(meet, PollTimeout::from(SOON))? {
+            match told {
+                (Message::Front(pid), _) => self.is_now(pid)?,
+                (Message::Pid(pid), Some(fd)) => return Ok(Some((pid, fd))),
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
+
+    fn hear_within(
+        &self,
+        meet: BorrowedFd<'_>,
+        patience: PollTimeout,
+    ) -> Result<Option<(Message, Option<OwnedFd>)>> {
         let mut either = [meet, self.now.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-        while let Err(error) = poll(&mut either, PollTimeout::NONE) {
-            if error != Errno::EINTR {
-                return Err(Error::call("hear from the chain", "poll", error));
+        loop {
+            match poll(&mut either, patience) {
+                Ok(0) => return Ok(None),
+                Ok(_) => break,
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(Error::call("hear from the chain", "poll", error)),
             }
         }
         // What it said before it went counts.

@@ -109,8 +109,14 @@ fn launch(
 ) -> Result<u8> {
     let (meet, mut front) = start_chain(state, None, cgroup.map(AsFd::as_fd))?;
     let mut met = Met::default();
-    let result = listen((meet.as_fd(), &mut front), options, &mut met)
-        .and_then(|()| let_go(meet, container, before, options, &mut met));
+    let heard = listen((meet.as_fd(), &mut front), options, &mut met);
+    if heard.is_err() && met.process.is_none() {
+        met.process = front.who_failed(meet.as_fd()).unwrap_or_else(|error| {
+            log::warn(error);
+            None
+        });
+    }
+    let result = heard.and_then(|()| let_go(meet, container, before, options, &mut met));
     if result.is_err() {
         let process = met.process.as_ref().map(|(_, process)| process.as_fd());
         if let Some(process) = process {
