@@ -6,7 +6,7 @@ set -eu
 
 build='gcc libc6-dev make git libseccomp-dev'
 demo='busybox-static jq procps'
-test='g++ busybox-static jq iproute2 passwd libcap2-bin strace util-linux procps uidmap runc crun bubblewrap mmdebstrap user-mode-linux qemu-system-x86'
+test='g++ busybox-static jq iproute2 passwd libcap2-bin strace util-linux procps uidmap runc crun bubblewrap mmdebstrap user-mode-linux'
 engines='podman catatonit buildah containerd docker.io slurmctld slurmd slurm-client munge curl'
 bench='busybox-static jq runc crun bubblewrap hyperfine mmdebstrap'
 lint='shellcheck'

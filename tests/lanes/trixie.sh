@@ -1,23 +1,32 @@
 #!/bin/bash
 # Makes a root folder of Debian 13, with criu, for Debian 12's criu 3.17 does not know the vDSO of newer kernels; or
-# with systemd and a kernel too, to be booted.
+# with systemd and a kernel too, to be booted; or one of Debian 12 with the emulator that boots it, for a host that has
+# a newer qemu-utils cannot install that.
 #
-#   tests/lanes/trixie.sh [criu|systemd]            makes it once (about half a minute), says where it is
-#   tests/lanes/trixie.sh [criu|systemd] --again    throws the old one away first
-#   tests/lanes/in-trixie CMD...                    runs a command in the one with criu
-#   tests/lanes/vm.sh CMD...                        boots the one with systemd, and runs a command there
+#   tests/lanes/trixie.sh [criu|systemd|emulator]            makes it once (about half a minute), says where it is
+#   tests/lanes/trixie.sh [criu|systemd|emulator] --again    throws the old one away first
+#   tests/lanes/in-trixie CMD...                             runs a command in the one with criu
+#   tests/lanes/vm.sh CMD...                                 boots the one with systemd, and runs a command there
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 . "$here/common.sh"
 
-root=$lanes/trixie
+root=$lanes/trixie suite=trixie variant=minbase
 packages=criu,iproute2,procps,busybox-static
-if [ "${1-}" = criu ]; then shift; fi
-if [ "${1-}" = systemd ]; then
+case ${1-} in
+criu) shift ;;
+systemd)
     root=$lanes/systemd
     packages=systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,criu,iproute2,kmod,procps,busybox-static
     shift
-fi
+    ;;
+emulator)
+    # Only unpacked: vm.sh runs two of its programs with the tree's own loader and libraries.
+    root=$lanes/emulator suite=bookworm variant=extract
+    packages=qemu-system-x86
+    shift
+    ;;
+esac
 
 # shellcheck disable=SC2016  # apt fills these in, not the shell
 # The mirror that this machine's own apt uses for Debian's main archive.
@@ -50,7 +59,7 @@ from=$(mirror)
 eval "$(apt-config shell proxy Acquire::http::Proxy)"
 say "making $root from $from with $packages"
 rm -rf --one-file-system "$root" "$root.new"
-options=(--quiet --variant=minbase --mode=root "--include=$packages" --aptopt='Acquire::Retries "3"')
+options=(--quiet "--variant=$variant" --mode=root "--include=$packages" --aptopt='Acquire::Retries "3"')
 if [ "${root##*/}" = systemd ]; then
     # Somebody with a systemd of his own. The kernel is only unpacked: installed, it would want an initrd made.
     # shellcheck disable=SC2016  # mmdebstrap fills it in
@@ -69,7 +78,7 @@ if [ "${root##*/}" = systemd ]; then
                 systemd-update-done.service; do ln -s /dev/null "$unit"; done')
 fi
 [ -z "${proxy-}" ] || options+=("--aptopt=Acquire::http::Proxy \"$proxy\"")
-mmdebstrap "${options[@]}" trixie "$root.new" "$from" >&2 9>&- || die "make $root"
+mmdebstrap "${options[@]}" "$suite" "$root.new" "$from" >&2 9>&- || die "make $root"
 echo "$packages" >"$root.new/.lane-complete"
 mv "$root.new" "$root"
 say "$root is ready"

@@ -6,6 +6,7 @@
 #
 #   tests/lanes/vm.sh [--timeout SECONDS] CMD...
 #
+# The emulator is the one of `trixie.sh emulator`; nothing of it is installed.
 # The checkout (and CARGO_TARGET_DIR) are there under their own paths, which must not be below /run or /var. All is
 # read-only but /run, /tmp and /var, which are memory, so nothing stays behind. 124: the time was up.
 # The machine is emulated, some ten times slower than this one: CATENA_ACCEL=kvm where KVM runs kernels as they are.
@@ -13,14 +14,16 @@ set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 . "$here/common.sh"
 root=$lanes/systemd
+emulator=$lanes/emulator
 
 timeout=900
 if [ "${1-}" = --timeout ]; then timeout=${2?--timeout SECONDS} && shift 2; fi
 if [ "${1-}" != --inside ]; then
     [ $# -gt 0 ] || die "run nothing: vm.sh CMD..."
     need_root
-    need qemu-system-x86_64 qemu-system-x86
-    [ -e "$root/.lane-complete" ] || die "boot $root: it is not there (run $here/trixie.sh systemd)"
+    for tree in "$root" "$emulator"; do
+        [ -e "$tree/.lane-complete" ] || die "boot $root: $tree is not there (run $here/trixie.sh ${tree##*/})"
+    done
     for old in "$lanes"/vm.*.*; do
         # What a run that was killed left here.
         pid=${old#"$lanes"/vm.} && [ ! -d "$old" ] || [ -d "/proc/${pid%.*}" ] || rm -rf "$old"
@@ -84,12 +87,19 @@ for folder in "$checkout" ${CARGO_TARGET_DIR:+"$(readlink -f "$CARGO_TARGET_DIR"
     echo "$folder" >>"$job/folders"
 done
 
+# emulator PROGRAM ARGS...: in the place of this process.
+emulator() {
+    local folder=lib/x86_64-linux-gnu
+    QEMU_MODULE_DIR=$emulator/usr/$folder/qemu exec "$emulator/lib64/ld-linux-x86-64.so.2" \
+        --library-path "$emulator/$folder:$emulator/usr/$folder" "$emulator/usr/$1" "${@:2}"
+}
+
 kernel=$(basename "$root"/usr/lib/modules/*)
-/usr/lib/qemu/virtiofsd "--socket-path=$job/tree.sock" -o "source=$root" -o cache=always -o sandbox=chroot -o xattr &
+emulator lib/qemu/virtiofsd "--socket-path=$job/tree.sock" -o "source=$root" -o cache=always -o sandbox=chroot -o xattr &
 until [ -S "$job/tree.sock" ]; do sleep 0.05; done
 memory=2G
 # One processor: a kernel that patches its own code is not safe from an emulator with a thread for each.
-qemu-system-x86_64 -accel "${CATENA_ACCEL:-tcg,thread=single}" -cpu max,-la57 -smp 1 -m "$memory" \
+emulator bin/qemu-system-x86_64 -L "$emulator/usr/share/qemu" -L "$emulator/usr/share/seabios" -accel "${CATENA_ACCEL:-tcg,thread=single}" -cpu max,-la57 -smp 1 -m "$memory" \
     -nodefaults -no-user-config -display none -no-reboot \
     -machine q35,memory-backend=memory -object "memory-backend-memfd,id=memory,size=$memory,share=on" \
     -chardev "socket,id=tree,path=$job/tree.sock" -device vhost-user-fs-pci,chardev=tree,tag=tree \
