@@ -81,9 +81,7 @@ pub(crate) fn launch(
     let cgroup = cgroup_path(&bundle.config, &options.id, args)?;
     let expected = Expected::of(&bundle.config, cgroup, &options.id);
     let poststop = hooks::After::of_bundle(&bundle, &options.id);
-    let janitor = Janitor::start(root_fd.as_fd(), &options.id, &expected, &poststop)?;
-    // The janitor has them too, and the time to close them last.
-    drop(mounts);
+    let janitor = Janitor::start(root_fd.as_fd(), &options.id, &expected, &poststop, mounts)?;
     match make(root_fd, &bundle, options, state, gate, detach, &janitor) {
         Ok(launched) => {
             janitor.dismiss()?;

@@ -35,12 +35,14 @@ pub(crate) struct Janitor {
 
 impl Janitor {
     /// Starts it. `root` is the state folder, `id` names the draft, `expected` is what the chain will
-    /// make, `poststop` what is to run when all is gone.
+    /// make, `poststop` what is to run when all is gone. It closes `mounts` while the chain begins: the last to close one
+    /// waits until no CPU looks at it any more, for which its own end, or the command's, would be the wrong time.
     pub(crate) fn start(
         root: BorrowedFd<'_>,
         id: &str,
         expected: &Expected,
         poststop: &After,
+        mounts: Vec<OwnedFd>,
     ) -> Result<Janitor> {
         let doing = "start the janitor";
         let (ours, theirs) =
@@ -64,8 +66,9 @@ impl Janitor {
         let kept = [Some(socket), Some(folder), after].into_iter().flatten().map(sys::fd::borrow);
         let kept: Vec<_> = kept.collect::<std::result::Result<_, _>>().cannot(doing, "fcntl")?;
         let argv = words.iter().map(cstring).collect();
-        let pid =
-            sys::spawn::sentinel(ours.as_raw_fd(), kept[0], &kept, argv).cannot(doing, "clone(CLONE_VM)")?;
+        let closed = std::iter::once(&ours).chain(&mounts).map(|fd| fd.as_raw_fd()).collect();
+        let pid = sys::spawn::sentinel(closed, kept[0], &kept, argv).cannot(doing, "clone(CLONE_VM)")?;
+        drop(mounts);
         let pid = Pid::from_raw(pid);
         // Out of the runner's group: a kill of that is what the janitor is there for. Nothing was made before it is so.
         setpgid(pid, pid).cannot(doing, "setpgid")?;

@@ -144,7 +144,7 @@ fn launch(root: &StateRoot, args: &Args, options: &Restore) -> Result<(Launched,
     let expected = cgroup::Expected::of(&job.bundle.config, cgroup, &job.create.id);
     let poststop = hooks::After::of_bundle(&job.bundle, &job.create.id);
     let root_fd = root.open(true)?;
-    let janitor = Janitor::start(root_fd.as_fd(), &job.create.id, &expected, &poststop)?;
+    let janitor = Janitor::start(root_fd.as_fd(), &job.create.id, &expected, &poststop, Vec::new())?;
     match job.make(root_fd, &layer, &janitor) {
         Ok(launched) => janitor.dismiss().map(|()| launched),
         Err(error) => janitor.clean_up(root, &job.create.id, &expected).and(Err(error)),

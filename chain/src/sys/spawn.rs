@@ -90,18 +90,18 @@ unsafe fn clone3_calling(_: &CloneArgs, _: *mut c_void) -> i64 {
 
 /// What [`sentinel`]'s child needs; never freed, for it is used until the end of both.
 struct Sentinel {
-    closed: RawFd,
+    closed: Vec<RawFd>,
     watched: BorrowedFd<'static>,
     kept: Vec<BorrowedFd<'static>>,
     argv: Vec<*const c_char>,
     stack: [u128; 256],
 }
 
-/// A child that sleeps until the other end of the socket `watched` is closed everywhere else, for which it closes its
-/// own copy, `closed`; then it becomes this program once more with the arguments `argv`, `watched` and `kept` still
+/// A child that sleeps until the other end of the socket `watched` is closed everywhere else. First it closes its own
+/// copies of `closed`: that other end, and what else it is not to hold; at last it becomes this program once more with the arguments `argv`, `watched` and `kept` still
 /// open. Until then it runs on our memory, beside us: it allocates nothing, and its system calls leave errno alone.
 pub fn sentinel(
-    closed: RawFd,
+    closed: Vec<RawFd>,
     watched: BorrowedFd<'static>,
     kept: &[BorrowedFd<'static>],
     argv: Vec<CString>,
@@ -123,8 +123,10 @@ pub fn sentinel(
 }
 
 fn stand_guard(sentinel: &Sentinel) -> c_int {
-    // SAFETY: this process's copy of the fd, which nothing in it uses.
-    unsafe { rustix::io::close(sentinel.closed) };
+    for fd in &sentinel.closed {
+        // SAFETY: this process's copy of the fd, which nothing in it uses.
+        unsafe { rustix::io::close(*fd) };
+    }
     // Asked for nothing, poll(2) still tells of a hang-up, and messages that arrive meanwhile wake nobody.
     let mut fds = [PollFd::from_borrowed_fd(sentinel.watched, PollFlags::empty())];
     while !fds[0].revents().contains(PollFlags::HUP) {
