@@ -3,9 +3,9 @@
 
 use crate::bytes::Bytes;
 use crate::error::{Cannot, Error, Result};
+use rustix::buffer::spare_capacity;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
-use std::io::Read;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// One line of /proc/PID/mountinfo, proc_pid_mountinfo(5).
@@ -88,9 +88,17 @@ pub fn read_at(dir: BorrowedFd<'_>, path: &str) -> Result<Vec<u8>> {
     let doing = format_args!("read {path}");
     let fd = openat(dir, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .cannot(doing, format_args!("open({path})"))?;
-    let mut text = Vec::new();
-    std::fs::File::from(fd).read_to_end(&mut text).cannot(doing, format_args!("read({path})"))?;
-    Ok(text)
+    // Most are shorter than a page. The standard library would first ask for a size and a place, which the files of /proc
+    // do not have, and then begin with 32 bytes.
+    let mut text = Vec::with_capacity(4096);
+    loop {
+        match rustix::io::read(&fd, spare_capacity(&mut text)) {
+            Ok(0) => return Ok(text),
+            Ok(_) if text.len() == text.capacity() => text.reserve(4096),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(Error::call(doing, format_args!("read({path})"), e)),
+        }
+    }
 }
 
 /// Reads a whole small file.
