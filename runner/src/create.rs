@@ -128,12 +128,13 @@ fn make(
     let (meet, mut front) = start_chain(state, gate, None)?;
     // While the chain is at work.
     draft.write("config.json", &bundle.text)?;
-    let met = match meet_chain((meet.as_fd(), &mut front), janitor, bundle, options) {
+    let mut first = None;
+    let met = match meet_chain((meet.as_fd(), &mut front), &mut first, janitor, bundle, options) {
         Ok(met) => met,
         Err(error) => {
             // A chain that still waits for our word ends when the socket does.
             drop(meet);
-            front.reap_quietly();
+            front.reap_failed(first.as_ref().map(AsFd::as_fd));
             return Err(error);
         }
     };

@@ -143,7 +143,14 @@ impl Front {
     }
 
     /// Which process has failed, where another one was still to say so: it is a child of ours, to be waited for.
-    pub(crate) fn who_failed(&mut self, meet: BorrowedFd<'_>) -> Result<Option<(i32, OwnedFd)>> {
+    pub(crate) fn who_failed(&mut self, meet: BorrowedFd<'_>) -> Option<(i32, OwnedFd)> {
+        self.named_late(meet).unwrap_or_else(|error| {
+            log::warn(error);
+            None
+        })
+    }
+
+    fn named_late(&mut self, meet: BorrowedFd<'_>) -> Result<Option<(i32, OwnedFd)>> {
         while let Some(told) = self.hear_within(meet, PollTimeout::from(SOON))? {
             match told {
                 (Message::Front(pid), _) => self.is_now(pid)?,
@@ -196,26 +203,30 @@ pub(crate) struct Met {
 }
 
 /// Listens until the chain is ready for its command. If it is not to come to that, its process ends here: that nobody
-/// listens to it any more would be a second error, and no news.
+/// listens to it any more would be a second error, and no news. It is left in `first`, to be waited for.
 pub(crate) fn meet_chain(
     (meet, front): (BorrowedFd<'_>, &mut Front),
+    first: &mut Option<OwnedFd>,
     janitor: &Janitor,
     bundle: &Bundle,
     options: &Create,
 ) -> Result<Met> {
     let (mut process, mut devices) = (None, None);
-    let met = listen_to_chain((meet, front), janitor, bundle, options, (&mut process, &mut devices));
-    if met.is_err() {
+    let heard = listen_to_chain((meet, front), janitor, bundle, options, (&mut process, &mut devices));
+    let (terminal, cgroups) = heard.or_else(|error| {
         // First, for they would end with their namespace.
         let returned = devices.as_ref().map_or(Ok(()), net::Inside::give_back);
-        if let Some((_, pidfd)) = &process {
-            crate::janitor::end(pidfd.as_fd())?;
+        let named = process.take().or_else(|| front.who_failed(meet));
+        if let Some((_, pidfd)) = named {
+            let ended = crate::janitor::end(pidfd.as_fd());
+            *first = Some(pidfd);
+            ended?;
         }
         if let Err(also) = returned {
             log::warn(also);
         }
-    }
-    let (terminal, cgroups) = met?;
+        Err(error)
+    })?;
     let (pid, pidfd) = process.ok_or_else(|| {
         Error::new(Class::Internal, "meet the chain", "it is ready and never said which process it is")
     })?;

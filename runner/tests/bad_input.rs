@@ -5,6 +5,7 @@ mod common;
 
 use catena_tests::{Leftovers, requires};
 use common::Bundle;
+use common::zombies::{LATE, ZOMBIES, where_init_waits_for_nobody};
 use serde_json::{Value, json};
 
 /// `run` and `create` refuse with `text`; there is no container, and no cgroup, mount, process or state.
@@ -263,4 +264,26 @@ fn an_id_may_be_as_long_as_a_files_name() {
     }
     Bundle::new().runner(["state", &"i".repeat(256)]).run().fails(1, "it is longer than 255 bytes");
     leftovers.check();
+}
+
+/// The first process of a container that is not to be is not left to the host's init, also where the failure is told
+/// before it is known which process that is.
+#[test]
+fn a_create_that_fails_leaves_no_zombie() {
+    if !requires::root() || !requires::command("strace") {
+        return;
+    }
+    for before in ["", LATE] {
+        let bundle = Bundle::of(["/none"]);
+        let (root, dir, id) = (bundle.state.path().display(), bundle.dir(), &bundle.id);
+        for verb in ["create", "run"] {
+            let out = where_init_waits_for_nobody(&format!(
+                "{before} runner --root {root} {verb} -b {dir} {id} >{dir}/out </dev/null && exit 9
+                 {ZOMBIES}
+                 ls -A {root}"
+            ));
+            assert!(out.stderr.contains("execve(/none)"), "{verb}: {out:#?}");
+            assert_eq!((out.status, &*out.stdout), (0, ""), "{verb}: {out:#?}");
+        }
+    }
 }

@@ -3,8 +3,9 @@
 
 mod common;
 
-use catena_tests::{Leftovers, requires, shell};
+use catena_tests::{Leftovers, requires};
 use common::Bundle;
+use common::zombies::{LATE, ZOMBIES, where_init_waits_for_nobody};
 use serde_json::json;
 
 /// A container that looks at every process it sees, with the power to: none of the chain holds a directory from outside
@@ -37,22 +38,17 @@ fn no_process_of_the_chain_holds_a_directory_from_outside() {
     assert!(!bundle.output().contains("DIRECTORY"), "{}", bundle.output());
 }
 
-/// A zombie in the container would keep it from its end until the host's init comes by. Here init waits for
-/// its own child alone; `before` stands in front of the exec.
+/// A zombie in the container would keep it from its end until the host's init comes by. `before` stands in front of the
+/// exec.
 fn fails_and_leaves_no_zombie(before: &str) {
     let bundle = Bundle::asleep();
     let (root, dir, id) = (bundle.state.path().display(), bundle.dir(), &bundle.id);
-    let line = format!(
+    let out = where_init_waits_for_nobody(&format!(
         "runner --root {root} run -d -b {dir} {id} >{dir}/out 2>&1 </dev/null || exit
          {before} runner --root {root} exec {id} /none
-         for stat in /proc/[0-9]*/stat; do read -r line <$stat && case $line in *') Z '*) echo \"$line\" ;; esac; done
+         {ZOMBIES}
          runner --root {root} delete --force {id}"
-    );
-    let out = shell(
-        "exec unshare --pid --fork --mount-proc perl -e 'exit(system(\"sh\", \"-c\", $ARGV[0]) >> 8)' \"$0\"",
-    )
-    .args([&line])
-    .run();
+    ));
     assert!(out.stderr.contains("execve(/none)"), "{out:#?}");
     assert_eq!((out.status, &*out.stdout), (0, ""), "{out:#?}");
 }
@@ -68,7 +64,7 @@ fn one_that_fails_leaves_no_zombie() {
 #[test]
 fn one_that_fails_before_it_is_named_leaves_no_zombie() {
     if requires::root() && requires::command("strace") {
-        fails_and_leaves_no_zombie("strace -f -qq -o /dev/null -e inject=clone,clone3:delay_exit=300000");
+        fails_and_leaves_no_zombie(LATE);
     }
 }
 

@@ -111,10 +111,7 @@ fn launch(
     let mut met = Met::default();
     let heard = listen((meet.as_fd(), &mut front), options, &mut met);
     if heard.is_err() && met.process.is_none() {
-        met.process = front.who_failed(meet.as_fd()).unwrap_or_else(|error| {
-            log::warn(error);
-            None
-        });
+        met.process = front.who_failed(meet.as_fd());
     }
     let result = heard.and_then(|()| let_go(meet, container, before, options, &mut met));
     if result.is_err() {

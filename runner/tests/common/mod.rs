@@ -6,6 +6,7 @@ pub mod criu;
 pub mod exec;
 pub mod hooked;
 pub mod world;
+pub mod zombies;
 
 use catena_tests::{Output, TempDir, TempRootfs, Tool, rootfs, shell, tool, until};
 use serde_json::{Value, json};
