@@ -54,7 +54,8 @@ pub(crate) fn exec(root: &StateRoot, args: &Args, options: &Exec) -> Result<u8> 
     state.fds.process = Some(first.as_raw_fd());
     let _program = filter::look(container.root.as_fd(), &mut state, Keep::No)?;
     let tools: Vec<_> = state.layers.iter().map(|l| (l.tool, None)).collect();
-    state.fds.tools = next::open_tools(&tools)?.tools;
+    let next::Opened { tools, mounts } = next::open_tools(&tools)?;
+    state.fds.tools = tools;
     log::tools_are_open();
     // A caller may have left it ignored, and then no child's end is told.
     default_action(Signal::SIGCHLD)?;
@@ -64,7 +65,7 @@ pub(crate) fn exec(root: &StateRoot, args: &Args, options: &Exec) -> Result<u8> 
     let v2 = group.v2().filter(|_| options.cgroup.is_empty() && !early);
     // Only who waits for it says what it ended by.
     let before = if options.detach { 0 } else { ended::before(&config, &group)? };
-    launch(state, &container, before, v2.map(|dir| dir.fd()).transpose()?.as_deref(), options)
+    launch(state, &container, before, v2.map(|dir| dir.fd()).transpose()?.as_deref(), options, mounts)
 }
 
 /// A pidfd of the container's first process. One that waits for start has its namespaces and mounts already.
@@ -106,8 +107,11 @@ fn launch(
     before: u64,
     cgroup: Option<&OwnedFd>,
     options: &Exec,
+    mounts: Vec<OwnedFd>,
 ) -> Result<u8> {
     let (meet, mut front) = start_chain(state, None, cgroup.map(AsFd::as_fd))?;
+    // While the chain is at work: the last to close one waits until no CPU looks at it any more.
+    drop(mounts);
     let mut met = Met::default();
     let heard = listen((meet.as_fd(), &mut front), options, &mut met);
     if heard.is_err() && met.process.is_none() {
