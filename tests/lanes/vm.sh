@@ -47,7 +47,8 @@ port=${port%3}
 systemctl start dbus.socket
 ip link set lo up
 modprobe overlay
-# A checkout below /tmp is lifted over the memory that covers it.
+# A checkout below /tmp is lifted over the memory that covers it: not systemd's, which is there already, but ours.
+umount -l /tmp 2>/dev/null
 mapfile -t folders <"$here/folders"
 for n in "${!folders[@]}"; do mkdir "/run/folder$n" && mount --bind "${folders[n]}" "/run/folder$n"; done
 mount -t tmpfs -o mode=1777 tmpfs /tmp
@@ -109,5 +110,5 @@ emulator bin/qemu-system-x86_64 -L "$emulator/usr/share/qemu" -L "$emulator/usr/
     -chardev "file,id=status,path=$job/status" -device virtserialport,chardev=status \
     -serial stdio -kernel "$root/boot/vmlinuz-$kernel" \
     -append 'rootfstype=virtiofs root=tree ro console=ttyS0 quiet panic=-1 mitigations=off nokaslr cgroup_no_v1=all
-        systemd.volatile=state systemd.mask=tmp.mount systemd.run=/mnt/run
+        systemd.volatile=state systemd.run=/mnt/run
         systemd.run_success_action=poweroff systemd.run_failure_action=poweroff'
