@@ -81,7 +81,10 @@ lane_uml() {
 }
 
 can_vm() { as_root && { [ "$(uname -m)" = x86_64 ] || { echo "the virtual machine is for x86_64"; return 1; }; }; }
-lane_vm() { tests/lanes/trixie.sh systemd && tests/lanes/trixie.sh emulator && tests/lanes/vm.sh scripts/run-tests.sh "$logs/vm-tests"; }
+lane_vm() {
+    tests/lanes/trixie.sh systemd && tests/lanes/trixie.sh emulator &&
+        tests/lanes/vm.sh scripts/run-tests.sh "$logs/vm-tests"
+}
 
 can_trixie() { as_root; }
 # Containers once more where cgroup v2 is all there is.

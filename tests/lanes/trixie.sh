@@ -1,7 +1,7 @@
 #!/bin/bash
 # Makes a root folder of Debian 13, with criu, for Debian 12's criu 3.17 does not know the vDSO of newer kernels; or
-# with systemd and a kernel too, to be booted; or one of Debian 12 with the emulator that boots it, for a host that has
-# a newer qemu-utils cannot install that.
+# with systemd and a kernel too, to be booted; or one of Debian 12 with the emulator that boots it, which a host that
+# has a newer qemu-utils cannot install.
 #
 #   tests/lanes/trixie.sh [criu|systemd|emulator]            makes it once (about half a minute), says where it is
 #   tests/lanes/trixie.sh [criu|systemd|emulator] --again    throws the old one away first

@@ -7,6 +7,7 @@
 #   tests/lanes/vm.sh [--timeout SECONDS] CMD...
 #
 # The emulator is the one of `trixie.sh emulator`; nothing of it is installed.
+#
 # The checkout (and CARGO_TARGET_DIR) are there under their own paths, which must not be below /run or /var. All is
 # read-only but /run, /tmp and /var, which are memory, so nothing stays behind. 124: the time was up.
 # The machine is emulated, some ten times slower than this one: CATENA_ACCEL=kvm where KVM runs kernels as they are.
@@ -48,7 +49,7 @@ systemctl start dbus.socket
 ip link set lo up
 modprobe overlay
 # A checkout below /tmp is lifted over the memory that covers it: not systemd's, which is there already, but ours.
-umount -l /tmp 2>/dev/null
+! mountpoint -q /tmp || umount -l /tmp
 mapfile -t folders <"$here/folders"
 for n in "${!folders[@]}"; do mkdir "/run/folder$n" && mount --bind "${folders[n]}" "/run/folder$n"; done
 mount -t tmpfs -o mode=1777 tmpfs /tmp
@@ -100,7 +101,8 @@ emulator lib/qemu/virtiofsd "--socket-path=$job/tree.sock" -o "source=$root" -o 
 until [ -S "$job/tree.sock" ]; do sleep 0.05; done
 memory=2G
 # One processor: a kernel that patches its own code is not safe from an emulator with a thread for each.
-emulator bin/qemu-system-x86_64 -L "$emulator/usr/share/qemu" -L "$emulator/usr/share/seabios" -accel "${CATENA_ACCEL:-tcg,thread=single}" -cpu max,-la57 -smp 1 -m "$memory" \
+emulator bin/qemu-system-x86_64 -L "$emulator/usr/share/qemu" -L "$emulator/usr/share/seabios" \
+    -accel "${CATENA_ACCEL:-tcg,thread=single}" -cpu max,-la57 -smp 1 -m "$memory" \
     -nodefaults -no-user-config -display none -no-reboot \
     -machine q35,memory-backend=memory -object "memory-backend-memfd,id=memory,size=$memory,share=on" \
     -chardev "socket,id=tree,path=$job/tree.sock" -device vhost-user-fs-pci,chardev=tree,tag=tree \

@@ -98,8 +98,9 @@ struct Sentinel {
 }
 
 /// A child that sleeps until the other end of the socket `watched` is closed everywhere else. First it closes its own
-/// copies of `closed`: that other end, and what else it is not to hold; at last it becomes this program once more with the arguments `argv`, `watched` and `kept` still
-/// open. Until then it runs on our memory, beside us: it allocates nothing, and its system calls leave errno alone.
+/// copies of `closed`: that other end, and what else it is not to hold; at last it becomes this program once more with
+/// the arguments `argv`, `watched` and `kept` still open. Until then it runs on our memory, beside us: it allocates
+/// nothing, and its system calls leave errno alone.
 pub fn sentinel(
     closed: Vec<RawFd>,
     watched: BorrowedFd<'static>,
