@@ -7,7 +7,7 @@ use crate::memory_policy;
 use crate::plan::{Devices, Plan};
 use crate::proof::{self, read_back};
 use crate::{owner, rlimits, systemd};
-use chain::cgroup::{Dir, Group, Version};
+use chain::cgroup::{Dir, Group, Purpose, Version};
 use chain::rdt::Rdt;
 use chain::state::{Receipt, State};
 use chain::{Class, Error, Result, ToolName, proc, report};
@@ -38,8 +38,7 @@ fn make_group(plan: &mut Plan) -> Result<()> {
         return systemd::make(plan);
     }
     let Some(mut group) = plan.group.take() else { return Ok(()) };
-    let needed: Vec<&str> = plan.needed.iter().map(String::as_str).collect();
-    if let Err(error) = group.create(plan.exclusive, &needed) {
+    if let Err(error) = group.create(&purpose(plan, plan.exclusive)) {
         return go_without(plan, error);
     }
     let limited = limit(&group, plan);
@@ -61,11 +60,18 @@ pub(crate) fn change(plan: &mut Plan, is_scope: bool) -> Result<Map<String, Valu
         }
         systemd::hand_down(&group, plan)?;
     } else {
-        let needed: Vec<&str> = plan.needed.iter().map(String::as_str).collect();
-        group.create(false, &needed)?;
+        group.create(&purpose(plan, false))?;
     }
     limit(&group, plan)?;
     read_back(&group, &plan.writes, &plan.degraded, true)
+}
+
+/// A value that may be left out is not one to count on.
+fn purpose(plan: &Plan, exclusive: bool) -> Purpose<'_> {
+    let needed = plan.needed.iter().map(String::as_str).collect();
+    let in_cpuset = |w: &&Write| w.version == Version::V1 && w.controller == "cpuset";
+    let certain = |w: &&Write| in_cpuset(w) && !may_fail(&plan.attempt, &w.field);
+    Purpose { exclusive, needed, cpuset: plan.writes.iter().filter(certain).map(|w| &*w.file).collect() }
 }
 
 /// Where `--try cgroupsPath` says so, a group that is refused is left out with all that it was to hold, unless it was to

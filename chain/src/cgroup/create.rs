@@ -9,13 +9,24 @@ use rustix::fs::{AtFlags, Mode, mkdirat, openat, unlinkat};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 
+/// What a group is made for.
+#[derive(Clone, Debug, Default)]
+pub struct Purpose<'a> {
+    /// Refuse one that holds processes or is frozen.
+    pub exclusive: bool,
+    /// The v2 controllers that limits will be set for; the others are given to the children too where that is possible,
+    /// so that usage can be read.
+    pub needed: Vec<&'a str>,
+    /// The files of v1's cpuset that will be written, so that they need not have the parent's value first. A parent's
+    /// may be one that the kernel refuses: another child may have some of its CPUs for itself alone.
+    pub cpuset: Vec<&'a str>,
+}
+
 impl Group {
-    /// Makes what does not exist yet, and remembers what it made. `needed` are the v2 controllers that limits will be
-    /// set for; the others are given to the children too where that is possible, so that usage can be read. With
-    /// `exclusive`, a group that holds processes or is frozen is refused. On failure nothing stays behind.
-    pub fn create(&mut self, exclusive: bool, needed: &[&str]) -> Result<()> {
+    /// Makes what does not exist yet, and remembers what it made. On failure nothing stays behind.
+    pub fn create(&mut self, purpose: &Purpose<'_>) -> Result<()> {
         for at in 0..self.dirs.len() {
-            if let Err(error) = self.dirs[at].create(exclusive, needed) {
+            if let Err(error) = self.dirs[at].create(purpose) {
                 self.undo()?;
                 return Err(error);
             }
@@ -48,25 +59,25 @@ impl Group {
 }
 
 impl Dir {
-    fn create(&mut self, exclusive: bool, needed: &[&str]) -> Result<()> {
+    fn create(&mut self, purpose: &Purpose<'_>) -> Result<()> {
         // A directory may be removed by another runtime's clean-up between our finding it and our making its child.
-        let mut walked = self.walk(needed);
+        let mut walked = self.walk(purpose);
         for _ in 0..3 {
             if walked.as_ref().is_err_and(|e| e.errno() == Some(Errno::ENOENT)) {
-                walked = self.walk(needed);
+                walked = self.walk(purpose);
             }
         }
         walked?;
-        if exclusive { self.refuse_if_in_use() } else { Ok(()) }
+        if purpose.exclusive { self.refuse_if_in_use() } else { Ok(()) }
     }
 
-    fn walk(&mut self, needed: &[&str]) -> Result<()> {
+    fn walk(&mut self, purpose: &Purpose<'_>) -> Result<()> {
         let doing = format_args!("make the cgroup {}", self.path);
         let mut parent = self.open_mount()?;
         self.made = 0;
-        for name in &self.below {
+        for (at, name) in self.below.iter().enumerate() {
             if self.version == Version::V2 {
-                enable(parent.as_fd(), needed, &self.path)?;
+                enable(parent.as_fd(), &purpose.needed, &self.path)?;
             }
             let new = match mkdirat(&parent, name.as_slice(), Mode::from_raw_mode(0o755)) {
                 Ok(()) => true,
@@ -80,7 +91,8 @@ impl Dir {
             let child = openat(&parent, name.as_slice(), PATH_FLAGS, Mode::empty())
                 .cannot(doing, format_args!("open({})", self.path))?;
             if self.has("cpuset") {
-                inherit_cpuset(parent.as_fd(), child.as_fd(), new, &self.path)?;
+                let written: &[&str] = if at + 1 == self.below.len() { &purpose.cpuset } else { &[] };
+                inherit_cpuset(parent.as_fd(), child.as_fd(), new, written, &self.path)?;
             }
             parent = child;
         }
@@ -234,18 +246,30 @@ fn explain_enable(error: Error, parent: BorrowedFd<'_>, path: &Bytes) -> Error {
     }
 }
 
-/// A new v1 cpuset group has no CPU and no memory node, and takes no process until it has.
-fn inherit_cpuset(parent: BorrowedFd<'_>, child: BorrowedFd<'_>, new: bool, path: &Bytes) -> Result<()> {
-    for file in ["cpuset.cpus", "cpuset.mems"] {
+/// A new v1 cpuset group has no CPU and no memory node, and takes no process until it has. Those that are `written`
+/// next stay as they are.
+fn inherit_cpuset(
+    parent: BorrowedFd<'_>,
+    child: BorrowedFd<'_>,
+    new: bool,
+    written: &[&str],
+    path: &Bytes,
+) -> Result<()> {
+    let files = [("cpuset.cpus", "cpuset.cpu_exclusive"), ("cpuset.mems", "cpuset.mem_exclusive")];
+    for (file, exclusive) in files.into_iter().filter(|(file, _)| !written.contains(file)) {
         // One that is new has its parent's at most (cgroup.clone_children).
         if !new && !read_at(child, file, path)?.unwrap_or_default().trim().is_empty() {
             continue;
         }
         let value = read_at(parent, file, path)?.unwrap_or_default();
-        write_at(child, file, value.trim()).cannot(
-            format_args!("give the cgroup {path} its parent's {file}"),
-            format_args!("write({file})"),
-        )?;
+        let (doing, call) =
+            (format_args!("give the cgroup {path} its parent's {file}"), format_args!("write({file})"));
+        write_at(child, file, value.trim()).cannot(doing, call).map_err(|e| match e.errno() {
+            Some(Errno::EINVAL) => e
+                .why(format_args!("another child may have some of them for itself ({exclusive})"))
+                .cure("--cpuset-cpus and --cpuset-mems with those that are free"),
+            _ => e,
+        })?;
     }
     Ok(())
 }

@@ -20,6 +20,7 @@ mod usage;
 
 pub use alarm::duration;
 pub use convert::{cpu_shares_of_weight, cpu_weight_of_shares};
+pub use create::Purpose;
 pub use dir::Dir;
 pub use existing::sub_group;
 pub use freeze::read_whole;
