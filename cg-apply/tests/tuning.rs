@@ -125,6 +125,19 @@ fn the_command_runs_on_these_cpus_and_on_no_fewer_than_were_asked_for() {
 }
 
 #[test]
+fn a_real_time_process_is_told_which_budget_it_lacks() {
+    let budget = requires::cgroup_mount("cpu").is_some_and(|mount| mount.join("cpu.rt_runtime_us").exists());
+    if !requires::cgroup_v1("cpu") || !requires::capability("SYS_NICE") || !budget {
+        return;
+    }
+    let leftovers = Leftovers::watch();
+    let limited = ["env", "cg-apply", "-N", "--pids", "9", "--", "echo", "ran"];
+    let out = of(&["-N", "--fifo", "1"]).command(limited).run();
+    out.refuses(125, "needs a budget in it: cpu.rt_runtime_us");
+    leftovers.check();
+}
+
+#[test]
 fn a_deadline_and_a_cpuset_exclude_each_other_and_the_error_says_so() {
     if !requires::controller("cpuset") || !requires::capability("SYS_NICE") || !requires::cpus(2) {
         return;

@@ -160,6 +160,10 @@ fn explain_join(error: Error, dir: &Dir) -> Error {
         Some(nix::errno::Errno::EBUSY) => {
             error.why("it gives controllers to children, so it may hold no process itself")
         }
+        // sched_rt_can_attach() of kernel/sched/rt.c, on kernels with RT_GROUP_SCHED.
+        Some(nix::errno::Errno::EINVAL) if dir.has("cpu") => error
+            .why("a process with a real-time policy (SCHED_FIFO, SCHED_RR) needs a budget in it: cpu.rt_runtime_us")
+            .cure("linux.resources.cpu.realtimeRuntime, as far as the groups above have one"),
         Some(nix::errno::Errno::ENOSPC) => error.why("its cpuset.cpus or cpuset.mems is empty"),
         Some(nix::errno::Errno::EACCES | nix::errno::Errno::EPERM) => error.why(
             "the mover needs write permission here and, on v2, in the common ancestor of both groups too",
