@@ -239,7 +239,7 @@ fn explain(error: Error, group: &Group, write: &Write) -> Error {
             error.why("a weight is from 10 to 1000, and a rate is of a whole disk")
         }
         (Some(Errno::EACCES | Errno::EINVAL | Errno::ERANGE), "cpuset") => {
-            error.why("it may only have what its parent has, and what is online")
+            error.why("it may only have what its parent has, and what is online, and nothing that another child has for itself")
         }
         _ => error,
     }

@@ -126,8 +126,7 @@ fn the_command_runs_on_these_cpus_and_on_no_fewer_than_were_asked_for() {
 
 #[test]
 fn a_real_time_process_is_told_which_budget_it_lacks() {
-    let budget = requires::cgroup_mount("cpu").is_some_and(|mount| mount.join("cpu.rt_runtime_us").exists());
-    if !requires::cgroup_v1("cpu") || !requires::capability("SYS_NICE") || !budget {
+    if !requires::real_time_budgets() || !requires::capability("SYS_NICE") {
         return;
     }
     let leftovers = Leftovers::watch();

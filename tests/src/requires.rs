@@ -139,6 +139,12 @@ pub fn cpus(count: usize) -> bool {
     need(there >= count, format_args!("needs {count} CPUs"))
 }
 
+/// A v1 hierarchy whose groups have budgets of real time.
+pub fn real_time_budgets() -> bool {
+    let there = cgroup_mount("cpu").is_some_and(|mount| mount.join("cpu.rt_runtime_us").exists());
+    cgroup_v1("cpu") && need(there, "needs a kernel with RT_GROUP_SCHED")
+}
+
 /// A kernel that knows memory nodes.
 pub fn numa() -> bool {
     need(std::path::Path::new("/proc/self/numa_maps").exists(), "needs a kernel that knows memory nodes")

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 
 /// What a group is made for.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug)]
 pub struct Purpose<'a> {
     /// Refuse one that holds processes or is frozen.
     pub exclusive: bool,
@@ -267,7 +267,7 @@ fn inherit_cpuset(
         write_at(child, file, value.trim()).cannot(doing, call).map_err(|e| match e.errno() {
             Some(Errno::EINVAL) => e
                 .why(format_args!("another child may have some of them for itself ({exclusive})"))
-                .cure("--cpuset-cpus and --cpuset-mems with those that are free"),
+                .cure("--cpuset-cpus and --cpuset-mems with those that are free, in a cgroup whose parent is there"),
             _ => e,
         })?;
     }
