@@ -115,6 +115,8 @@ fn a_pid_of_another_process_is_not_the_containers() {
     let leftovers = Leftovers::watch();
     let bundle = Bundle::of(["/bin/sleep", "60"]);
     bundle.create().succeeds();
+    // The kernel tells of start times in hundredths of a second, and a whole create can fit into one.
+    std::thread::sleep(Duration::from_millis(20));
     let other = shell("exec sleep 60").spawn();
     let own = bundle.state()["pid"].as_i64().unwrap();
     let file = bundle.state.path().join(&bundle.id).join("state.json");
