@@ -6,7 +6,8 @@ use catena_tests::{Leftovers, requires, tool, until};
 use common::{Group, is_alive};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 /// Starts something that leaves an orphan in the group: its pid is the first line, then comes `then`.
 fn with_orphan(group: &Group, then: &str) -> catena_tests::Running {
@@ -164,5 +165,51 @@ fn a_busy_group_is_emptied_all_the_same() {
         .run();
     out.succeeds();
     group.expect_gone();
+    leftovers.check();
+}
+
+/// Whoever looks at a group may see it go at any moment, also between finding one of its files and opening it.
+#[test]
+fn to_look_at_a_group_that_goes_is_no_error() {
+    if !requires::cgroup_v2() {
+        return;
+    }
+    let dir = requires::cgroup_mount("unified").unwrap().join(&Group::new().path()[1..]);
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Relaxed) {
+                std::fs::create_dir(&dir).unwrap();
+                std::fs::remove_dir(&dir).unwrap();
+            }
+        });
+        let end = Instant::now() + Duration::from_secs(2);
+        let found = (0..).take_while(|_| Instant::now() < end).map(|_| {
+            let group = chain::cgroup::Group::at(&[dir.as_path().into()])?;
+            Ok((group.exists()?, group.procs()?, group.is_frozen()?))
+        });
+        let wrong = found.filter(|found: &chain::Result<_>| found.as_ref().ok().is_none_or(|f| f.2)).next();
+        over.store(true, Relaxed);
+        assert!(wrong.is_none(), "{wrong:?}");
+    });
+}
+
+/// The command's end takes the group along, and that may be before it was thawed.
+#[test]
+fn a_frozen_group_is_killed_and_gone_in_one_go() {
+    if !requires::cgroup_v2() {
+        return;
+    }
+    let leftovers = Leftovers::watch();
+    let group = Group::new();
+    let unified = requires::cgroup_mount("unified").unwrap();
+    for _ in 0..20 {
+        let mut running = tool("cg-apply").args(["--cgroup", group.path()]).verb(["sleep", "60"]).spawn();
+        assert_eq!(running.line(), "ready");
+        std::fs::write(unified.join(&group.path()[1..]).join("cgroup.freeze"), "1").unwrap();
+        tool("cg-apply").args(["kill", group.path()]).run().succeeds();
+        running.wait().exits(137);
+        group.expect_gone();
+    }
     leftovers.check();
 }

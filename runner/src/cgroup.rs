@@ -167,8 +167,7 @@ pub(crate) fn none(doing: String) -> Error {
 
 /// Lets frozen processes go on, to their end if they were killed.
 pub(crate) fn thaw(paths: &[Bytes]) -> Result<()> {
-    let group = Group::at(paths)?;
-    if group.is_frozen()? { group.freeze(false) } else { Ok(()) }
+    Group::at(paths)?.thaw_if_frozen()
 }
 
 /// Removes it.

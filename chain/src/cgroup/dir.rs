@@ -233,7 +233,8 @@ pub(super) fn read_at(dir: BorrowedFd<'_>, file: &str, path: &Bytes) -> Result<O
     let doing = || format!("read {file} of the cgroup {path}");
     let fd = match openat(dir, file, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
         Ok(fd) => fd,
-        Err(rustix::io::Errno::NOENT) => return Ok(None),
+        // The second: the group was removed when its file had been found and was not yet open.
+        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NODEV) => return Ok(None),
         Err(e) => return Err(Error::call(doing(), format_args!("open({path}/{file})"), e)),
     };
     // All others are written by the kernel in one piece, and a read that got less than it asked for got all of it.

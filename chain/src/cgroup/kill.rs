@@ -63,8 +63,8 @@ impl Group {
             _ => false,
         };
         // What v1 holds frozen does not die of v2's kill before it is thawed.
-        if at_once && self.is_frozen()? {
-            self.freeze(false)?;
+        if at_once {
+            self.thaw_if_frozen()?;
         }
         // Of processes that fork and end faster than they can be listed twice, none may be in hand.
         while !doomed.is_empty() || !self.procs()?.is_empty() {
@@ -89,13 +89,18 @@ impl Group {
     fn kill_frozen(&self) -> Result<()> {
         let can_freeze = self.dirs.iter().any(Dir::is_freezer);
         if can_freeze {
-            self.freeze(true)?;
+            gone_or(self.freeze(true))?;
         }
         let killed = self.signal(libc::SIGKILL);
         if can_freeze {
-            self.freeze(false)?;
+            gone_or(self.freeze(false))?;
         }
         killed
+    }
+
+    /// Lets what is frozen in it go on: to its end, if it was killed.
+    pub fn thaw_if_frozen(&self) -> Result<()> {
+        if self.is_frozen()? { gone_or(self.freeze(false)) } else { Ok(()) }
     }
 
     /// Sends a signal to every process in it or below it.
@@ -145,6 +150,14 @@ impl Group {
             handles.retain(|(pid, _)| still.binary_search(pid).is_ok());
         }
         Ok(handles)
+    }
+}
+
+/// Whose processes end may remove the group at once: nothing is frozen in it then.
+fn gone_or(done: Result<()>) -> Result<()> {
+    match done {
+        Err(e) if e.class == Class::Missing || matches!(e.errno(), Some(Errno::ENOENT | Errno::ENODEV)) => Ok(()),
+        other => other,
     }
 }
 
