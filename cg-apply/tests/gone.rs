@@ -3,7 +3,8 @@
 mod common;
 
 use catena_tests::{Leftovers, requires, tool, until};
-use common::{Group, is_alive};
+use chain::cgroup::Stats;
+use common::{Group, hierarchies, is_alive};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -174,19 +175,21 @@ fn to_look_at_a_group_that_goes_is_no_error() {
     if !requires::cgroup_v2() {
         return;
     }
-    let dir = requires::cgroup_mount("unified").unwrap().join(&Group::new().path()[1..]);
+    let group = Group::new();
+    let dirs: Vec<_> = hierarchies().iter().map(|m| format!("{}{}", m.point, group.path())).collect();
+    let paths: Vec<_> = dirs.iter().map(|dir| dir.as_str().into()).collect();
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !over.load(Relaxed) {
-                std::fs::create_dir(&dir).unwrap();
-                std::fs::remove_dir(&dir).unwrap();
+                dirs.iter().for_each(|dir| std::fs::create_dir(dir).unwrap());
+                dirs.iter().for_each(|dir| std::fs::remove_dir(dir).unwrap());
             }
         });
         let end = Instant::now() + Duration::from_secs(2);
         let found = (0..).take_while(|_| Instant::now() < end).map(|_| {
-            let group = chain::cgroup::Group::at(&[dir.as_path().into()])?;
-            Ok((group.exists()?, group.procs()?, group.is_frozen()?))
+            let group = chain::cgroup::Group::at(&paths)?;
+            Ok((Stats::new().of(&group)?, group.procs()?, group.is_frozen()?))
         });
         let wrong = found.filter(|found: &chain::Result<_>| found.as_ref().ok().is_none_or(|f| f.2)).next();
         over.store(true, Relaxed);

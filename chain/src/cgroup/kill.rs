@@ -156,7 +156,9 @@ impl Group {
 /// Whose processes end may remove the group at once: nothing is frozen in it then.
 fn gone_or(done: Result<()>) -> Result<()> {
     match done {
-        Err(e) if e.class == Class::Missing || matches!(e.errno(), Some(Errno::ENOENT | Errno::ENODEV)) => Ok(()),
+        Err(e) if e.class == Class::Missing || matches!(e.errno(), Some(Errno::ENOENT | Errno::ENODEV)) => {
+            Ok(())
+        }
         other => other,
     }
 }
