@@ -99,7 +99,7 @@ fn many_of_them_in_groups_below_with_few_files_and_without_a_sleep() {
     shell(&format!("{calls} prlimit --nofile=48 cg-apply --rm {} --kill", group.path())).run().succeeds();
     group.expect_gone();
     crowds.iter_mut().for_each(|crowd| until("its end", || crowd.is_over()));
-    assert!(procs.into_iter().all(|pid| !is_alive(pid)));
+    until("the end of all", || procs.iter().all(|pid| !is_alive(*pid)));
     let calls = std::fs::read_to_string(told).expect("strace wrote");
     assert!(calls.contains("+++ exited with 0 +++") && !calls.contains("sleep("), "{calls}");
     leftovers.check();

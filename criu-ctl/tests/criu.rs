@@ -358,6 +358,7 @@ fn a_container_comes_back_in_its_namespaces() {
     )
     .spawn();
     wait_for("it counts on", || counter::last(&count) > stopped_at + 3);
+    wait_for("its pid is told", || dir.join("pid").exists());
     let pid: i32 = std::fs::read_to_string(dir.join("pid")).unwrap().parse().unwrap();
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     assert!(status.lines().any(|line| line.starts_with("NSpid:") && line.ends_with("\t1")), "{status}");

@@ -81,9 +81,10 @@ fn shared_host(dir: &TempDir, line: &str) -> Output {
     let list = "cut -d' ' -f5 /proc/self/mountinfo | sort";
     let inner = format!("{list} >before; {line}; R=$?; {list} | diff before - ; exit $R");
     dir.file("inner", inner);
-    let own =
-        "mount -t tmpfs own $PWD/vol && mount --make-shared $PWD/vol && mount --bind $PWD/rootfs $PWD/rootfs";
-    shell(&format!("exec unshare -m --propagation shared bash -c '{own} && . ./inner'")).cwd(dir).run()
+    // Shared among themselves, and with nobody outside.
+    let own = "mount --make-rshared / && mount -t tmpfs own $PWD/vol && mount --make-shared $PWD/vol && \
+               mount --bind $PWD/rootfs $PWD/rootfs";
+    shell(&format!("exec unshare -m --propagation private bash -c '{own} && . ./inner'")).cwd(dir).run()
 }
 
 fn volume() -> TempDir {

@@ -3,10 +3,11 @@
 
 mod common;
 
-use catena_tests::{Leftovers, requires};
+use catena_tests::{Leftovers, requires, until};
 use common::Bundle;
 use common::zombies::{LATE, ZOMBIES, where_init_waits_for_nobody};
 use serde_json::json;
+use std::time::Duration;
 
 /// A container that looks at every process it sees, with the power to: none of the chain holds a directory from outside
 /// (CVE-2016-9962), with a terminal or without.
@@ -134,6 +135,8 @@ fn a_pid_that_was_given_away_again_leads_nowhere() {
     if !requires::root() {
         return;
     }
+    // Start times are in hundredths of a second: the container's is to be another than that of this process.
+    std::thread::sleep(Duration::from_millis(20));
     let bundle = Bundle::asleep().up();
     let file = bundle.state.path().join(&bundle.id).join("state.json");
     let kept = std::fs::read(&file).unwrap();
@@ -155,9 +158,7 @@ fn a_paused_container_takes_a_command_only_to_hold_it() {
     bundle.exec([], ["/probe", "ran"]).run().refuses(255, "cannot exec in a paused container");
     let mut held = bundle.exec(["--ignore-paused"], ["/probe", "ran"]).spawn();
     let mut killed = bundle.exec(["--ignore-paused"], ["/probe", "ran"]).spawn();
-    while bundle.count() < 3 {
-        std::thread::yield_now();
-    }
+    until("both wait inside", || bundle.count() >= 3);
     assert!(!held.is_over(), "it waits for the container");
     killed.kill();
     bundle.runner(["resume", &bundle.id]).run().succeeds();

@@ -67,11 +67,16 @@ fn the_console_socket_gets_the_master() {
     let (stream, _) = listener.accept().unwrap();
     let mut master = std::fs::File::from(common::exec::receive(&stream));
     running.wait().succeeds();
-    master.write_all(b"word\n").unwrap();
     let mut text = Vec::new();
     let mut buffer = [0; 4096];
+    let mut asked = false;
     while let Ok(n @ 1..) = master.read(&mut buffer) {
         text.extend_from_slice(&buffer[..n]);
+        // Not before, for the echo of what is typed may come into the middle of a line.
+        if !asked && text.ends_with(b"\n") {
+            master.write_all(b"word\n").unwrap();
+            asked = true;
+        }
     }
     let text = String::from_utf8(text).unwrap();
     assert!(text.contains("11 22\r\n") && text.contains("got word"), "{text}");

@@ -101,7 +101,7 @@ fn the_v2_freezer_is_waited_for_too() {
     let (root, dir, id) = (bundle.state.path().display(), bundle.dir(), &bundle.id);
     let line = format!(
         "runner() {{ command runner --root {root} \"$@\"; }}
-         runner run -d -b {dir} {id} >{dir}/out 2>&1 </dev/null && runner pause {id} && g=$(find /sys/fs/cgroup -name {id} -type d) && grep frozen $g/cgroup.events
+         runner run -d -b {dir} {id} >{dir}/out 2>&1 </dev/null && runner pause {id} && g=$(find /sys/fs/cgroup -name {id} -type d 2>/dev/null); grep frozen $g/cgroup.events
          a=$(wc -c <{dir}/out); sleep 0.03; b=$(wc -c <{dir}/out); [ $a = $b ] && echo still
          runner state {id} | grep -o paused
          runner resume {id} && grep frozen $g/cgroup.events; runner delete -f {id}"

@@ -134,11 +134,12 @@ fn the_status_pipe_ends_when_the_command_starts() {
     if !requires::capability("SETPCAP") {
         return;
     }
-    let line = "exec 5>&1; { cap-drop --status-fd 9 --all -- sh -c 'sleep 1; echo command >&5' 9>&1 >/dev/null | tail -1; echo reader; }";
-    let out = shell(&line.replace("--status-fd 9", "--status-fd 9 --keep-fd 5")).run();
+    let line = "exec 5>&1; { cap-drop --status-fd 9 --all -- sh -c 'until [ -e seen ]; do sleep 0.01; done; echo command >&5' 9>&1 >/dev/null | { tail -1; : >seen; }; }";
+    let dir = TempDir::new();
+    let out = shell(&line.replace("--status-fd 9", "--status-fd 9 --keep-fd 5")).cwd(&dir).run();
     let lines: Vec<&str> =
         out.stdout.lines().map(|l| if l.contains("\"exec\"") { "exec" } else { l }).collect();
-    assert_eq!(lines[0], "exec", "{out:?}");
+    assert_eq!(lines, ["exec", "command"], "{out:?}");
 }
 
 #[test]

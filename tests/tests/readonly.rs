@@ -107,7 +107,7 @@ fn a_link_that_joins_cannot_be_written_from_inside() {
         return;
     }
     let root = rootfs();
-    let chain = "exec ns-enter -mpniuC -- rootfs-prep --root ./rootfs --proc /proc -- /probe attack 6";
+    let chain = "exec ns-enter -mpniuC -- rootfs-prep --root ./rootfs --proc /proc -- /probe attack 10";
     let mut attacker = shell(chain).cwd(root.parent()).spawn();
     assert_eq!(attacker.line(), "ready");
     let target = children(attacker.pid())[0];

@@ -147,7 +147,10 @@ fn a_first_process_that_was_just_woken_is_not_killed() {
     let hog = || shell("exec taskset -c 0 bash -c 'while :; do :; done'").spawn();
     let hogs = [hog(), hog()];
     let idle = "taskset -c 0 chrt --idle 0 $PROBE signal-wait 5";
-    let mut running = start(&format!("ns-enter -p -- {idle}"));
+    // It gets a processor for a few milliseconds of each second.
+    let run = shell(&format!("exec ns-enter -p -- {idle}")).timeout(Duration::from_secs(90));
+    let mut running = run.spawn();
+    assert_eq!(running.line(), "ready");
     // Some of them find it on its way to a processor.
     for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT].repeat(7) {
         running.signal(signal);

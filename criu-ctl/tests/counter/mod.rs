@@ -134,7 +134,9 @@ impl Counter {
     /// One that somebody else started and wrote the pid of.
     pub(crate) fn watch(dir: &TempDir, pid: &Path) -> Counter {
         wait_for("it counts", || last(&dir.join("count")) > 2);
-        let pid = std::fs::read_to_string(pid).unwrap().trim().parse().unwrap();
+        let written = || std::fs::read_to_string(pid).unwrap_or_default();
+        wait_for("its pid is written", || written().ends_with('\n'));
+        let pid = written().trim().parse().unwrap();
         Counter::of(dir, pid, None)
     }
 
