@@ -2,7 +2,7 @@
 
 mod common;
 
-use catena_tests::{Leftovers, requires, tool, until};
+use catena_tests::{Leftovers, requires, shell, tool, until};
 use chain::cgroup::Stats;
 use common::{Group, hierarchies, is_alive};
 use nix::sys::signal::{Signal, kill};
@@ -212,6 +212,33 @@ fn a_frozen_group_is_killed_and_gone_in_one_go() {
         std::fs::write(unified.join(&group.path()[1..]).join("cgroup.freeze"), "1").unwrap();
         tool("cg-apply").args(["kill", group.path()]).run().succeeds();
         running.wait().exits(137);
+        group.expect_gone();
+    }
+    leftovers.check();
+}
+
+/// v2's own kill does not reach it, and is not waited for.
+#[test]
+fn what_was_led_out_of_the_v2_group_is_killed_with_the_others() {
+    if !requires::cgroup_v1("pids") || !requires::cgroup_v2() {
+        return;
+    }
+    let leftovers = Leftovers::watch();
+    let group = Group::new();
+    let unified = requires::cgroup_mount("unified").unwrap();
+    // The orphan alone, and all of them, which are more than it may have files open.
+    let many = "for i in $(seq 60); do sleep 300 & done; echo $$; wait";
+    for (then, all) in [("echo $$; exec sleep 300", false), (many, true)] {
+        let mut running = with_orphan(&group, then);
+        let first = running.line();
+        running.line();
+        let pids = if all { group.procs() } else { vec![first.parse().unwrap()] };
+        for pid in &pids {
+            std::fs::write(unified.join("cgroup.procs"), pid.to_string()).unwrap();
+        }
+        shell(&format!("prlimit --nofile=48 cg-apply kill {}", group.path())).run().succeeds();
+        assert_eq!(running.wait().status, 137);
+        until("their end", || !pids.iter().any(|pid| is_alive(*pid)));
         group.expect_gone();
     }
     leftovers.check();

@@ -56,20 +56,11 @@ impl Group {
     /// Kills everything in it and below, and waits until it is empty, for ten seconds at most.
     pub fn kill(&self) -> Result<()> {
         let end = Instant::now() + PATIENCE;
-        let mut doomed = self.listed()?;
-        // Once: what is in a v1 group and was led out of the v2 one is not reached this way.
-        let mut at_once = match self.v2() {
-            Some(dir) if !self.procs()?.is_empty() => dir.kill_v2()?,
-            _ => false,
-        };
-        // What v1 holds frozen does not die of v2's kill before it is thawed.
-        if at_once {
-            self.thaw_if_frozen()?;
-        }
+        let mut doomed = self.kill_at_once()?;
         // Of processes that fork and end faster than they can be listed twice, none may be in hand.
         while !doomed.is_empty() || !self.procs()?.is_empty() {
-            if !std::mem::take(&mut at_once) {
-                self.kill_frozen()?;
+            if doomed.is_empty() {
+                doomed = self.kill_frozen()?;
             }
             if !wait_for_end(&doomed, end)? || Instant::now() > end {
                 let pids: Vec<i32> = doomed.iter().map(|(pid, _)| *pid).collect();
@@ -80,18 +71,34 @@ impl Group {
                 )
                 .why("a process that hangs in the kernel cannot be killed before it comes back"));
             }
-            doomed = self.listed()?;
+            // Before others are opened.
+            doomed.clear();
         }
         Ok(())
     }
 
-    /// Frozen, none of them forks away from under us; a frozen process dies when it is thawed.
-    fn kill_frozen(&self) -> Result<()> {
+    /// Kills what v2 has in it, and gives some of that; none where there is no way to. What is in a v1 group and was led
+    /// out of the v2 one is not reached this way.
+    fn kill_at_once(&self) -> Result<Vec<(i32, OwnedFd)>> {
+        let all = self.doomed()?;
+        let Some(dir) = self.v2().filter(|_| !all.is_empty()) else { return Ok(Vec::new()) };
+        let inside = dir.procs()?;
+        let doomed = self.held(&inside[..inside.len().min(BATCH)])?;
+        if inside.is_empty() || !dir.kill_v2()? {
+            return Ok(Vec::new());
+        }
+        // What v1 holds frozen does not die of v2's kill before it is thawed.
+        self.thaw_if_frozen()?;
+        Ok(doomed)
+    }
+
+    /// Frozen, none of them forks away from under us; a frozen process dies when it is thawed. Gives some of them.
+    fn kill_frozen(&self) -> Result<Vec<(i32, OwnedFd)>> {
         let can_freeze = self.dirs.iter().any(Dir::is_freezer);
         if can_freeze {
             gone_or(self.freeze(true))?;
         }
-        let killed = self.signal(libc::SIGKILL);
+        let killed = self.signal(libc::SIGKILL).and_then(|()| self.listed());
         if can_freeze {
             gone_or(self.freeze(false))?;
         }
