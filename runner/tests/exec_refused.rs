@@ -6,6 +6,8 @@ mod common;
 use catena_tests::{Leftovers, requires, until};
 use common::Bundle;
 use common::zombies::{LATE, ZOMBIES, where_init_waits_for_nobody};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::json;
 use std::time::Duration;
 
@@ -145,6 +147,28 @@ fn a_pid_that_was_given_away_again_leads_nowhere() {
     std::fs::write(&file, state.to_string()).unwrap();
     bundle.exec([], ["/probe", "ran"]).run().refuses(255, "cannot exec in a stopped container");
     std::fs::write(&file, kept).unwrap();
+}
+
+/// A first process that was killed gives up its namespaces, and is there until all that was in its pid namespace is reaped.
+#[test]
+fn a_container_that_is_at_its_end_takes_no_command() {
+    if !requires::root() {
+        return;
+    }
+    let leftovers = Leftovers::watch();
+    let bundle = Bundle::asleep().up();
+    let mut held = bundle.exec([], ["/probe", "sleep"]).spawn();
+    assert_eq!(held.line(), "ready");
+    held.signal(Signal::SIGSTOP);
+    kill(Pid::from_raw(bundle.pid()), Signal::SIGKILL).unwrap();
+    let link = format!("/proc/{}/ns/mnt", bundle.pid());
+    until("its namespaces are given up", || std::fs::read_link(&link).is_err());
+    let out = bundle.exec([], ["/probe", "ran"]).run();
+    out.refuses(255, &format!("cannot exec in a stopped container: {}", bundle.id));
+    held.signal(Signal::SIGCONT);
+    held.wait().exits(137);
+    drop(bundle);
+    leftovers.check();
 }
 
 #[test]

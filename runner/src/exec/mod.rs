@@ -25,11 +25,17 @@ use chain::state::State;
 use chain::supervise::{Supervised, default_action};
 use chain::sys::process::pidfd_signal;
 use chain::{Cannot, Class, Error, Result, next};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 /// Status of a failure of ours: what runc says, for the command's own may be anything below.
 pub(crate) const FAILED: u8 = 255;
+
+/// How long after one process of a group that is killed the others may end.
+const SOON: Duration = Duration::from_millis(100);
 
 /// `runner exec`: the command's status, 128+n for signal n; 0 if nobody waits for it.
 pub(crate) fn exec(root: &StateRoot, args: &Args, options: &Exec) -> Result<u8> {
@@ -65,7 +71,8 @@ pub(crate) fn exec(root: &StateRoot, args: &Args, options: &Exec) -> Result<u8> 
     let v2 = group.v2().filter(|_| options.cgroup.is_empty() && !early);
     // Only who waits for it says what it ended by.
     let before = if options.detach { 0 } else { ended::before(&config, &group)? };
-    launch(state, &container, before, v2.map(|dir| dir.fd()).transpose()?.as_deref(), options, mounts)
+    let place = (&container, first.as_fd());
+    launch(state, place, before, v2.map(|dir| dir.fd()).transpose()?.as_deref(), options, mounts)
 }
 
 /// A pidfd of the container's first process. One that waits for start has its namespaces and mounts already.
@@ -103,7 +110,7 @@ struct Met {
 
 fn launch(
     state: State,
-    container: &Container,
+    (container, first): (&Container, BorrowedFd<'_>),
     before: u64,
     cgroup: Option<&OwnedFd>,
     options: &Exec,
@@ -114,10 +121,11 @@ fn launch(
     drop(mounts);
     let mut met = Met::default();
     let heard = listen((meet.as_fd(), &mut front), options, &mut met);
+    let heard = heard.map_err(|error| end_or(error, container, first));
     if heard.is_err() && met.process.is_none() {
         met.process = front.who_failed(meet.as_fd());
     }
-    let result = heard.and_then(|()| let_go(meet, container, before, options, &mut met));
+    let result = heard.and_then(|()| let_go(meet, (container, first), before, options, &mut met));
     if result.is_err() {
         let process = met.process.as_ref().map(|(_, process)| process.as_fd());
         if let Some(process) = process {
@@ -157,7 +165,13 @@ fn listen((meet, front): (BorrowedFd<'_>, &mut Front), options: &Exec, met: &mut
 }
 
 /// Tells whoever wants to know which process it is, lets it become the command, and waits for that, if asked to.
-fn let_go(meet: OwnedFd, container: &Container, before: u64, options: &Exec, met: &mut Met) -> Result<u8> {
+fn let_go(
+    meet: OwnedFd,
+    (container, first): (&Container, BorrowedFd<'_>),
+    before: u64,
+    options: &Exec,
+    met: &mut Met,
+) -> Result<u8> {
     let (pid, pidfd) = met.process.as_ref().ok_or_else(silent)?;
     if let Some(path) = &options.pidfd_socket {
         terminal::send_fd(path, pidfd.as_fd(), "give the pidfd to the pidfd socket")?;
@@ -172,10 +186,10 @@ fn let_go(meet: OwnedFd, container: &Container, before: u64, options: &Exec, met
         Supervised::adopt(*pid, own)
     };
     let mut child = if options.detach { None } else { Some(waits(pidfd)?) };
-    meet::send(meet.as_fd(), &Message::Go, None)?;
-    agent::until_exec(meet.as_fd(), "exec in the container", &|| {
-        agent::of(container, *pid, container.status()?)
-    })?;
+    let agent = || agent::of(container, *pid, container.status()?);
+    meet::send(meet.as_fd(), &Message::Go, None)
+        .and_then(|()| agent::until_exec(meet.as_fd(), "exec in the container", &agent))
+        .map_err(|error| end_or(error, container, first))?;
     drop(meet);
     let status = match (&mut child, &met.terminal) {
         (None, _) => return Ok(0),
@@ -184,6 +198,27 @@ fn let_go(meet: OwnedFd, container: &Container, before: u64, options: &Exec, met
     };
     ended::tell(status, &container.record.cgroups, before, "run the command to its end")?;
     Ok(status)
+}
+
+/// The error of a chain; or that the container ended meanwhile, for then whatever a link says comes of that.
+fn end_or(error: Error, container: &Container, first: BorrowedFd<'_>) -> Error {
+    // One that says nothing was killed, perhaps a moment before the others.
+    let is_silent = error.class == Class::Internal || error.errno() == Some(Errno::EPIPE);
+    let patience = if is_silent { SOON } else { Duration::ZERO };
+    let (id, end) = (&container.record.id, Instant::now() + patience);
+    // A process that ends gives up its namespaces first, and waits for what is left in its pid namespace last.
+    let link = format!("/proc/{}/ns/mnt", container.record.pid);
+    let has_left = || std::fs::read_link(&link).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound);
+    let has_ended = || poll(&mut [PollFd::new(first, PollFlags::POLLIN)], PollTimeout::from(2_u8)) == Ok(1);
+    loop {
+        if has_left() || has_ended() {
+            let error = Error::new(Class::Conflict, "exec in a stopped container", id);
+            return error.why("its first process ended meanwhile");
+        }
+        if Instant::now() >= end {
+            return error;
+        }
+    }
 }
 
 fn silent() -> Error {
