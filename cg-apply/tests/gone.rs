@@ -187,11 +187,11 @@ fn to_look_at_a_group_that_goes_is_no_error() {
             }
         });
         let end = Instant::now() + Duration::from_secs(2);
-        let found = (0..).take_while(|_| Instant::now() < end).map(|_| {
+        let mut found = (0..).take_while(|_| Instant::now() < end).map(|_| {
             let group = chain::cgroup::Group::at(&paths)?;
             Ok((Stats::new().of(&group)?, group.procs()?, group.is_frozen()?))
         });
-        let wrong = found.filter(|found: &chain::Result<_>| found.as_ref().ok().is_none_or(|f| f.2)).next();
+        let wrong = found.find(|found: &chain::Result<_>| found.as_ref().ok().is_none_or(|f| f.2));
         over.store(true, Relaxed);
         assert!(wrong.is_none(), "{wrong:?}");
     });

@@ -7,6 +7,7 @@ mod common;
 use catena_tests::{Leftovers, Output, TempDir, requires, shell, v2_view};
 use common::{Group, config};
 use serde_json::Value;
+use std::time::Duration;
 
 /// A shell line where v2 is not mounted.
 fn v1_alone(line: &str) -> Output {
@@ -61,6 +62,35 @@ fn on_v1_alone_a_group_is_killed_and_its_events_end() {
     let out = v1_alone(&line);
     let first: Value = serde_json::from_str(&out.stdout).unwrap_or_else(|e| panic!("{e}: {out:?}"));
     assert_eq!(first["type"], "stats");
+    group.expect_gone();
+    leftovers.check();
+}
+
+/// Nothing keeps them from making others while they are killed, and those are not waited for before they are killed too.
+#[test]
+fn without_a_freezer_what_forks_all_the_time_is_killed() {
+    if !requires::cgroup_v1("pids") || !requires::root() {
+        return;
+    }
+    let leftovers = Leftovers::watch();
+    let group = Group::new();
+    // Each makes one more, and none of them ends by itself.
+    let forks = "f() { f & wait; }; f";
+    // What bash says of a command that was killed is not ours.
+    let line = format!(
+        "exec 2>/dev/null; cg-apply --keep --pids 2000 --cgroup {0} -- bash -c \"{forks}\" & \
+         until [ \"$(wc -l </sys/fs/cgroup/pids{0}/cgroup.procs)\" -ge 4 ]; do :; done; \
+         cg-apply kill {0} 2>&1 && cat /sys/fs/cgroup/pids{0}/cgroup.procs; cg-apply --rm {0} --kill 2>&1; wait",
+        group.path()
+    );
+    let mounts = "umount -R /sys/fs/cgroup && mount -t tmpfs tmpfs /sys/fs/cgroup && mkdir /sys/fs/cgroup/pids && \
+                  mount -t cgroup -o pids cgroup /sys/fs/cgroup/pids";
+    for _ in 0..20 {
+        let shape =
+            shell(&format!("exec unshare --mount --propagation private bash -c '{mounts} && {line}'"));
+        let out = shape.timeout(Duration::from_secs(8)).run();
+        assert_eq!((out.status, out.stdout.as_str(), out.stderr.as_str()), (0, "", ""), "{out:?}");
+    }
     group.expect_gone();
     leftovers.check();
 }

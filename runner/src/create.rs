@@ -192,8 +192,10 @@ fn let_go_on(draft: &Draft, record: &mut Record, meet: BorrowedFd<'_>) -> Result
     draft.commit(record)?;
     meet::send(meet, &Message::Go, None).or_else(|error| {
         draft.take_back()?;
-        // The other end is closed only where nobody is left to hear.
-        Err(if error.errno() == Some(nix::errno::Errno::EPIPE) { gone_already() } else { error })
+        Err(match error.errno() {
+            Some(nix::errno::Errno::EPIPE) => gone_already().why("nobody was left to hear that it may go on"),
+            _ => error,
+        })
     })
 }
 

@@ -280,6 +280,9 @@ fn a_command_outlives_a_runner_that_is_killed_as_with_runc() {
     running.kill();
     // The link that made the command may not quite have ended.
     bundle.comes_down_to(2);
+    // And does not go on to fewer.
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    assert_eq!(bundle.count(), 2);
     drop(bundle);
     leftovers.check();
 }

@@ -98,7 +98,7 @@ impl Group {
         if can_freeze {
             gone_or(self.freeze(true))?;
         }
-        let killed = self.signal(libc::SIGKILL).and_then(|()| self.listed());
+        let killed = self.signalled(libc::SIGKILL);
         if can_freeze {
             gone_or(self.freeze(false))?;
         }
@@ -112,13 +112,19 @@ impl Group {
 
     /// Sends a signal to every process in it or below it.
     pub fn signal(&self, signal: i32) -> Result<()> {
-        self.doomed()?.chunks(BATCH).try_for_each(|pids| signal_all(&self.held(pids)?, signal))
+        self.signalled(signal).map(drop)
     }
 
-    /// Its processes by pidfd, as many as are held at once.
-    fn listed(&self) -> Result<Vec<(i32, OwnedFd)>> {
-        let pids = self.doomed()?;
-        self.held(&pids[..pids.len().min(BATCH)])
+    /// As [`Group::signal`]; gives the last of them, as many as are held at once.
+    fn signalled(&self, signal: i32) -> Result<Vec<(i32, OwnedFd)>> {
+        let mut last = Vec::new();
+        for pids in self.doomed()?.chunks(BATCH) {
+            // Before others are opened.
+            last.clear();
+            last = self.held(pids)?;
+            signal_all(&last, signal)?;
+        }
+        Ok(last)
     }
 
     /// Its processes, none of which may be one that is never killed.
@@ -160,12 +166,11 @@ impl Group {
     }
 }
 
-/// Whose processes end may remove the group at once: nothing is frozen in it then.
+/// A group may be removed as soon as its processes have ended: nothing is to be frozen in it then, and nothing to be
+/// thawed. Where only its files told that it had a freezer, it seems to have none.
 fn gone_or(done: Result<()>) -> Result<()> {
     match done {
-        Err(e) if e.class == Class::Missing || matches!(e.errno(), Some(Errno::ENOENT | Errno::ENODEV)) => {
-            Ok(())
-        }
+        Err(e) if matches!(e.class, Class::Missing | Class::Unsupported) => Ok(()),
         other => other,
     }
 }

@@ -203,7 +203,8 @@ fn let_go(
 /// The error of a chain; or that the container ended meanwhile, for then whatever a link says comes of that.
 fn end_or(error: Error, container: &Container, first: BorrowedFd<'_>) -> Error {
     // One that says nothing was killed, perhaps a moment before the others.
-    let is_silent = error.class == Class::Internal || error.errno() == Some(Errno::EPIPE);
+    let has_no_call = error.errno().is_none() && matches!(error.class, Class::Internal | Class::Conflict);
+    let is_silent = has_no_call || error.errno() == Some(Errno::EPIPE);
     let patience = if is_silent { SOON } else { Duration::ZERO };
     let (id, end) = (&container.record.id, Instant::now() + patience);
     // A process that ends gives up its namespaces first, and waits for what is left in its pid namespace last.
