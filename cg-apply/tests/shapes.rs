@@ -4,7 +4,7 @@
 
 mod common;
 
-use catena_tests::{Leftovers, Output, TempDir, requires, shell, v2_view};
+use catena_tests::{Leftovers, Output, TempDir, Tool, requires, shell, v2_view};
 use common::{Group, config};
 use serde_json::Value;
 use std::time::Duration;
@@ -13,6 +13,13 @@ use std::time::Duration;
 fn v1_alone(line: &str) -> Output {
     let line = format!("umount /sys/fs/cgroup/unified && {line}");
     shell(&format!("exec unshare --mount --propagation private bash -c '{line}'")).run()
+}
+
+/// A shell line where v1's pids is all that is mounted.
+fn pids_alone(line: &str) -> Tool {
+    let mounts = "umount -R /sys/fs/cgroup && mount -t tmpfs tmpfs /sys/fs/cgroup && mkdir /sys/fs/cgroup/pids && \
+                  mount -t cgroup -o pids cgroup /sys/fs/cgroup/pids";
+    shell(&format!("exec unshare --mount --propagation private bash -c '{mounts} && {line}'"))
 }
 
 fn has_v1_alone() -> bool {
@@ -83,12 +90,8 @@ fn without_a_freezer_what_forks_all_the_time_is_killed() {
          cg-apply kill {0} 2>&1 && cat /sys/fs/cgroup/pids{0}/cgroup.procs; cg-apply --rm {0} --kill 2>&1; wait",
         group.path()
     );
-    let mounts = "umount -R /sys/fs/cgroup && mount -t tmpfs tmpfs /sys/fs/cgroup && mkdir /sys/fs/cgroup/pids && \
-                  mount -t cgroup -o pids cgroup /sys/fs/cgroup/pids";
     for _ in 0..20 {
-        let shape =
-            shell(&format!("exec unshare --mount --propagation private bash -c '{mounts} && {line}'"));
-        let out = shape.timeout(Duration::from_secs(8)).run();
+        let out = pids_alone(&line).timeout(Duration::from_secs(8)).run();
         assert_eq!((out.status, out.stdout.as_str(), out.stderr.as_str()), (0, "", ""), "{out:?}");
     }
     group.expect_gone();
@@ -166,12 +169,7 @@ fn device_rules_are_refused_where_nothing_could_carry_them_out() {
     let dir = TempDir::new();
     let path = config(&dir, r#""resources":{"devices":[{"allow":false,"access":"rwm"}]}"#, "");
     let run = |more: &str| {
-        let line = format!(
-            "umount -R /sys/fs/cgroup && mount -t tmpfs tmpfs /sys/fs/cgroup && mkdir /sys/fs/cgroup/pids && \
-             mount -t cgroup -o pids cgroup /sys/fs/cgroup/pids && exec cg-apply -N --oci {} {more} -- echo ran",
-            path.display()
-        );
-        shell(&format!("exec unshare --mount --propagation private bash -c '{line}'")).run()
+        pids_alone(&format!("exec cg-apply -N --oci {} {more} -- echo ran", path.display())).run()
     };
     run("").refuses(125, "resources.devices: no v1 devices hierarchy and no cgroup v2 is mounted");
     assert_eq!(run("--try resources.devices").succeeds().stdout, "ran\n");

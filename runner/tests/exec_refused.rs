@@ -165,6 +165,7 @@ fn a_container_that_is_at_its_end_takes_no_command() {
     until("its namespaces are given up", || std::fs::read_link(&link).is_err());
     let out = bundle.exec([], ["/probe", "ran"]).run();
     out.refuses(255, &format!("cannot exec in a stopped container: {}", bundle.id));
+    assert!(out.stderr.contains("why: its first process ended meanwhile: cannot join the "), "{out:?}");
     held.signal(Signal::SIGCONT);
     held.wait().exits(137);
     drop(bundle);

@@ -63,7 +63,8 @@ impl Group {
                 doomed = self.kill_frozen()?;
             }
             if !wait_for_end(&doomed, end)? || Instant::now() > end {
-                let pids: Vec<i32> = doomed.iter().map(|(pid, _)| *pid).collect();
+                let held: Vec<i32> = doomed.iter().map(|(pid, _)| *pid).collect();
+                let pids = if held.is_empty() { self.procs()? } else { held };
                 return Err(Error::new(
                     Class::Conflict,
                     "kill what is in the cgroup",
@@ -80,8 +81,8 @@ impl Group {
     /// Kills what v2 has in it, and gives some of that; none where there is no way to. What is in a v1 group and was led
     /// out of the v2 one is not reached this way.
     fn kill_at_once(&self) -> Result<Vec<(i32, OwnedFd)>> {
-        let all = self.doomed()?;
-        let Some(dir) = self.v2().filter(|_| !all.is_empty()) else { return Ok(Vec::new()) };
+        self.doomed()?;
+        let Some(dir) = self.v2() else { return Ok(Vec::new()) };
         let inside = dir.procs()?;
         let doomed = self.held(&inside[..inside.len().min(BATCH)])?;
         if inside.is_empty() || !dir.kill_v2()? {

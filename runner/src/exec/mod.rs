@@ -22,11 +22,10 @@ use chain::meet::{self, Message};
 use chain::oci::Config;
 use chain::proxy::{self, Between};
 use chain::state::State;
-use chain::supervise::{Supervised, default_action};
+use chain::supervise::{Supervised, default_action, has_ended};
 use chain::sys::process::pidfd_signal;
 use chain::{Cannot, Class, Error, Result, next};
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -35,7 +34,7 @@ use std::time::{Duration, Instant};
 pub(crate) const FAILED: u8 = 255;
 
 /// How long after one process of a group that is killed the others may end.
-const SOON: Duration = Duration::from_millis(100);
+const ONE_BY_ONE: Duration = Duration::from_millis(100);
 
 /// `runner exec`: the command's status, 128+n for signal n; 0 if nobody waits for it.
 pub(crate) fn exec(root: &StateRoot, args: &Args, options: &Exec) -> Result<u8> {
@@ -205,20 +204,20 @@ fn end_or(error: Error, container: &Container, first: BorrowedFd<'_>) -> Error {
     // One that says nothing was killed, perhaps a moment before the others.
     let has_no_call = error.errno().is_none() && matches!(error.class, Class::Internal | Class::Conflict);
     let is_silent = has_no_call || error.errno() == Some(Errno::EPIPE);
-    let patience = if is_silent { SOON } else { Duration::ZERO };
+    let patience = if is_silent { ONE_BY_ONE } else { Duration::ZERO };
     let (id, end) = (&container.record.id, Instant::now() + patience);
     // A process that ends gives up its namespaces first, and waits for what is left in its pid namespace last.
     let link = format!("/proc/{}/ns/mnt", container.record.pid);
     let has_left = || std::fs::read_link(&link).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound);
-    let has_ended = || poll(&mut [PollFd::new(first, PollFlags::POLLIN)], PollTimeout::from(2_u8)) == Ok(1);
     loop {
-        if has_left() || has_ended() {
-            let error = Error::new(Class::Conflict, "exec in a stopped container", id);
-            return error.why("its first process ended meanwhile");
+        if has_left() || has_ended(first).unwrap_or(false) {
+            return Error::new(Class::Conflict, "exec in a stopped container", id)
+                .why(format_args!("its first process ended meanwhile: {error}"));
         }
         if Instant::now() >= end {
             return error;
         }
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 
